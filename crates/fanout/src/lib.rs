@@ -1,0 +1,2 @@
+//! Pure data of fan-out.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Wire form of a delivered message.

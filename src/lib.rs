@@ -1,0 +1,2 @@
+//! Real-time push from nginx.
+#![deny(unsafe_code)]

@@ -1,1 +1,33 @@
-//! Harness of the end-to-end tests.
+//! Harness of the end-to-end tests: a real nginx and a real Redis of one's own for each test, and
+//! clients that share no code with the module.
+//!
+//! ```text
+//!   Client (tungstenite)  Raw (hand-made bytes)  Crowd (a thousand at once)  Browser, Python
+//!                   \            |                  |              /
+//!                    Nginx (master, workers, error log) --- Proxy (holds, delays, cuts) --- Redis
+//! ```
+//!
+//! A test reads as a dialogue between them. `Nginx` fails its test at the end when the error log has
+//! an `alert`, `crit` or `emerg`, when a socket or a sanitizer's finding was left, or when a worker
+//! is not the one it started with. Nothing here waits for a fixed time: [`until`] polls, with a
+//! deadline that only a failure reaches.
+//!
+//! The environment names what is tested: see [`settings`].
+#![forbid(unsafe_code)]
+
+mod harness;
+
+pub use harness::browser::Browser;
+pub use harness::client::Client;
+pub use harness::crowd::{Crowd, Member};
+pub use harness::frames::{self, Frame};
+pub use harness::http::{self, Request, Response};
+pub use harness::http2;
+pub use harness::nginx::{Conf, Nginx};
+pub use harness::process;
+pub use harness::proxy::Proxy;
+pub use harness::raw::{End, Raw};
+pub use harness::redis::{Redis, Reply, Session};
+pub use harness::settings;
+pub use harness::stream::{Stream, Transport};
+pub use harness::wait::{never, patience, until, until_some};

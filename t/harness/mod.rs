@@ -1,0 +1,17 @@
+//! The rooms of the harness; `lib.rs` is the map.
+
+pub mod browser;
+pub mod client;
+pub mod crowd;
+pub mod frames;
+pub mod http;
+pub mod http2;
+pub mod nginx;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod raw;
+pub mod redis;
+pub mod settings;
+pub mod stream;
+pub mod wait;

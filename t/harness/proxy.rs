@@ -1,0 +1,184 @@
+//! A TCP proxy between nginx and Redis that holds, delays, splits and cuts what passes.
+
+use super::wait::until;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A running proxy on a port of 127.0.0.1.
+pub struct Proxy {
+    port: u16,
+    rules: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    rules: Mutex<Rules>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Rules {
+    hold_commands: bool,
+    hold_replies: bool,
+    reply_delay: Duration,
+    reply_piece: Option<usize>,
+    refuse: bool,
+    over: bool,
+    accepted: usize,
+    commands: Vec<u8>,
+    sockets: Vec<TcpStream>,
+}
+
+impl Proxy {
+    /// Starts one that passes everything to a port of 127.0.0.1.
+    pub fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port for the proxy");
+        let port = listener.local_addr().unwrap().port();
+        let rules = Arc::new(Shared::default());
+        let shared = Arc::clone(&rules);
+        thread::spawn(move || accept(&listener, upstream, &shared));
+        Self { port, rules }
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The value of `websocket_redis` for it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Keeps back what nginx sends to Redis, or lets it go.
+    pub fn hold_commands(&self, on: bool) {
+        self.set(|rules| rules.hold_commands = on);
+    }
+
+    /// Keeps back what Redis sends to nginx, or lets it go.
+    pub fn hold_replies(&self, on: bool) {
+        self.set(|rules| rules.hold_replies = on);
+    }
+
+    /// Delays each piece of what Redis sends, and cuts it into pieces of at most `bytes`.
+    pub fn slow_replies(&self, delay: Duration, bytes: usize) {
+        self.set(|rules| (rules.reply_delay, rules.reply_piece) = (delay, Some(bytes)));
+    }
+
+    /// Accepts and closes at once, or serves again.
+    pub fn refuse(&self, on: bool) {
+        self.set(|rules| rules.refuse = on);
+    }
+
+    /// Cuts all connections.
+    pub fn cut(&self) {
+        self.set(|rules| {
+            for socket in rules.sockets.drain(..) {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// Number of connections accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.rules.rules.lock().unwrap().accepted
+    }
+
+    /// What nginx has sent so far, held back or not.
+    pub fn commands(&self) -> String {
+        String::from_utf8_lossy(&self.rules.rules.lock().unwrap().commands).into_owned()
+    }
+
+    /// Forgets what nginx has sent so far.
+    pub fn forget_commands(&self) {
+        self.set(|rules| rules.commands.clear());
+    }
+
+    /// Waits until nginx has sent this command for this name, held back or not.
+    #[track_caller]
+    pub fn until_command(&self, command: &str, name: &str) {
+        until(&format!("nginx sends {command} {name}"), || {
+            let commands = self.commands().to_ascii_uppercase();
+            let after = commands.split(&format!("\r\n{command}\r\n")).skip(1).collect::<Vec<_>>();
+            after.iter().any(|rest| rest.contains(&format!("\r\n{}\r\n", name.to_ascii_uppercase())))
+        });
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.rules.rules.lock().unwrap());
+        self.rules.changed.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        self.set(|rules| rules.over = true);
+        // The accepting thread looks at `over` after the next connection only.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Commands,
+    Replies,
+}
+
+fn accept(listener: &TcpListener, upstream: u16, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        let Ok(client) = client else { return };
+        let mut rules = shared.rules.lock().unwrap();
+        if rules.over {
+            return;
+        }
+        rules.accepted += 1;
+        if rules.refuse {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        for (from, to, way) in
+            [(&client, &server, Way::Commands), (&server, &client, Way::Replies)]
+        {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let shared = Arc::clone(shared);
+            thread::spawn(move || pass(from, to, way, &shared));
+        }
+        rules.sockets.extend([client, server]);
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Shared) {
+    let mut buf = vec![0; 64 * 1024];
+    while let Ok(n @ 1..) = from.read(&mut buf) {
+        let (piece, delay) = wait_for_leave(&buf[..n], way, shared);
+        for part in buf[..n].chunks(piece) {
+            thread::sleep(delay);
+            if to.write_all(part).is_err() {
+                break;
+            }
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Waits while that way is held; returns the size of pieces and the delay of each.
+fn wait_for_leave(bytes: &[u8], way: Way, shared: &Shared) -> (usize, Duration) {
+    let mut rules = shared.rules.lock().unwrap();
+    if way == Way::Commands {
+        rules.commands.extend_from_slice(bytes);
+    }
+    let is_held = |rules: &mut Rules| match way {
+        Way::Commands => rules.hold_commands && !rules.over,
+        Way::Replies => rules.hold_replies && !rules.over,
+    };
+    let rules = shared.changed.wait_while(rules, is_held).unwrap();
+    match way {
+        Way::Commands => (bytes.len(), Duration::ZERO),
+        Way::Replies => (rules.reply_piece.unwrap_or(bytes.len()), rules.reply_delay),
+    }
+}

@@ -1,0 +1,173 @@
+//! A client's byte stream: plain TCP or TLS over it, blocking.
+
+use super::wait::patience;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What stands between the client and the WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `ws:`
+    Ws,
+    /// `wss:`
+    Wss,
+}
+
+impl Transport {
+    /// Both, for promises that hold alike on `ws:` and `wss:`.
+    pub const BOTH: [Self; 2] = [Self::Ws, Self::Wss];
+}
+
+/// A connected stream. Reads and writes fail after [`patience`].
+pub enum Stream {
+    /// TCP alone.
+    Plain(TcpStream),
+    /// TLS, with the test's certificate trusted.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// Connects over TCP.
+    pub fn plain(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::Plain(tcp(address, None)?))
+    }
+
+    /// Connects with a receive buffer of about `bytes`: a reader that stops is felt soon.
+    pub fn plain_narrow(address: SocketAddr, bytes: usize) -> io::Result<Self> {
+        Ok(Self::Plain(tcp(address, Some(bytes))?))
+    }
+
+    /// Connects over TLS; the handshake is done with the first read or write.
+    pub fn tls(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::over_tls(tcp(address, None)?))
+    }
+
+    /// As [`Stream::plain_narrow`], over TLS.
+    pub fn tls_narrow(address: SocketAddr, bytes: usize) -> io::Result<Self> {
+        Ok(Self::over_tls(tcp(address, Some(bytes))?))
+    }
+
+    /// The TCP socket beneath.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => &tls.sock,
+        }
+    }
+
+    /// Sets how long a read waits.
+    pub fn set_read_timeout(&self, time: Duration) {
+        self.socket().set_read_timeout(Some(time)).expect("a read timeout");
+    }
+
+    /// Sends FIN and goes on reading; over TLS without `close_notify`, as a dying peer would.
+    pub fn shut_down_writing(&self) {
+        let _ = self.socket().shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Ends the connection by RST.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(self.socket());
+        socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    }
+
+    fn over_tls(tcp: TcpStream) -> Self {
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(trust(), name).expect("a TLS client");
+        Self::Tls(Box::new(StreamOwned::new(session, tcp)))
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.read(buf),
+            Self::Tls(tls) => tls.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.write(buf),
+            Self::Tls(tls) => tls.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(tcp) => tcp.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// The certificate and key of every TLS listener of the tests, made once by `openssl`.
+pub struct Certificate {
+    /// PEM file of the certificate: also what a client has to trust.
+    pub certificate: PathBuf,
+    /// PEM file of the key.
+    pub key: PathBuf,
+}
+
+/// The certificate of `localhost` and 127.0.0.1.
+pub fn certificate() -> &'static Certificate {
+    static MADE: OnceLock<Certificate> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("ngx-websocket-t-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory for the certificate");
+        let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+        let output = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl, to make a certificate");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Certificate { certificate, key }
+    })
+}
+
+fn trust() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        let pem = CertificateDer::from_pem_file(&certificate().certificate).expect("a PEM file");
+        roots.add(pem).expect("a certificate to trust");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions");
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    });
+    Arc::clone(config)
+}
+
+fn tcp(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.connect_timeout(&address.into(), patience())?;
+    let tcp: TcpStream = socket.into();
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(patience()))?;
+    tcp.set_write_timeout(Some(patience()))?;
+    Ok(tcp)
+}

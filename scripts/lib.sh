@@ -1,0 +1,235 @@
+# shellcheck shell=bash disable=SC2034
+# What every script shares: words to the user, packages, nginx's trees, the tally of checks.
+# Sourced, never run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+module_so=ngx_http_websocket_module.so
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "${0##*/}: $*"
+    exit 1
+}
+
+# help_wanted "$@": prints the caller's first comment and ends it, if --help is among its arguments.
+help_wanted() {
+    local argument
+    for argument; do
+        case $argument in
+        -h | --help)
+            sed -n '2,${/^#/!q;s/^# \{0,1\}//p;}' "$0"
+            exit 0
+            ;;
+        esac
+    done
+}
+
+# --- packages -------------------------------------------------------------------------------------
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif [[ -t 0 ]]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+# Debian starts what it installs. policy-rc.d is its way to forbid that; an existing one is kept.
+# shellcheck disable=SC2016
+apt_install='
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap "rm -f $policy" EXIT
+        trap "exit 1" HUP INT TERM
+        printf "#!/bin/sh\nexit 101\n" >"$policy" && chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    install() { apt-get install -y -q --no-install-recommends "$@" </dev/null; }
+    install "$@" || { apt-get update -q && install "$@"; }
+'
+
+# need PACKAGE...: installs those that are missing; one line says why when that is impossible.
+need() {
+    local package missing=()
+    for package; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+            missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null ||
+        die "missing: ${missing[*]}. Only Debian's apt-get is known here: install them yourself."
+    if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+        die "missing: ${missing[*]}. As root: apt-get install ${missing[*]}"
+    fi
+    say "Installing ${missing[*]}"
+    as_root sh -c "$apt_install" sh "${missing[@]}" >"$(log_file apt)" 2>&1 ||
+        die "cannot install ${missing[*]}: see $(log_file apt). As root: apt-get install ${missing[*]}"
+}
+
+# need_cargo [SUBCOMMAND...]: the Rust toolchain, with fmt or clippy where they are asked for.
+need_cargo() {
+    local part
+    command -v cargo >/dev/null || die "cargo is missing: install a Rust toolchain (1.88 or newer)."
+    for part; do
+        cargo "$part" --version >/dev/null 2>&1 ||
+            die "cargo $part is missing: rustup component add ${part/fmt/rustfmt}"
+    done
+}
+
+log_file() {
+    mkdir -p "$cache/log"
+    printf '%s\n' "$cache/log/$1.log"
+}
+
+# --- nginx ----------------------------------------------------------------------------------------
+
+# What the module's build and nginx's own need from Debian.
+build_packages=(gcc libc6-dev make libclang-dev libpcre2-dev zlib1g-dev libssl-dev)
+
+# nginx_headers NAME|DIRECTORY: sets and exports NGINX_SOURCE_DIR and NGINX_BUILD_DIR.
+nginx_headers() {
+    local lines
+    lines=$("$root/scripts/nginx-headers" "$1")
+    eval "$lines"
+    export NGINX_SOURCE_DIR NGINX_BUILD_DIR
+}
+
+# nginx_binary debian|1.28.3|asan: the path of that nginx.
+nginx_binary() {
+    case $1 in
+    debian)
+        need nginx
+        printf '%s\n' /usr/sbin/nginx
+        ;;
+    1.28.3) "$root/scripts/nginx-1.28.3" ;;
+    asan) "$root/scripts/nginx-1.28.3" --asan ;;
+    esac
+}
+
+# under_lock NAME COMMAND...: two scripts at once build a cached thing only once.
+under_lock() {
+    local lock_fd
+    mkdir -p "$cache"
+    exec {lock_fd}>"$cache/$1.lock"
+    shift
+    flock "$lock_fd"
+    "$@" {lock_fd}>&-
+    exec {lock_fd}>&-
+}
+
+# --- ports ----------------------------------------------------------------------------------------
+
+# port_answers PORT: somebody listens there on the loopback address.
+port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# --- the demo -------------------------------------------------------------------------------------
+
+# demo_prefix PREFIX MODULE PORT TLS-PORT REDIS-PORT: lays nginx-conf out as nginx's prefix, with
+# these ports in place of those that the files name.
+demo_prefix() {
+    local prefix=$1 file
+    mkdir -p "$prefix/modules" "$prefix/logs" "$prefix/temp" "$prefix/tls"
+    ln -sf "$2" "$prefix/modules/$module_so"
+    ln -sfn "$root/nginx-conf/pages" "$prefix/pages"
+    for file in "$root"/nginx-conf/*.conf; do
+        sed -e "s/:8080\b/:$3/g; s/:8443\b/:$4/g; s/\b6380\b/$5/g" "$file" >"$prefix/${file##*/}"
+    done
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
+        -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+        -keyout "$prefix/tls/key.pem" -out "$prefix/tls/cert.pem" 2>/dev/null
+}
+
+# Started by root, nginx's workers would be nobody, who may not read the checkout.
+nginx_user() {
+    ((EUID != 0)) || printf 'user root;'
+}
+
+# --- end-to-end tests -----------------------------------------------------------------------------
+
+# nginx_and_module NGINX PROFILE: builds both, and sets what the tests read.
+nginx_and_module() {
+    WS_FLAVOR=$1
+    WS_BUILD=$2
+    WS_NGINX=$(nginx_binary "$1")
+    WS_MODULE=$("$root/scripts/build" --nginx "$1" "--$2")
+    export WS_FLAVOR WS_BUILD WS_NGINX WS_MODULE
+}
+
+# Python's client library, in an environment of its own.
+python_client() {
+    local venv=$cache/venv
+    if ! "$venv/bin/python" -c 'import websockets' 2>/dev/null; then
+        say "Installing Python's websockets"
+        rm -rf "$venv"
+        { /usr/bin/python3 -m venv "$venv" && "$venv/bin/pip" install -q websockets; } \
+            >"$(log_file venv)" 2>&1 || die "no Python websockets: see $(log_file venv)"
+    fi
+    WS_PYTHON=$venv/bin/python
+    export WS_PYTHON
+}
+
+# end_to_end NGINX PROFILE [CARGO-TEST-ARGUMENT...]: the tests of t/ against that nginx.
+end_to_end() {
+    local nginx=$1 profile=$2
+    shift 2
+    need nginx redis-server openssl chromium chromium-driver python3 python3-venv
+    python_client
+    nginx_and_module "$nginx" "$profile"
+    CARGO_TARGET_DIR=$root/target/tests cargo_tests "end to end, nginx $nginx ($profile)" \
+        cargo test --locked --no-fail-fast --package t "$@"
+}
+
+# --- the tally ------------------------------------------------------------------------------------
+# Lines "PASSED FAILED NAME" in $TALLY. The outermost script makes the file, prints the sum, and its
+# exit status tells whether all passed; scripts that it calls only add to it.
+
+tally_begin() {
+    tally_is_ours=
+    [[ -n ${TALLY:-} ]] && return
+    TALLY=$(mktemp)
+    export TALLY
+    tally_is_ours=yes
+    trap 'rm -f "$TALLY"' EXIT
+}
+
+tally() { printf '%s %s %s\n' "$1" "$2" "$3" >>"$TALLY"; }
+
+# check NAME COMMAND...: one check, passed if the command succeeds.
+check() {
+    local name=$1
+    shift
+    say "== $name"
+    if "$@" >&2; then
+        tally 1 0 "$name"
+    else
+        say "FAILED: $name"
+        tally 0 1 "$name"
+    fi
+}
+
+# cargo_tests NAME COMMAND...: a `cargo test`; its own counts go to the tally. That nothing ran, or
+# that it broke before the tests, is a failure as well.
+cargo_tests() {
+    local name=$1 output passed failed status=0
+    shift
+    say "== $name"
+    output=$(mktemp)
+    "$@" 2>&1 | tee "$output" >&2 || status=$?
+    read -r passed failed < <(
+        awk '/^test result: / { p += $4; f += $6 } END { print p + 0, f + 0 }' "$output"
+    )
+    rm -f "$output"
+    if ((failed == 0 && (status != 0 || passed == 0))); then
+        failed=1
+    fi
+    tally "$passed" "$failed" "$name"
+}
+
+tally_end() {
+    [[ -n $tally_is_ours ]] || return 0
+    awk '$2 { failed = $2; $1 = $2 = ""; print "failed:" $0 " (" failed ")" }' "$TALLY" >&2
+    awk '{ p += $1; f += $2 } END { print p + 0 " passed, " f + 0 " failed"; exit f > 0 }' "$TALLY"
+}

@@ -1,1 +1,23 @@
-//! RFC 6455.
+//! The server's side of RFC 6455, without a socket.
+//!
+//! ```text
+//!  request ──> handshake ──> 101          (origin, extension: what the answer depends on)
+//!  bytes ────> connection ──> Event       frame ─> mask + utf8 ─> assembler
+//!  Event ────> frame, close ──> bytes     (what goes out is never masked)
+//! ```
+//!
+//! [`connection::Connection`] owns what one client has begun and not ended; everything else here
+//! is a pure function or a value. Nothing here knows time: timeouts are the caller's.
+
+pub mod assembler;
+pub mod close;
+pub mod connection;
+pub mod extension;
+pub mod frame;
+pub mod handshake;
+pub mod mask;
+pub mod misbehaved;
+pub mod origin;
+pub mod utf8;
+
+mod list;

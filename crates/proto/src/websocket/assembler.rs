@@ -1,0 +1,144 @@
+//! A message that did not come in one piece: its fragments, and its bytes so far.
+
+use super::mask::Mask;
+use super::utf8::{InvalidUtf8, Utf8};
+
+/// Unmasking and checking go in turns over blocks of this size, so that the check finds the bytes
+/// in the processor's first cache. A multiple of the mask's four bytes.
+const BLOCK: usize = 4096;
+/// The first room of a message whose length no header has told.
+const FIRST_ROOM: usize = 512;
+
+/// What a message holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+/// The kind of a message under way, and how far its text is checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content {
+    Text(Utf8),
+    Binary,
+}
+
+impl Content {
+    pub(super) fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text(Utf8::default()),
+            Kind::Binary => Self::Binary,
+        }
+    }
+
+    /// Unmasks the message's next bytes in place, and checks them.
+    pub(super) fn open(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), InvalidUtf8> {
+        match self {
+            Self::Binary => mask.apply(bytes),
+            Self::Text(utf8) => {
+                for block in bytes.chunks_mut(BLOCK) {
+                    mask.apply(block);
+                    utf8.feed(block)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The message ends here.
+    pub(super) fn finish(self) -> Result<Kind, InvalidUtf8> {
+        match self {
+            Self::Binary => Ok(Kind::Binary),
+            Self::Text(utf8) if utf8.is_complete() => Ok(Kind::Text),
+            Self::Text(_) => Err(InvalidUtf8),
+        }
+    }
+}
+
+/// A data frame's payload under way.
+#[derive(Debug)]
+pub(super) struct Fragment {
+    /// It is the message's last.
+    pub(super) fin: bool,
+    /// The mask, at the next byte.
+    pub(super) mask: Mask,
+    /// Bytes still to come.
+    pub(super) missing: u64,
+}
+
+/// A message begun and not ended. All fragments go to one buffer, whatever their number.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    content: Content,
+    fragment: Fragment,
+    payload: Vec<u8>,
+}
+
+impl Assembler {
+    /// A message of which all but `first`'s header is still to come.
+    pub(super) fn new(kind: Kind, first: Fragment) -> Self {
+        Self {
+            content: Content::new(kind),
+            fragment: first,
+            payload: Vec::new(),
+        }
+    }
+
+    /// The next fragment's header has come.
+    pub(super) fn go_on(&mut self, next: Fragment) {
+        self.fragment = next;
+    }
+
+    /// The next byte belongs to this message, not to a header.
+    pub(super) fn is_in_fragment(&self) -> bool {
+        self.fragment.missing > 0
+    }
+
+    /// All has come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.fragment.fin && self.fragment.missing == 0
+    }
+
+    /// The message's bytes so far.
+    pub(super) fn len(&self) -> u64 {
+        self.payload.len() as u64
+    }
+
+    /// The heap it holds, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.payload.capacity()
+    }
+
+    /// Unmasks (in place), checks and keeps what `arrived` has of the fragment: the bytes used.
+    pub(super) fn push(&mut self, arrived: &mut [u8]) -> Result<usize, InvalidUtf8> {
+        let used = self.fragment.missing.min(arrived.len() as u64) as usize;
+        self.make_room(used);
+        for block in arrived[..used].chunks_mut(BLOCK) {
+            self.content.open(block, &mut self.fragment.mask)?;
+            self.payload.extend_from_slice(block);
+        }
+        self.fragment.missing -= used as u64;
+        Ok(used)
+    }
+
+    /// The message ends here: its kind and its bytes.
+    pub(super) fn finish(self) -> Result<(Kind, Vec<u8>), InvalidUtf8> {
+        Ok((self.content.finish()?, self.payload))
+    }
+
+    // A header's word costs a client nothing, so it buys no memory: room at most doubles what has
+    // really come, and stops at the message's end once that is known.
+    fn make_room(&mut self, arriving: usize) {
+        let need = self.payload.len() + arriving;
+        if need > self.payload.capacity() {
+            let end = match self.fragment.fin {
+                true => usize::try_from(self.len() + self.fragment.missing).unwrap_or(usize::MAX),
+                false => usize::MAX,
+            };
+            let room = need.saturating_mul(2).max(FIRST_ROOM).min(end);
+            self.payload.reserve_exact(room - self.payload.len());
+        }
+    }
+}

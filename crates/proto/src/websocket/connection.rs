@@ -1,0 +1,401 @@
+//! The machine of one client: its bytes in, events out.
+//!
+//! ```text
+//!              ┌─────────────── whole frame in the buffer: event in place, no heap
+//!    nothing ──┤
+//!       ▲      └─ Header ──> Data ──> (fin) event ──> nothing
+//!       │           ▲    └─> Control ──> event ──┐
+//!       │           │  (more fragments)          │
+//!       └───────────┴──── Between <──────────────┘
+//! ```
+
+use std::ops::Range;
+
+use super::assembler::{Assembler, Content, Fragment};
+use super::close::CloseReceived;
+use super::extension;
+use super::frame::{Header, MAX_CLIENT_HEADER, Opcode};
+use super::mask::Mask;
+
+pub use super::assembler::Kind;
+pub use super::misbehaved::Misbehaved;
+
+/// What a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a message, all its fragments together.
+    pub max_message: u64,
+    /// Bytes of one data frame's payload.
+    pub max_frame: u64,
+}
+
+/// What a client did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A whole message, checked.
+    Message {
+        /// Text or binary.
+        kind: Kind,
+        /// Its bytes.
+        payload: Payload,
+    },
+    /// To be answered by [`ControlFrame::pong`](super::frame::ControlFrame::pong).
+    Ping(Payload),
+    /// A sign of life.
+    Pong(Payload),
+    /// The last event: to be answered by [`CloseReceived::reply`] unless a Close was sent before.
+    Close(CloseReceived),
+}
+
+/// Where an event's unmasked bytes are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// In the buffer given to [`Connection::receive`]. Before them is their own header, now free: at
+    /// least four bytes more than the header of a server's frame with the same payload takes.
+    InPlace(Range<usize>),
+    /// Collected from several buffers or fragments.
+    Assembled(Vec<u8>),
+}
+
+impl Payload {
+    /// The bytes; `buf` is the buffer of the `receive` that gave the event.
+    pub fn bytes<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::InPlace(range) => &buf[range.clone()],
+            Self::Assembled(bytes) => bytes,
+        }
+    }
+}
+
+/// One client's incoming side. Between messages it is two words and owns no heap.
+///
+/// Give each buffer read from the client to [`receive`](Self::receive), again and again until it
+/// says `None`; after a [`Event::Close`] or an error never again.
+#[derive(Debug, Default)]
+pub struct Connection {
+    pending: Option<Box<Pending>>,
+    over: bool,
+}
+
+/// What has begun and not ended: a message, a frame, or a frame within a message.
+#[derive(Debug, Default)]
+struct Pending {
+    message: Option<Assembler>,
+    aside: Aside,
+}
+
+/// What stands between a message's bytes.
+#[derive(Debug, Default)]
+enum Aside {
+    /// Nothing: the next byte is the message's, or a header's first.
+    #[default]
+    None,
+    Header(Prefix),
+    Control(Control),
+}
+
+/// The first bytes of a header.
+#[derive(Debug)]
+struct Prefix {
+    bytes: [u8; MAX_CLIENT_HEADER],
+    len: usize,
+}
+
+/// A control frame whose payload is under way.
+#[derive(Debug)]
+struct Control {
+    signal: Signal,
+    mask: Mask,
+    missing: usize,
+    payload: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Signal {
+    Close,
+    Ping,
+    Pong,
+}
+
+/// What a frame is to the message under way.
+enum Part {
+    First(Kind),
+    Next,
+    Control(Signal),
+}
+
+impl Connection {
+    /// The next event in `buf[*at..]`; `*at` moves behind what was used up. Payloads are unmasked
+    /// in place. `None`: the buffer is used up, and what it began is kept here.
+    ///
+    /// # Errors
+    /// The client's misdeed, as soon as its first wrong byte is there: a frame or message that is
+    /// too big before its payload has come.
+    pub fn receive(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Misbehaved> {
+        debug_assert!(!self.over, "received after a Close or a misdeed");
+        if self.over {
+            *at = buf.len();
+            return Ok(None);
+        }
+        let outcome = self.next_event(buf, at, limits);
+        if matches!(outcome, Ok(Some(Event::Close(_))) | Err(_)) {
+            *self = Self {
+                pending: None,
+                over: true,
+            };
+        }
+        outcome
+    }
+
+    /// Heap held for what has begun and not ended, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.pending
+            .as_deref()
+            .map_or(0, |pending| size_of::<Pending>() + pending.held_bytes())
+    }
+
+    /// A message, or any frame, has begun and not ended.
+    pub fn is_mid_message(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    fn next_event(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Misbehaved> {
+        while *at < buf.len() {
+            let event = match self.pending.as_deref_mut() {
+                Some(pending) if pending.is_in_payload() => self.fill(buf, at)?,
+                Some(Pending {
+                    aside: Aside::Header(prefix),
+                    ..
+                }) => match prefix.complete(buf, at)? {
+                    Some(header) => self.collect(&header, buf, at, limits)?,
+                    None => None,
+                },
+                _ => self.begin_frame(buf, at, limits)?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin_frame(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Misbehaved> {
+        let Some((header, header_len)) = Header::parse(&buf[*at..])? else {
+            let prefix = Prefix::new(&buf[*at..]);
+            self.pending.get_or_insert_default().aside = Aside::Header(prefix);
+            *at = buf.len();
+            return Ok(None);
+        };
+        *at += header_len;
+        if header.payload > (buf.len() - *at) as u64 {
+            return self.collect(&header, buf, at, limits);
+        }
+        let place = *at..*at + header.payload as usize;
+        let bytes = &mut buf[place.clone()];
+        let mut mask = header.mask;
+        let event = match self.check(&header, limits)? {
+            Part::First(kind) if header.fin => {
+                let mut content = Content::new(kind);
+                content.open(bytes, &mut mask)?;
+                Event::Message {
+                    kind: content.finish()?,
+                    payload: Payload::InPlace(place.clone()),
+                }
+            }
+            Part::Control(signal) => {
+                mask.apply(bytes);
+                signal.event(Payload::InPlace(place.clone()), buf)?
+            }
+            Part::First(_) | Part::Next => return self.collect(&header, buf, at, limits),
+        };
+        *at = place.end;
+        Ok(Some(event))
+    }
+
+    /// Whether the frame may come now, and may be so big.
+    fn check(&self, header: &Header, limits: &Limits) -> Result<Part, Misbehaved> {
+        extension::check_rsv1(header)?;
+        let message = self
+            .pending
+            .as_ref()
+            .and_then(|pending| pending.message.as_ref());
+        let part = match (header.opcode, message) {
+            (Opcode::Close, _) => Part::Control(Signal::Close),
+            (Opcode::Ping, _) => Part::Control(Signal::Ping),
+            (Opcode::Pong, _) => Part::Control(Signal::Pong),
+            (Opcode::Text, None) => Part::First(Kind::Text),
+            (Opcode::Binary, None) => Part::First(Kind::Binary),
+            (Opcode::Continuation, Some(_)) => Part::Next,
+            (Opcode::Continuation, None) => return Err(Misbehaved::LoneContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Misbehaved::InterleavedMessage),
+        };
+        if let Part::First(_) | Part::Next = part {
+            limits.check(message.map_or(0, Assembler::len), header.payload)?;
+        }
+        Ok(part)
+    }
+
+    /// A frame begins that is not an event in place: its payload goes to the heap.
+    fn collect(
+        &mut self,
+        header: &Header,
+        buf: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Misbehaved> {
+        let part = self.check(header, limits)?;
+        let &Header {
+            fin,
+            mask,
+            payload: missing,
+            ..
+        } = header;
+        let Pending { message, aside } = &mut **self.pending.get_or_insert_default();
+        *aside = Aside::None;
+        let fragment = Fragment { fin, mask, missing };
+        match (part, message) {
+            (Part::Control(signal), _) => {
+                *aside = Aside::Control(Control::new(signal, mask, missing as usize));
+            }
+            (Part::Next, Some(message)) => message.go_on(fragment),
+            (Part::First(kind), message) => *message = Some(Assembler::new(kind, fragment)),
+            (Part::Next, None) => return Err(Misbehaved::LoneContinuation),
+        }
+        self.fill(buf, at)
+    }
+
+    /// Takes what there is of the payload under way: the event, if that ends one.
+    fn fill(&mut self, buf: &mut [u8], at: &mut usize) -> Result<Option<Event>, Misbehaved> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(None);
+        };
+        if let Aside::Control(control) = &mut pending.aside {
+            *at += control.push(&buf[*at..]);
+            if control.missing > 0 {
+                return Ok(None);
+            }
+            let payload = Payload::Assembled(std::mem::take(&mut control.payload));
+            let event = control.signal.event(payload, buf);
+            pending.aside = Aside::None;
+            self.pending.take_if(|pending| pending.message.is_none());
+            return event.map(Some);
+        }
+        if let Some(message) = &mut pending.message {
+            *at += message.push(&mut buf[*at..])?;
+        }
+        let Some(message) = pending.message.take_if(|message| message.is_whole()) else {
+            return Ok(None);
+        };
+        self.pending = None;
+        let (kind, bytes) = message.finish()?;
+        Ok(Some(Event::Message {
+            kind,
+            payload: Payload::Assembled(bytes),
+        }))
+    }
+}
+
+impl Limits {
+    fn check(&self, before: u64, payload: u64) -> Result<(), Misbehaved> {
+        if payload > self.max_frame {
+            return Err(Misbehaved::FrameTooBig { announced: payload });
+        }
+        // Both are below 2^63.
+        let announced = before + payload;
+        if announced > self.max_message {
+            return Err(Misbehaved::MessageTooBig { announced });
+        }
+        Ok(())
+    }
+}
+
+impl Pending {
+    fn held_bytes(&self) -> usize {
+        let aside = match &self.aside {
+            Aside::None | Aside::Header(_) => 0,
+            Aside::Control(control) => control.payload.capacity(),
+        };
+        aside + self.message.as_ref().map_or(0, Assembler::held_bytes)
+    }
+
+    /// The next byte is payload, not a header's.
+    fn is_in_payload(&self) -> bool {
+        match &self.aside {
+            Aside::None => self.message.as_ref().is_some_and(Assembler::is_in_fragment),
+            Aside::Header(_) => false,
+            Aside::Control(_) => true,
+        }
+    }
+}
+
+impl Prefix {
+    /// `begun` is shorter than a header.
+    fn new(begun: &[u8]) -> Self {
+        let mut bytes = [0; MAX_CLIENT_HEADER];
+        bytes[..begun.len()].copy_from_slice(begun);
+        Self {
+            bytes,
+            len: begun.len(),
+        }
+    }
+
+    /// Takes the header's further bytes from `buf`.
+    fn complete(&mut self, buf: &[u8], at: &mut usize) -> Result<Option<Header>, Misbehaved> {
+        while let Some(&byte) = buf.get(*at) {
+            self.bytes[self.len] = byte;
+            self.len += 1;
+            *at += 1;
+            if let Some((header, _)) = Header::parse(&self.bytes[..self.len])? {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Control {
+    /// `missing` is at most 125: `Header::parse` lets no longer control frame through.
+    fn new(signal: Signal, mask: Mask, missing: usize) -> Self {
+        Self {
+            signal,
+            mask,
+            missing,
+            payload: Vec::with_capacity(missing),
+        }
+    }
+
+    /// Unmasks and keeps what `arrived` has of the payload: the bytes used.
+    fn push(&mut self, arrived: &[u8]) -> usize {
+        let used = self.missing.min(arrived.len());
+        let begin = self.payload.len();
+        self.payload.extend_from_slice(&arrived[..used]);
+        self.mask.apply(&mut self.payload[begin..]);
+        self.missing -= used;
+        used
+    }
+}
+
+impl Signal {
+    fn event(self, payload: Payload, buf: &[u8]) -> Result<Event, Misbehaved> {
+        Ok(match self {
+            Self::Close => Event::Close(CloseReceived::parse(payload.bytes(buf))?),
+            Self::Ping => Event::Ping(payload),
+            Self::Pong => Event::Pong(payload),
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! Frame headers (RFC 6455, 5.2): those of a client are read, those of the server written.
+
+use std::ops::Deref;
+
+use super::mask::Mask;
+use super::misbehaved::Misbehaved;
+
+/// The longest header of a client's frame: two bytes, a 64-bit length, the mask.
+pub const MAX_CLIENT_HEADER: usize = 14;
+/// The longest header of a server's frame: two bytes, a 64-bit length.
+pub const MAX_SERVER_HEADER: usize = 10;
+/// The longest payload of a control frame (RFC 6455, 5.5).
+pub const MAX_CONTROL: usize = 125;
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2_RSV3: u8 = 0x30;
+const MASKED: u8 = 0x80;
+
+/// What a frame is (RFC 6455, 11.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// More of the message under way.
+    Continuation = 0,
+    /// A message of UTF-8 text, or its first part.
+    Text = 1,
+    /// A message of bytes, or its first part.
+    Binary = 2,
+    /// The end of the connection.
+    Close = 8,
+    /// To be answered by a pong.
+    Ping = 9,
+    /// An answer to a ping, or a sign of life.
+    Pong = 10,
+}
+
+impl Opcode {
+    fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Close, ping or pong: may stand between a message's fragments (RFC 6455, 5.5).
+    pub fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// The header of a client's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The message ends with this frame.
+    pub fin: bool,
+    /// RSV1: an extension's bit; the caller judges it.
+    pub rsv1: bool,
+    /// What the frame is.
+    pub opcode: Opcode,
+    /// The payload's bytes, below 2^63.
+    pub payload: u64,
+    /// The mask, at the payload's first byte.
+    pub mask: Mask,
+}
+
+impl Header {
+    /// Reads a client's header at the start of `bytes`: the header and its own length, or `None`
+    /// if more bytes are needed. Each byte is judged when it is there.
+    ///
+    /// A length in more bytes than it needs is refused: "the minimal number of bytes MUST be used"
+    /// (RFC 6455, 5.2). Browsers judge a server so, too.
+    ///
+    /// # Errors
+    /// The misdeed that the bytes so far already are.
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Misbehaved> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        let (fin, opcode) = first_byte(first)?;
+        let Some(&second) = bytes.get(1) else {
+            return Ok(None);
+        };
+        if second & MASKED == 0 {
+            return Err(Misbehaved::Unmasked);
+        }
+        let short = second & !MASKED;
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL {
+            return Err(Misbehaved::LongControl);
+        }
+        let Some((payload, length_bytes)) = length(short, &bytes[2..])? else {
+            return Ok(None);
+        };
+        let Some(&mask) = bytes[2 + length_bytes..].first_chunk() else {
+            return Ok(None);
+        };
+        let header = Self {
+            fin,
+            rsv1: first & RSV1 != 0,
+            opcode,
+            payload,
+            mask: Mask::new(mask),
+        };
+        Ok(Some((header, 2 + length_bytes + mask.len())))
+    }
+}
+
+fn first_byte(byte: u8) -> Result<(bool, Opcode), Misbehaved> {
+    if byte & RSV2_RSV3 != 0 {
+        return Err(Misbehaved::ReservedBits);
+    }
+    let bits = byte & 0x0f;
+    let opcode = Opcode::from_bits(bits).ok_or(Misbehaved::ReservedOpcode(bits))?;
+    let fin = byte & FIN != 0;
+    if opcode.is_control() && !fin {
+        return Err(Misbehaved::FragmentedControl);
+    }
+    Ok((fin, opcode))
+}
+
+/// The payload's length and the bytes of `extended` that tell it.
+fn length(short: u8, extended: &[u8]) -> Result<Option<(u64, usize)>, Misbehaved> {
+    let (payload, least, bytes) = match short {
+        126 => match extended.first_chunk() {
+            Some(&two) => (u16::from_be_bytes(two).into(), 126, 2),
+            None => return Ok(None),
+        },
+        127 => match extended.first_chunk() {
+            Some(&eight) => (u64::from_be_bytes(eight), 1 << 16, 8),
+            None => return Ok(None),
+        },
+        _ => (short.into(), 0, 0),
+    };
+    if payload < least || payload >= 1 << 63 {
+        return Err(Misbehaved::BadLength);
+    }
+    Ok(Some((payload, bytes)))
+}
+
+/// A server's header for a payload of `len` bytes, and the header's own length.
+pub fn header(
+    fin: bool,
+    rsv1: bool,
+    opcode: Opcode,
+    len: usize,
+) -> ([u8; MAX_SERVER_HEADER], usize) {
+    let mut bytes = [0; MAX_SERVER_HEADER];
+    bytes[0] = if fin { FIN } else { 0 } | if rsv1 { RSV1 } else { 0 } | opcode as u8;
+    let long = len as u64;
+    if let Ok(short @ ..126) = u8::try_from(long) {
+        bytes[1] = short;
+    } else if let Ok(two) = u16::try_from(long) {
+        bytes[1] = 126;
+        bytes[2..4].copy_from_slice(&two.to_be_bytes());
+    } else {
+        bytes[1] = 127;
+        bytes[2..].copy_from_slice(&long.to_be_bytes());
+    }
+    (bytes, header_len(len))
+}
+
+/// The length of a server's header for a payload of `len` bytes.
+pub fn header_len(len: usize) -> usize {
+    match len {
+        0..126 => 2,
+        126..=0xffff => 4,
+        _ => MAX_SERVER_HEADER,
+    }
+}
+
+/// Appends a server's whole frame to `out`.
+pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let (bytes, len) = header(true, false, opcode, payload.len());
+    out.reserve(len + payload.len());
+    out.extend_from_slice(&bytes[..len]);
+    out.extend_from_slice(payload);
+}
+
+/// A server's control frame, whole, without heap; dereferences to its bytes.
+#[derive(Clone, Copy)]
+pub struct ControlFrame {
+    bytes: [u8; 2 + MAX_CONTROL],
+    len: u8,
+}
+
+impl ControlFrame {
+    /// A ping; of `payload` the first 125 bytes.
+    pub fn ping(payload: &[u8]) -> Self {
+        Self::new(Opcode::Ping, payload)
+    }
+
+    /// The answer to a ping: its payload (RFC 6455, 5.5.3).
+    pub fn pong(payload: &[u8]) -> Self {
+        Self::new(Opcode::Pong, payload)
+    }
+
+    pub(super) fn new(opcode: Opcode, payload: &[u8]) -> Self {
+        let payload = &payload[..payload.len().min(MAX_CONTROL)];
+        let mut bytes = [0; 2 + MAX_CONTROL];
+        let (header, header_len) = header(true, false, opcode, payload.len());
+        let len = header_len + payload.len();
+        bytes[..header_len].copy_from_slice(&header[..header_len]);
+        bytes[header_len..len].copy_from_slice(payload);
+        Self {
+            bytes,
+            len: len as u8,
+        }
+    }
+}
+
+impl Deref for ControlFrame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len.into()]
+    }
+}
+
+impl std::fmt::Debug for ControlFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x?}", &**self)
+    }
+}

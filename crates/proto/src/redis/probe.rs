@@ -1,0 +1,135 @@
+//! Proof that what is published reaches this link. A PING proves a connection only: after a
+//! failover the publisher may be at the new master and the subscriber still at the old one.
+//!
+//! ```text
+//!              tick                  PUBLISH answered
+//!   Quiet ───────────> Given ──────────────────────────> Published
+//!     ^                  │ heard, or not published        │ heard
+//!     └──────────────────┴─────────────────────────────────┘
+//! ```
+//!
+//! When the PUBLISH is answered, a PING goes out behind it (the fence): its answer comes after
+//! the probe in the stream. So a worker that is behind with reading is not taken for a link that
+//! delivers nothing.
+
+use bytes::Bytes;
+
+/// How the channels begin that links keep for themselves. Clients must not name them; what a
+/// pattern matches there is not delivered.
+pub const PROBE_PREFIX: &[u8] = b"ngx_ws_probe:";
+
+/// How long, in milliseconds, a probe that was published may stay unheard.
+const UNHEARD_MS: u64 = 5_000;
+
+/// The probes of one subscriber link.
+#[derive(Debug)]
+pub struct Probe {
+    channel: Bytes,
+    round: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The server has not confirmed the probe's channel.
+    Deaf,
+    Quiet,
+    Given,
+    Published {
+        until: u64,
+        fence_passed: bool,
+    },
+    /// An ACL does not allow it: PING has to do.
+    Forbidden,
+}
+
+impl Probe {
+    /// A probe whose channel is named by `identity`: 128 random bits, so that no two links share
+    /// it.
+    pub fn new(identity: u128) -> Self {
+        let prefix = str::from_utf8(PROBE_PREFIX).unwrap_or_default();
+        let channel = Bytes::from(format!("{prefix}{identity:032x}"));
+        Self {
+            channel,
+            round: 0,
+            state: State::Deaf,
+        }
+    }
+
+    pub fn channel(&self) -> &Bytes {
+        &self.channel
+    }
+
+    /// A new connection knows nothing of the old one's probes.
+    pub fn handle_lost(&mut self) {
+        self.state = State::Deaf;
+    }
+
+    pub fn handle_confirmed(&mut self) {
+        self.state = State::Quiet;
+    }
+
+    pub fn handle_forbidden(&mut self) {
+        self.state = State::Forbidden;
+    }
+
+    /// It is time for a probe: what to publish, or `None` where there can be none now.
+    pub fn next_round(&mut self) -> Option<Bytes> {
+        match self.state {
+            State::Deaf | State::Published { .. } | State::Forbidden => None,
+            State::Quiet | State::Given => {
+                self.round += 1;
+                self.state = State::Given;
+                Some(Bytes::from(self.round.to_string()))
+            }
+        }
+    }
+
+    /// The publisher's server has taken the probe. Tells the round of the fence to send, unless
+    /// the probe has been heard already.
+    pub fn handle_published(&mut self, now: u64) -> Option<u64> {
+        match self.state {
+            State::Given => {
+                self.state = State::Published {
+                    until: now + UNHEARD_MS,
+                    fence_passed: false,
+                };
+                Some(self.round)
+            }
+            _ => None,
+        }
+    }
+
+    /// The publisher could not publish it: nothing is proved or disproved.
+    pub fn handle_not_published(&mut self) {
+        if let State::Given = self.state {
+            self.state = State::Quiet;
+        }
+    }
+
+    /// A probe came in.
+    pub fn handle_heard(&mut self, payload: &[u8]) {
+        let is_current = payload == self.round.to_string().as_bytes();
+        if is_current && matches!(self.state, State::Given | State::Published { .. }) {
+            self.state = State::Quiet;
+        }
+    }
+
+    /// The fence of `round` was answered.
+    pub fn handle_fence(&mut self, round: u64) {
+        if let State::Published { fence_passed, .. } = &mut self.state {
+            *fence_passed |= round == self.round;
+        }
+    }
+
+    /// When a probe that stays unheard proves the link bad.
+    pub fn deadline(&self) -> Option<u64> {
+        match self.state {
+            State::Published {
+                until,
+                fence_passed: true,
+            } => Some(until),
+            _ => None,
+        }
+    }
+}

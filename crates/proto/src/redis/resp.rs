@@ -1,0 +1,383 @@
+//! RESP2 replies, found in a buffer and told as ranges of it: a push costs no allocation.
+
+use std::fmt;
+use std::ops::Range;
+
+use memchr::memchr;
+
+/// The longest bulk string, in bytes: Redis's own default limit (`proto-max-bulk-len`).
+pub const MAX_BULK: usize = 512 << 20;
+/// The longest line (status, error, number), in bytes.
+pub const MAX_LINE: usize = 64 << 10;
+/// How deep arrays may nest. Pub/sub needs one level.
+pub const MAX_DEPTH: usize = 8;
+/// How many elements one reply may have in all. Pub/sub needs four.
+pub const MAX_ELEMENTS: usize = 1_024;
+
+/// What stands at the beginning of a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A reply's beginning: worth another look once the buffer holds `need` bytes, or more.
+    Partial {
+        /// At least so many bytes, counted from the reply's first.
+        need: usize,
+    },
+    /// One reply.
+    Whole {
+        /// What it says; its ranges count from the reply's first byte.
+        reply: Reply,
+        /// The bytes it takes.
+        len: usize,
+    },
+}
+
+/// One reply of the server. Ranges count from its first byte.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// `message`, `pmessage` or `smessage`.
+    Message(Message),
+    /// `subscribe`, `unsubscribe` and their kin: one name's subscription was made or ended.
+    Change(Change),
+    /// Any other.
+    Value(Value),
+}
+
+/// A message that was published.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The pattern that matched (`pmessage`).
+    pub pattern: Option<Range<usize>>,
+    /// The channel it was published to.
+    pub channel: Range<usize>,
+    /// What was published.
+    pub payload: Range<usize>,
+    /// It came by a sharded channel (`smessage`).
+    pub sharded: bool,
+}
+
+/// The answer to one name of a `SUBSCRIBE` or `UNSUBSCRIBE`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which command it answers.
+    pub verb: Verb,
+    /// The name; `None` where an `UNSUBSCRIBE` without names found nothing to end.
+    pub name: Option<Range<usize>>,
+    /// How many subscriptions the connection has now.
+    pub count: i64,
+}
+
+/// The commands that change subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Verb {
+    Subscribe,
+    Unsubscribe,
+    Psubscribe,
+    Punsubscribe,
+    Ssubscribe,
+    Sunsubscribe,
+}
+
+/// A reply that is no push.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `+OK`
+    Status(Range<usize>),
+    /// `-ERR what is wrong`
+    Error(Range<usize>),
+    /// `:1`
+    Integer(i64),
+    /// `$3` and its bytes
+    Bulk(Range<usize>),
+    /// `$-1` or `*-1`
+    Null,
+    /// `*2` and its elements
+    Array(Vec<Value>),
+}
+
+/// Not RESP2, or beyond the limits: the connection cannot be read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A byte that begins no reply.
+    Mark(u8),
+    /// A length or number that is none.
+    Number,
+    /// A bulk string without its line end.
+    BulkEnd,
+    /// A line beyond [`MAX_LINE`].
+    LongLine,
+    /// A bulk string beyond [`MAX_BULK`].
+    LongBulk,
+    /// More elements than [`MAX_ELEMENTS`].
+    ManyElements,
+    /// Deeper than [`MAX_DEPTH`].
+    Deep,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mark(mark) => write!(f, "reply begins with byte 0x{mark:02x}"),
+            Self::Number => f.write_str("invalid number in a reply"),
+            Self::BulkEnd => f.write_str("bulk string without its end"),
+            Self::LongLine => f.write_str("too long line in a reply"),
+            Self::LongBulk => f.write_str("too long bulk string"),
+            Self::ManyElements => f.write_str("reply of too many elements"),
+            Self::Deep => f.write_str("too deeply nested reply"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Reads the reply at the beginning of `buffer`.
+///
+/// # Errors
+/// The stream is no RESP2, or passes a limit.
+pub fn parse(buffer: &[u8]) -> Result<Parsed, Malformed> {
+    let mut scan = Scan {
+        buffer,
+        at: 0,
+        elements: 0,
+    };
+    match scan.reply() {
+        Ok(reply) => Ok(Parsed::Whole {
+            reply,
+            len: scan.at,
+        }),
+        Err(Stop::Short { need }) => Ok(Parsed::Partial { need }),
+        Err(Stop::Malformed(why)) => Err(why),
+    }
+}
+
+/// Why reading ended before a reply's end.
+enum Stop {
+    Short { need: usize },
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for Stop {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+struct Scan<'a> {
+    buffer: &'a [u8],
+    at: usize,
+    elements: usize,
+}
+
+impl Scan<'_> {
+    fn reply(&mut self) -> Result<Reply, Stop> {
+        if self.peek()? == b'*'
+            && let Some(push) = self.push()?
+        {
+            return Ok(push);
+        }
+        self.value(0).map(Reply::Value)
+    }
+
+    /// A push is an array of three or four whose first element is its kind. `None`, and nothing
+    /// consumed, when the array is something else.
+    fn push(&mut self) -> Result<Option<Reply>, Stop> {
+        let begin = self.at;
+        self.at += 1;
+        let count = self.number()?;
+        if (count == 3 || count == 4) && self.peek()? == b'$' {
+            let kind = self.bulk()?;
+            let push = match (self.range(&kind), count) {
+                (Some(b"message"), 3) => self.message(false, false)?,
+                (Some(b"pmessage"), 4) => self.message(true, false)?,
+                (Some(b"smessage"), 3) => self.message(false, true)?,
+                (Some(b"subscribe"), 3) => self.change(Verb::Subscribe)?,
+                (Some(b"unsubscribe"), 3) => self.change(Verb::Unsubscribe)?,
+                (Some(b"psubscribe"), 3) => self.change(Verb::Psubscribe)?,
+                (Some(b"punsubscribe"), 3) => self.change(Verb::Punsubscribe)?,
+                (Some(b"ssubscribe"), 3) => self.change(Verb::Ssubscribe)?,
+                (Some(b"sunsubscribe"), 3) => self.change(Verb::Sunsubscribe)?,
+                _ => None,
+            };
+            if push.is_some() {
+                return Ok(push);
+            }
+        }
+        self.at = begin;
+        Ok(None)
+    }
+
+    /// What follows the kind of a message; `None` when its elements are no strings.
+    fn message(&mut self, has_pattern: bool, sharded: bool) -> Result<Option<Reply>, Stop> {
+        let pattern = match has_pattern {
+            true => match self.string()? {
+                Some(pattern) => Some(pattern),
+                None => return Ok(None),
+            },
+            false => None,
+        };
+        let Some(channel) = self.string()? else {
+            return Ok(None);
+        };
+        let Some(payload) = self.string()? else {
+            return Ok(None);
+        };
+        Ok(Some(Reply::Message(Message {
+            pattern,
+            channel,
+            payload,
+            sharded,
+        })))
+    }
+
+    fn change(&mut self, verb: Verb) -> Result<Option<Reply>, Stop> {
+        if self.peek()? != b'$' {
+            return Ok(None);
+        }
+        let name = self.bulk()?;
+        if self.peek()? != b':' {
+            return Ok(None);
+        }
+        self.at += 1;
+        let count = self.number()?;
+        Ok(Some(Reply::Change(Change { verb, name, count })))
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, Stop> {
+        self.elements += 1;
+        if self.elements > MAX_ELEMENTS {
+            return Err(Malformed::ManyElements.into());
+        }
+        match self.peek()? {
+            b'+' => self.line().map(Value::Status),
+            b'-' => self.line().map(Value::Error),
+            b':' => {
+                self.at += 1;
+                self.number().map(Value::Integer)
+            }
+            b'$' => Ok(self.bulk()?.map_or(Value::Null, Value::Bulk)),
+            b'*' => self.array(depth),
+            mark => Err(Malformed::Mark(mark).into()),
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Value, Stop> {
+        if depth == MAX_DEPTH {
+            return Err(Malformed::Deep.into());
+        }
+        self.at += 1;
+        let count = match self.number()? {
+            -1 => return Ok(Value::Null),
+            count => usize::try_from(count).map_err(|_| Malformed::Number)?,
+        };
+        if count > MAX_ELEMENTS - self.elements {
+            return Err(Malformed::ManyElements.into());
+        }
+        (0..count)
+            .map(|_| self.value(depth + 1))
+            .collect::<Result<_, _>>()
+            .map(Value::Array)
+    }
+
+    /// A bulk string that is not null, or `None`, then nothing is consumed.
+    fn string(&mut self) -> Result<Option<Range<usize>>, Stop> {
+        if self.peek()? != b'$' {
+            return Ok(None);
+        }
+        self.bulk()
+    }
+
+    fn bulk(&mut self) -> Result<Option<Range<usize>>, Stop> {
+        self.at += 1;
+        let length = match self.number()? {
+            -1 => return Ok(None),
+            length => usize::try_from(length).map_err(|_| Malformed::Number)?,
+        };
+        if length > MAX_BULK {
+            return Err(Malformed::LongBulk.into());
+        }
+        let begin = self.at;
+        let end = begin + length;
+        match self.buffer.get(end..end + 2) {
+            Some(b"\r\n") => {
+                self.at = end + 2;
+                Ok(Some(begin..end))
+            }
+            Some(_) => Err(Malformed::BulkEnd.into()),
+            None => Err(Stop::Short { need: end + 2 }),
+        }
+    }
+
+    /// A decimal number and its line's end.
+    fn number(&mut self) -> Result<i64, Stop> {
+        let mut at = self.at;
+        let negative = self.byte(at)? == b'-';
+        at += usize::from(negative);
+        let first_digit = at;
+        let mut number: i64 = 0;
+        loop {
+            let byte = self.byte(at)?;
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            let signed = if negative {
+                -i64::from(digit)
+            } else {
+                i64::from(digit)
+            };
+            number = number
+                .checked_mul(10)
+                .and_then(|tens| tens.checked_add(signed))
+                .ok_or(Malformed::Number)?;
+            at += 1;
+            // Zeros in front would let a number grow without end.
+            if at - first_digit > 19 {
+                return Err(Malformed::Number.into());
+            }
+        }
+        if at == first_digit || self.byte(at)? != b'\r' || self.byte(at + 1)? != b'\n' {
+            return Err(Malformed::Number.into());
+        }
+        self.at = at + 2;
+        Ok(number)
+    }
+
+    /// The rest of a line after its mark.
+    fn line(&mut self) -> Result<Range<usize>, Stop> {
+        let begin = self.at + 1;
+        let mut from = begin;
+        while let Some(found) = memchr(b'\r', self.buffer.get(from..).unwrap_or_default()) {
+            let end = from + found;
+            if end - begin > MAX_LINE {
+                break;
+            }
+            if self.byte(end + 1)? == b'\n' {
+                self.at = end + 2;
+                return Ok(begin..end);
+            }
+            from = end + 1;
+        }
+        if self.buffer.len().saturating_sub(begin) > MAX_LINE {
+            return Err(Malformed::LongLine.into());
+        }
+        Err(Stop::Short {
+            need: self.buffer.len() + 1,
+        })
+    }
+
+    fn peek(&self) -> Result<u8, Stop> {
+        self.byte(self.at)
+    }
+
+    #[inline]
+    fn byte(&self, at: usize) -> Result<u8, Stop> {
+        match self.buffer.get(at) {
+            Some(byte) => Ok(*byte),
+            None => Err(Stop::Short { need: at + 1 }),
+        }
+    }
+
+    fn range(&self, range: &Option<Range<usize>>) -> Option<&[u8]> {
+        range.clone().map(|range| &self.buffer[range])
+    }
+}

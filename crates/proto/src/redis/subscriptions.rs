@@ -1,0 +1,525 @@
+//! Which names are wanted and what the server has been told of them.
+//!
+//! A name's life, as far as the server is concerned. Each command that is sent for a name has a
+//! number, the name's generation; the answer to an earlier command changes nothing:
+//!
+//! ```text
+//!             SUBSCRIBE sent            its own answer
+//!   Idle ───────────────────> Asked ───────────────────> Confirmed
+//!    ^                        │ │ ^                          │
+//!    │ its own answer         │ │ └── SUBSCRIBE sent ──┐     │ UNSUBSCRIBE sent,
+//!    └──────── Leaving <──────┼─┼─────────────────────>┤     │ 2 s after nobody wants it
+//!                 ^           │ └─ refused ─> Refused ─┘     │
+//!                 └───────────┴──────────────────────────────┘
+//! ```
+//!
+//! `Confirmed` is reached only by the answer to the last command that was sent for the name, so
+//! no `UNSUBSCRIBE` of ours is on its way behind it. A name that nobody wants any more is
+//! forgotten when it is back at `Idle`; only then is its channel id given back.
+
+use std::collections::{HashMap, VecDeque};
+
+use ahash::RandomState;
+use bytes::Bytes;
+use slab::Slab;
+
+use super::resp::Verb;
+
+/// The names of one command at most: an answer is written per name, and the server cuts a
+/// connection whose answers pass its output limit.
+pub const BATCH_NAMES: usize = 1_000;
+/// The names at most whose answers are outstanding, for the same reason.
+pub const UNANSWERED_NAMES: usize = 10_000;
+/// How long, in milliseconds, a name is kept after the last that wanted it went.
+pub const LINGER_MS: u64 = 2_000;
+
+/// What a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One channel.
+    Channel,
+    /// A Redis glob pattern over channels.
+    Pattern,
+}
+
+/// What wanting a name led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribed {
+    /// The server delivers it already, and nothing under way will end that.
+    Already,
+    /// The server is asked: `Confirmed` or `Refused` follows, unless the link is lost.
+    Asked,
+    /// The link is down: the name is asked for when it is up again.
+    Away,
+}
+
+/// A command that was sent and is not yet answered in full.
+#[derive(Debug)]
+struct Batch {
+    number: u32,
+    verb: Verb,
+    slots: Vec<u32>,
+    answered: usize,
+}
+
+/// What one answer led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The name is confirmed.
+    Confirmed {
+        /// The caller's id of it.
+        channel: u32,
+    },
+    /// The server will not have it, for this reason.
+    Refused {
+        /// The caller's id of it.
+        channel: u32,
+    },
+    /// The name is forgotten; its id may name another one.
+    Released {
+        /// The caller's id of it.
+        channel: u32,
+    },
+}
+
+/// The answer was not what the commands sent can have caused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unexpected;
+
+/// All names of one subscriber link.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    slots_by_name: [HashMap<Bytes, u32, RandomState>; 2],
+    entries: Slab<Entry>,
+    /// Names to ask for. An entry here may have changed its mind: it is looked at when taken.
+    asks: [VecDeque<u32>; 2],
+    /// When to end what nobody wants, in order of time; checked when the time has come.
+    lingering: VecDeque<(u64, u32)>,
+    /// What is to be ended now.
+    leaves: [VecDeque<u32>; 2],
+    sent: VecDeque<Batch>,
+    /// Names in `sent` without an answer; of them those that are asked for.
+    unanswered: usize,
+    unanswered_asks: usize,
+    last_number: u32,
+    is_up: bool,
+    /// Names confirmed before the link was lost and not yet since.
+    to_restore: usize,
+    is_restored: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: Bytes,
+    channel: u32,
+    kind: Kind,
+    is_wanted: bool,
+    is_queued: bool,
+    is_missed: bool,
+    state: State,
+    /// The number of the last command sent for this name.
+    number: u32,
+    /// When it leaves unless it is wanted again; meaningful while it is not wanted.
+    leaves_at: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Asked,
+    Confirmed,
+    Leaving,
+    Refused,
+}
+
+impl Subscriptions {
+    /// Somebody wants `name`, which the caller knows as `channel`: the same id each time, until
+    /// the name is released.
+    pub fn subscribe(&mut self, kind: Kind, name: &Bytes, channel: u32) -> Subscribed {
+        let slot = match self.slots_by_name[kind as usize].get(name) {
+            Some(slot) => *slot,
+            None => self.insert(kind, name, channel),
+        };
+        let is_up = self.is_up;
+        let entry = &mut self.entries[slot as usize];
+        debug_assert_eq!(entry.channel, channel, "the id of a name changed");
+        entry.is_wanted = true;
+        match entry.state {
+            _ if !is_up => Subscribed::Away,
+            State::Confirmed => Subscribed::Already,
+            State::Asked => Subscribed::Asked,
+            State::Idle | State::Leaving | State::Refused => {
+                self.ask(slot);
+                Subscribed::Asked
+            }
+        }
+    }
+
+    /// Nobody wants `name` any more. It leaves after [`LINGER_MS`], unless it is wanted again;
+    /// what the server does not have is forgotten at once.
+    pub fn unsubscribe(&mut self, kind: Kind, name: &[u8], now: u64) -> Option<Outcome> {
+        let slot = *self.slots_by_name[kind as usize].get(name)?;
+        let entry = &mut self.entries[slot as usize];
+        if !entry.is_wanted {
+            return None;
+        }
+        entry.is_wanted = false;
+        match entry.state {
+            State::Idle | State::Refused => Some(self.forget(slot)),
+            State::Leaving => None,
+            State::Asked | State::Confirmed => {
+                let at = now + LINGER_MS;
+                entry.leaves_at = at;
+                self.lingering.push_back((at, slot));
+                None
+            }
+        }
+    }
+
+    /// The caller's id of a name the server has, or had until its last messages are through.
+    #[inline]
+    pub fn find(&self, kind: Kind, name: &[u8]) -> Option<u32> {
+        let slot = *self.slots_by_name[kind as usize].get(name)?;
+        Some(self.entries[slot as usize].channel)
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn deadline(&self) -> Option<u64> {
+        self.lingering.front().map(|(at, _)| *at)
+    }
+
+    /// Names have lingered long enough: they leave with the next batches.
+    pub fn handle_timeout(&mut self, now: u64) {
+        while let Some(&(at, slot)) = self.lingering.front().filter(|(at, _)| *at <= now) {
+            self.lingering.pop_front();
+            if let Some(entry) = self.entries.get(slot as usize)
+                && !entry.is_wanted
+                && entry.leaves_at == at
+            {
+                self.leaves[entry.kind as usize].push_back(slot);
+            }
+        }
+    }
+
+    /// The link is up: all that is wanted is asked for.
+    pub fn handle_up(&mut self) {
+        self.is_up = true;
+        for (slot, entry) in &mut self.entries {
+            entry.is_queued = entry.is_wanted;
+            if entry.is_wanted {
+                self.asks[entry.kind as usize].push_back(slot as u32);
+            }
+        }
+    }
+
+    /// The link is lost, and all that the server knew with it. What nobody wants is forgotten.
+    pub fn handle_lost(&mut self, told: &mut impl FnMut(Outcome)) {
+        self.is_up = false;
+        self.is_restored = false;
+        self.sent.clear();
+        self.lingering.clear();
+        self.asks
+            .iter_mut()
+            .chain(&mut self.leaves)
+            .for_each(VecDeque::clear);
+        (self.unanswered, self.unanswered_asks) = (0, 0);
+        let mut unwanted = Vec::new();
+        for (slot, entry) in &mut self.entries {
+            let was = std::mem::replace(&mut entry.state, State::Idle);
+            if !entry.is_wanted {
+                unwanted.push(slot as u32);
+            } else if was == State::Confirmed && !entry.is_missed {
+                entry.is_missed = true;
+                self.to_restore += 1;
+            }
+        }
+        unwanted
+            .into_iter()
+            .for_each(|slot| told(self.forget(slot)));
+    }
+
+    /// Some names were confirmed before the link was lost and are not yet again.
+    pub fn misses_any(&self) -> bool {
+        self.to_restore > 0
+    }
+
+    /// Says once, after a loss, that all that was confirmed before has been answered again.
+    pub fn take_restored(&mut self) -> bool {
+        std::mem::take(&mut self.is_restored)
+    }
+
+    /// Somebody waits for an answer.
+    pub fn owes(&self) -> bool {
+        self.unanswered_asks > 0 || self.asks.iter().any(|asks| !asks.is_empty())
+    }
+
+    /// The next command to send, appended to `out`; its answers are owed from now on.
+    pub fn next_batch(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.unanswered > UNANSWERED_NAMES - BATCH_NAMES || !self.is_up {
+            return false;
+        }
+        for kind in [Kind::Channel, Kind::Pattern] {
+            if let Some(slots) = self.take_asks(kind) {
+                self.send(ask_verb(kind), slots, out);
+                return true;
+            }
+            if let Some(slots) = self.take_leaves(kind) {
+                self.send(leave_verb(kind), slots, out);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The server answered one name of the oldest command. `Some(true)` tells it was the last.
+    ///
+    /// # Errors
+    /// The answer is not the next one due: the stream cannot be trusted any more.
+    pub fn handle_change(
+        &mut self,
+        verb: Verb,
+        name: &[u8],
+        told: &mut impl FnMut(Outcome),
+    ) -> Result<bool, Unexpected> {
+        let batch = self.sent.front_mut().ok_or(Unexpected)?;
+        let slot = *batch.slots.get(batch.answered).ok_or(Unexpected)?;
+        if batch.verb != verb || self.entries[slot as usize].name != name {
+            return Err(Unexpected);
+        }
+        batch.answered += 1;
+        let (number, is_last) = (batch.number, batch.answered == batch.slots.len());
+        self.count_answers(verb, 1);
+        if is_last {
+            self.sent.pop_front();
+        }
+        if self.entries[slot as usize].number == number {
+            match is_ask(verb) {
+                true => self.confirm(slot, told),
+                false => self.end(slot, told),
+            }
+        }
+        Ok(is_last)
+    }
+
+    /// The server refused the whole of the oldest command. Redis does not say which name was the
+    /// cause: the command is sent again in halves, appended to `out`, until one is left.
+    ///
+    /// Returns how many commands were sent.
+    ///
+    /// # Errors
+    /// No command, or one that has been answered in part, is due.
+    pub fn handle_refused(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &mut impl FnMut(Outcome),
+    ) -> Result<usize, Unexpected> {
+        let batch = self
+            .sent
+            .pop_front()
+            .filter(|batch| batch.answered == 0)
+            .ok_or(Unexpected)?;
+        self.count_answers(batch.verb, batch.slots.len());
+        if !is_ask(batch.verb) {
+            self.keep(&batch, told);
+            return Ok(0);
+        }
+        let mut slots = batch.slots;
+        slots.retain(|&slot| self.is_still_asked(slot, batch.number, told));
+        match slots.len() {
+            0 => Ok(0),
+            1 => {
+                self.refuse(slots[0], told);
+                Ok(0)
+            }
+            count => {
+                let second = slots.split_off(count / 2);
+                self.send(batch.verb, slots, out);
+                self.send(batch.verb, second, out);
+                Ok(2)
+            }
+        }
+    }
+
+    fn insert(&mut self, kind: Kind, name: &Bytes, channel: u32) -> u32 {
+        let entry = Entry {
+            name: name.clone(),
+            channel,
+            kind,
+            is_wanted: true,
+            is_queued: false,
+            is_missed: false,
+            state: State::Idle,
+            number: 0,
+            leaves_at: 0,
+        };
+        let slot = self.entries.insert(entry) as u32;
+        self.slots_by_name[kind as usize].insert(name.clone(), slot);
+        slot
+    }
+
+    fn ask(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        if !entry.is_queued {
+            entry.is_queued = true;
+            self.asks[entry.kind as usize].push_back(slot);
+        }
+    }
+
+    fn take_asks(&mut self, kind: Kind) -> Option<Vec<u32>> {
+        let mut slots = Vec::new();
+        while slots.len() < BATCH_NAMES
+            && let Some(slot) = self.asks[kind as usize].pop_front()
+        {
+            let Some(entry) = self.entries.get_mut(slot as usize) else {
+                continue;
+            };
+            let is_asked = matches!(entry.state, State::Asked | State::Confirmed);
+            if std::mem::take(&mut entry.is_queued) && entry.is_wanted && !is_asked {
+                slots.push(slot);
+            }
+        }
+        (!slots.is_empty()).then_some(slots)
+    }
+
+    fn take_leaves(&mut self, kind: Kind) -> Option<Vec<u32>> {
+        let mut slots = Vec::new();
+        while slots.len() < BATCH_NAMES
+            && let Some(slot) = self.leaves[kind as usize].pop_front()
+        {
+            if let Some(entry) = self.entries.get(slot as usize)
+                && !entry.is_wanted
+                && matches!(entry.state, State::Asked | State::Confirmed)
+            {
+                slots.push(slot);
+            }
+        }
+        (!slots.is_empty()).then_some(slots)
+    }
+
+    fn send(&mut self, verb: Verb, slots: Vec<u32>, out: &mut Vec<u8>) {
+        self.last_number = self.last_number.wrapping_add(1);
+        super::command::begin(out, slots.len() + 1);
+        super::command::append_argument(out, spelling(verb));
+        for &slot in &slots {
+            let entry = &mut self.entries[slot as usize];
+            entry.state = if is_ask(verb) {
+                State::Asked
+            } else {
+                State::Leaving
+            };
+            entry.number = self.last_number;
+            super::command::append_argument(out, &entry.name);
+        }
+        self.unanswered += slots.len();
+        self.unanswered_asks += if is_ask(verb) { slots.len() } else { 0 };
+        self.sent.push_back(Batch {
+            number: self.last_number,
+            verb,
+            slots,
+            answered: 0,
+        });
+    }
+
+    fn count_answers(&mut self, verb: Verb, count: usize) {
+        self.unanswered -= count;
+        self.unanswered_asks -= if is_ask(verb) { count } else { 0 };
+    }
+
+    fn confirm(&mut self, slot: u32, told: &mut impl FnMut(Outcome)) {
+        let entry = &mut self.entries[slot as usize];
+        entry.state = State::Confirmed;
+        if entry.is_wanted {
+            told(Outcome::Confirmed {
+                channel: entry.channel,
+            });
+        }
+        self.settle(slot);
+    }
+
+    /// The server has ended the name. If it is wanted again, it has been queued meanwhile.
+    fn end(&mut self, slot: u32, told: &mut impl FnMut(Outcome)) {
+        let entry = &mut self.entries[slot as usize];
+        entry.state = State::Idle;
+        if !entry.is_wanted {
+            told(self.forget(slot));
+        }
+    }
+
+    fn refuse(&mut self, slot: u32, told: &mut impl FnMut(Outcome)) {
+        let entry = &mut self.entries[slot as usize];
+        entry.state = State::Refused;
+        told(Outcome::Refused {
+            channel: entry.channel,
+        });
+        self.settle(slot);
+    }
+
+    /// Whether a name of a refused command is to be asked for again.
+    fn is_still_asked(&mut self, slot: u32, number: u32, told: &mut impl FnMut(Outcome)) -> bool {
+        let entry = &mut self.entries[slot as usize];
+        if entry.number != number {
+            return false;
+        }
+        if !entry.is_wanted {
+            told(self.forget(slot));
+            return false;
+        }
+        true
+    }
+
+    /// An ACL may allow SUBSCRIBE and forbid UNSUBSCRIBE: then names stay, and their ids.
+    fn keep(&mut self, batch: &Batch, told: &mut impl FnMut(Outcome)) {
+        for &slot in &batch.slots {
+            if self.entries[slot as usize].number == batch.number {
+                self.confirm(slot, told);
+            }
+        }
+    }
+
+    fn forget(&mut self, slot: u32) -> Outcome {
+        self.settle(slot);
+        let entry = self.entries.remove(slot as usize);
+        self.slots_by_name[entry.kind as usize].remove(&entry.name);
+        Outcome::Released {
+            channel: entry.channel,
+        }
+    }
+
+    /// A name that was missed since the link was lost is missed no longer.
+    fn settle(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        if std::mem::take(&mut entry.is_missed) {
+            self.to_restore -= 1;
+            self.is_restored = self.to_restore == 0 && self.is_up;
+        }
+    }
+}
+
+fn is_ask(verb: Verb) -> bool {
+    matches!(verb, Verb::Subscribe | Verb::Psubscribe | Verb::Ssubscribe)
+}
+
+fn ask_verb(kind: Kind) -> Verb {
+    match kind {
+        Kind::Channel => Verb::Subscribe,
+        Kind::Pattern => Verb::Psubscribe,
+    }
+}
+
+fn leave_verb(kind: Kind) -> Verb {
+    match kind {
+        Kind::Channel => Verb::Unsubscribe,
+        Kind::Pattern => Verb::Punsubscribe,
+    }
+}
+
+fn spelling(verb: Verb) -> &'static [u8] {
+    match verb {
+        Verb::Subscribe => b"SUBSCRIBE",
+        Verb::Unsubscribe => b"UNSUBSCRIBE",
+        Verb::Psubscribe => b"PSUBSCRIBE",
+        Verb::Punsubscribe => b"PUNSUBSCRIBE",
+        Verb::Ssubscribe => b"SSUBSCRIBE",
+        Verb::Sunsubscribe => b"SUNSUBSCRIBE",
+    }
+}

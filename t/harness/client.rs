@@ -106,6 +106,19 @@ impl Client {
         }
     }
 
+    /// The next message, which must be text; none when the read timeout strikes first.
+    #[track_caller]
+    pub fn try_text(&mut self) -> Option<String> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
+                Err(Error::Io(e)) if is_timeout(e.kind()) => return None,
+                other => panic!("{other:?} instead of text"),
+            }
+        }
+    }
+
     /// The next messages must be these texts.
     #[track_caller]
     pub fn expect<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) {

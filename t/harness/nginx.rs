@@ -63,6 +63,16 @@ impl Conf {
         Self::new().http(&format!("websocket_redis {url};")).drain("200ms")
     }
 
+    /// As [`Conf::with`], with a location `/ws` that subscribes to the query's `channel`.
+    pub fn push(redis: &Redis) -> Self {
+        Self::push_url(&redis.url())
+    }
+
+    /// As [`Conf::push`], for this address.
+    pub fn push_url(url: &str) -> Self {
+        Self::with_url(url).location("/ws", "websocket_subscribe $websocket_arg_channel;")
+    }
+
     /// `worker_processes`.
     pub fn workers(mut self, n: usize) -> Self {
         self.workers = n;

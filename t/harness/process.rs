@@ -74,6 +74,17 @@ pub fn connections_to(pid: u32, port: u16) -> usize {
         .count()
 }
 
+/// Bytes that the kernel holds for the peer of a TCP connection of 127.0.0.1: sent and not yet
+/// acknowledged, or not yet sent.
+pub fn send_queue_bytes(local: u16, remote: u16) -> u64 {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let ends = [format!("0100007F:{local:04X}"), format!("0100007F:{remote:04X}")];
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.len() > 4 && row[1] == ends[0] && row[2] == ends[1]);
+    let queue = row.expect("the connection")[4].to_owned();
+    u64::from_str_radix(&queue[..8], 16).expect("a hexadecimal number")
+}
+
 fn sockets_of(pid: u32) -> HashSet<String> {
     let Ok(dir) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
     dir.flatten()

@@ -82,6 +82,16 @@ impl Proxy {
         });
     }
 
+    /// Says these bytes to nginx on all connections, as if Redis had.
+    pub fn inject(&self, bytes: &[u8]) {
+        self.set(|rules| {
+            // Sockets are kept by pairs: nginx's, Redis'.
+            for mut socket in rules.sockets.iter().step_by(2) {
+                let _ = socket.write_all(bytes);
+            }
+        });
+    }
+
     /// Number of connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.rules.rules.lock().unwrap().accepted

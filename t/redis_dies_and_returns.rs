@@ -1,0 +1,231 @@
+//! Promise 4: Redis dies and returns. Clients stay or are told (`websocket_gap`), the worker
+//! reconnects with jittered backoff, resubscribes all, logs one line each way.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+use t::{Client, Conf, Crowd, Nginx, Proxy, Redis, Request, until};
+
+fn push_keep(url: &str) -> Conf {
+    Conf::push_url(url).http("websocket_gap keep;")
+}
+
+#[test]
+fn killed_redis_closes_its_clients_with_1012_once_it_is_back() {
+    let mut redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).location("/echo", "websocket_echo;"));
+    let mut crowd = Crowd::accepted(&nginx, 100, |i| format!("/ws?channel=foo-{}", i % 10));
+    let mut echo = Client::connect(&nginx, "/echo");
+    redis.restart();
+    crowd.until("all are told", |all| all.iter().all(|m| m.close_code == Some(1012) && m.ended));
+    // Who subscribes to nothing has missed nothing.
+    echo.send("still here");
+    echo.expect(["still here"]);
+    let mut again = Client::connect(&nginx, "/ws?channel=foo-1");
+    redis.publish("foo-1", "hello");
+    again.expect(["hello"]);
+}
+
+#[test]
+fn clients_are_told_also_when_redis_stays_away() {
+    let mut redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis));
+    let mut crowd = Crowd::accepted(&nginx, 20, |_| "/ws?channel=foo".to_owned());
+    redis.kill();
+    crowd.until("all are told", |all| all.iter().all(|m| m.close_code == Some(1012) && m.ended));
+    assert_eq!(nginx.handshake("/ws?channel=foo"), 503);
+    assert_eq!(nginx.get("/plain").status, 200);
+}
+
+#[test]
+fn keep_keeps_them_and_all_is_subscribed_again() {
+    let mut redis = Redis::start();
+    let nginx = Nginx::start(push_keep(&redis.url()));
+    let mut crowd = Crowd::accepted(&nginx, 300, |i| format!("/ws?channel=foo-{i}"));
+    redis.restart();
+    until("the last is subscribed again", || {
+        (0..300).all(|i| redis.subscribers(&format!("foo-{i}")) == 1)
+    });
+    let messages: Vec<_> = (0..300).map(|i| (format!("foo-{i}"), i.to_string())).collect();
+    redis.session().publish_all(&messages);
+    crowd.until("all have their own", |all| all.iter().all(|m| m.messages.len() == 1));
+    assert!(crowd.members().iter().enumerate().all(|(i, m)| m.texts() == [i.to_string()]));
+}
+
+#[test]
+fn a_stopped_redis_is_noticed() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis));
+    let mut crowd = Crowd::accepted(&nginx, 20, |_| "/ws?channel=foo".to_owned());
+    redis.stop();
+    crowd.until("all are told", |all| all.iter().all(|m| m.close_code == Some(1012) && m.ended));
+    assert_eq!(nginx.get("/plain").status, 200);
+    redis.cont();
+    until("it is back", || nginx.handshake("/ws?channel=foo") == 101);
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    redis.publish("foo", "hello");
+    client.expect(["hello"]);
+}
+
+#[test]
+fn a_link_that_is_cut_again_and_again_is_renewed_each_time() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let nginx = Nginx::start(push_keep(&proxy.url()));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    for round in 0..8 {
+        proxy.cut();
+        until_heard(&redis, &mut client, &format!("round {round}"));
+    }
+    let links = redis.links();
+    assert_eq!(links.len(), 2, "{links:?}");
+}
+
+/// Publishes it until the client hears it: meanwhile the link may be down.
+fn until_heard(redis: &Redis, client: &mut Client, message: &str) {
+    client.stream().set_read_timeout(Duration::from_millis(50));
+    until(&format!("{message:?} is heard"), || {
+        redis.publish("foo", message);
+        std::iter::from_fn(|| client.try_text()).any(|text| text == message)
+    });
+    client.stream().set_read_timeout(t::patience());
+}
+
+#[test]
+fn one_line_each_way_is_logged() {
+    let mut redis = Redis::start();
+    let nginx = Nginx::start(push_keep(&redis.url()));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    let quiet_lines = nginx.count_log("edis");
+    redis.kill();
+    until("the loss is noticed", || nginx.handshake("/ws?channel=bar") == 503);
+    std::thread::sleep(Duration::from_secs(3));
+    let lines_of_loss = nginx.count_log("[error]") + nginx.count_log("[warn]");
+    redis.restart();
+    until("it is back", || redis.publish("foo", "hello") == 1);
+    while client.text() != "hello" {}
+    assert!(lines_of_loss >= 1, "the loss is told");
+    // One for each of the two links, one for the refused handshake; not one for each attempt.
+    assert!(lines_of_loss <= 6, "{lines_of_loss} lines in three seconds");
+    assert!(nginx.count_log("edis") > quiet_lines, "Redis is named");
+}
+
+#[test]
+fn attempts_to_reconnect_are_spaced() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let nginx = Nginx::start(push_keep(&proxy.url()));
+    let _client = Client::connect(&nginx, "/ws?channel=foo");
+    let before = proxy.accepted();
+    proxy.refuse(true);
+    proxy.cut();
+    std::thread::sleep(Duration::from_secs(4));
+    let attempts = proxy.accepted() - before;
+    proxy.refuse(false);
+    assert!((2..200).contains(&attempts), "{attempts} attempts of two links in four seconds");
+    until("it is back", || nginx.handshake("/ws?channel=bar") == 101);
+}
+
+#[test]
+fn nonsense_from_redis_ends_the_link_and_nothing_else() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let nginx = Nginx::start(push_keep(&proxy.url()));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    for nonsense in ["!nonsense\r\n", "*-7\r\n", "$99999999999999999999\r\n", "\0\0\0\0\r\n", "*3\r\n:x\r\n"] {
+        let before = proxy.accepted();
+        proxy.inject(nonsense.as_bytes());
+        until("the links are renewed", || proxy.accepted() > before);
+        until_heard(&redis, &mut client, nonsense);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_and_refuses() {
+    let redis = Redis::start_with(&["--requirepass", "right"]);
+    let nginx = Nginx::start(Conf::push_url(&format!("redis://:wrong@127.0.0.1:{}", redis.port())));
+    until("it is refused", || nginx.handshake("/ws?channel=foo") == 503);
+    until("the log says why", || nginx.count_log("WRONGPASS") > 0);
+    assert!(!nginx.log().contains("wrong@"), "no password in the log");
+    drop(nginx);
+    let nginx = Nginx::start(Conf::push_url(&format!("redis://:right@127.0.0.1:{}", redis.port())));
+    Client::connect(&nginx, "/ws?channel=foo").close();
+}
+
+#[test]
+fn a_unix_socket_will_do() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push_url(&format!("unix://{}", redis.socket())));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    redis.publish("foo", "hello");
+    client.expect(["hello"]);
+}
+
+/// Redis is killed and restarted while a publisher counts and clients come back by themselves: at the
+/// end all hear the last word, and nobody ever heard a number twice or out of order.
+#[test]
+fn restarts_under_load_are_survived() {
+    let mut redis = Redis::start();
+    let conf = Conf::push(&redis).workers(2).location("/pub", "websocket_publisher load;");
+    let nginx = Nginx::start(conf);
+    let is_over = AtomicBool::new(false);
+    let mut crowd = Crowd::accepted(&nginx, 100, |_| "/ws?channel=load".to_owned());
+    std::thread::scope(|scope| {
+        let counter = scope.spawn(|| {
+            let mut number = 0;
+            while !is_over.load(SeqCst) {
+                let answer = nginx.send(&Request::post("/pub", number.to_string()));
+                assert!([200, 503, 504].contains(&answer.status), "{answer:?}");
+                number += 1;
+            }
+        });
+        for _ in 0..4 {
+            redis.restart();
+            come_back(&nginx, &mut crowd);
+        }
+        is_over.store(true, SeqCst);
+        counter.join().unwrap();
+    });
+    until("both workers are subscribed", || redis.publish("load", "last") == 2);
+    crowd.until("all hear the last word", |all| all.iter().all(|m| m.texts().contains(&last())));
+    for member in crowd.members() {
+        let numbers: Vec<u64> = member.texts().iter().filter_map(|text| text.parse().ok()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    }
+}
+
+fn last() -> String {
+    "last".to_owned()
+}
+
+/// Clients that were closed connect again until all are open.
+fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
+    crowd.until("all were told", |all| all.iter().all(|m| m.close_code == Some(1012)));
+    until("all are open again", || {
+        for i in 0..crowd.members().len() {
+            if crowd.members()[i].ended || crowd.members()[i].close_code.is_some() {
+                crowd.rejoin(nginx, i, "/ws?channel=load");
+            }
+        }
+        crowd.pump(Duration::from_millis(50));
+        crowd.members().iter().all(t::Member::is_open)
+    });
+}
+
+#[test]
+fn a_publish_whose_redis_dies_is_answered() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let conf = Conf::push_url(&proxy.url()).location("/pub", "websocket_publisher foo;");
+    let nginx = Nginx::start(conf);
+    assert_eq!(nginx.send(&Request::post("/pub", "hello")).status, 200);
+    proxy.hold_replies(true);
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| nginx.send(&Request::post("/pub", "lost?")));
+        proxy.until_command("PUBLISH", "lost?");
+        proxy.cut();
+        let status = answer.join().unwrap().status;
+        assert!([503, 504].contains(&status), "{status}");
+    });
+    proxy.hold_replies(false);
+    until("it is back", || nginx.send(&Request::post("/pub", "hello")).status == 200);
+}

@@ -1,0 +1,299 @@
+//! Promise 3: a slow or dead client costs its own limit, kernel memory included, and nobody else
+//! anything; all clients together cost `websocket_memory`; WebSockets never starve the site's HTTP.
+
+use std::time::Duration;
+use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until};
+
+const MIB: u64 = 1024 * 1024;
+
+/// AddressSanitizer keeps freed memory and pads the rest: there only what is said is checked.
+fn memory_is_measurable() -> bool {
+    t::settings::flavor() != t::settings::Flavor::Asan
+}
+
+fn payload(i: usize) -> Vec<u8> {
+    let letter = b'a' + (i % 26) as u8;
+    vec![letter; 100_000]
+}
+
+/// The reader stops inside a frame, all is published and read by another, then it goes on.
+#[test]
+fn a_reader_that_stops_in_a_frame_and_goes_on_gets_every_byte() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).http("websocket_send_queue 64m;"));
+    for transport in Transport::BOTH {
+        let mut slow = Raw::accepted_narrow(&nginx, transport, "/ws?channel=foo");
+        let mut fast = Client::connect_over(&nginx, transport, "/ws?channel=foo");
+        let payloads: Vec<_> = (0..200).map(payload).collect();
+        let messages: Vec<_> = payloads.iter().map(|payload| ("foo", payload)).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| redis.session().publish_all(&messages));
+            let begun = slow.bytes(150_000);
+            for payload in &payloads {
+                assert!(fast.text().as_bytes() == payload);
+            }
+            slow.unread(&begun);
+        });
+        slow.send_frame(&frames::ping("still there"));
+        let mut heard = 0;
+        while heard < payloads.len() {
+            let frame = slow.frame();
+            if frame.opcode == frames::TEXT {
+                assert!(frame.payload == payloads[heard], "message {heard}: {frame:?}");
+                heard += 1;
+            }
+        }
+        slow.send_frame(&frames::ping("in step"));
+        while slow.frame() != frames::pong("in step") {}
+    }
+}
+
+#[test]
+fn a_reader_that_is_too_far_behind_is_closed_and_nobody_else_feels_it() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).http("websocket_send_queue 1m;"));
+    for transport in Transport::BOTH {
+        let mut stuck = Raw::accepted_narrow(&nginx, transport, "/ws?channel=foo");
+        let mut fast = Client::connect_over(&nginx, transport, "/ws?channel=foo");
+        let mut publisher = redis.session();
+        for i in 0..200 {
+            publisher.publish("foo", payload(i));
+            assert!(fast.text().as_bytes() == payload(i));
+        }
+        // What it was sent before is whole frames, in order, until the connection ends.
+        let mut heard = 0;
+        while let Ok(frame) = stuck.receive() {
+            if frame.opcode == frames::TEXT {
+                assert!(frame.payload == payload(heard), "message {heard}: {frame:?}");
+                heard += 1;
+            }
+        }
+        assert!(heard < 200, "20 MB did not fit into 1m and the kernel's buffers");
+        publisher.publish("foo", "on");
+        fast.expect(["on"]);
+    }
+}
+
+#[test]
+fn the_kernel_holds_little_for_a_reader_that_stops() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis).http("websocket_send_queue 64m; websocket_notsent 64k;");
+    let nginx = Nginx::start(conf);
+    let stuck = Raw::accepted_narrow(&nginx, Transport::Ws, "/ws?channel=foo");
+    let mut fast = Client::connect(&nginx, "/ws?channel=foo");
+    let mut publisher = redis.session();
+    for i in 0..200 {
+        publisher.publish("foo", payload(i));
+        assert!(fast.text().as_bytes() == payload(i));
+    }
+    let port = stuck.stream().socket().local_addr().unwrap().port();
+    let held = process::send_queue_bytes(nginx.http().port(), port);
+    assert!(held > 0 && held < MIB, "{held} bytes in the kernel's send buffer");
+}
+
+#[test]
+fn all_slow_readers_together_cost_websocket_memory() {
+    let redis = Redis::start();
+    let limits = "websocket_memory 8m; websocket_send_queue 64m;";
+    let nginx = Nginx::start(Conf::push(&redis).http(limits));
+    let mut fast = Client::connect(&nginx, "/ws?channel=foo-0");
+    let stuck: Vec<_> = (0..10)
+        .map(|i| Raw::accepted_narrow(&nginx, Transport::Ws, &format!("/ws?channel=foo-{i}")))
+        .collect();
+    let worker = nginx.worker();
+    let before = process::resident_bytes(worker);
+    let mut publisher = redis.session();
+    let (mut most, mut heard) = (0, 0);
+    for i in 0..300 {
+        publisher.publish(format!("foo-{}", i % 10), payload(i));
+        if i % 10 == 0 {
+            assert!(fast.text().as_bytes() == payload(i));
+            heard += 1;
+        }
+        most = most.max(process::resident_bytes(worker));
+    }
+    assert_eq!(heard, 30);
+    let grown = most.saturating_sub(before);
+    if memory_is_measurable() {
+        assert!(grown < 24 * MIB, "30 MB published, 8m allowed: grown by {grown} bytes");
+    }
+    drop(stuck);
+    until("new clients are welcome", || nginx.handshake("/ws?channel=foo-0") == 101);
+}
+
+#[test]
+fn memory_comes_back_when_nobody_lags() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).http("websocket_send_queue 64m;"));
+    let mut fast = Client::connect(&nginx, "/ws?channel=foo");
+    let mut publisher = redis.session();
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        let stuck = Raw::accepted_narrow(&nginx, Transport::Ws, "/ws?channel=foo");
+        for i in 0..200 {
+            publisher.publish("foo", payload(i));
+            assert!(fast.text().as_bytes() == payload(i));
+        }
+        stuck.reset();
+        publisher.publish("foo", "gone");
+        fast.expect(["gone"]);
+        sizes.push(process::resident_bytes(nginx.worker()));
+    }
+    if memory_is_measurable() {
+        assert!(sizes[5] < sizes[1] + 8 * MIB, "after each of six: {sizes:?}");
+    }
+}
+
+/// Partial messages are memory, too: what is announced is not allocated.
+#[test]
+fn announced_lengths_cost_nothing() {
+    let redis = Redis::start();
+    let limits = "websocket_max_message 64m; websocket_max_frame 64m; websocket_memory 16m;";
+    let conf = Conf::with(&redis).http(limits).location("/echo", "websocket_echo;");
+    let nginx = Nginx::start(conf);
+    let before = process::resident_bytes(nginx.worker());
+    let liars: Vec<_> = (0..100)
+        .map(|_| {
+            let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
+            // A binary frame of 60 MiB, of which eight bytes come.
+            raw.send(frames::hex("82 ff 0000000003c00000 00000000 0102030405060708"));
+            raw
+        })
+        .collect();
+    let mut honest = Client::connect(&nginx, "/echo");
+    honest.send("hello");
+    honest.expect(["hello"]);
+    if memory_is_measurable() {
+        let grown = process::resident_bytes(nginx.worker()).saturating_sub(before);
+        assert!(grown < 16 * MIB, "grown by {grown} bytes for {} liars", liars.len());
+    }
+}
+
+#[test]
+fn an_echo_that_nobody_reads_stops_its_own_client_only() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::with(&redis).location("/echo", "websocket_echo;"));
+    for transport in Transport::BOTH {
+        let mut greedy = Raw::open_narrow(&nginx, transport);
+        greedy.upgrade("/echo");
+        let write_timeout = Some(Duration::from_millis(500));
+        greedy.stream().socket().set_write_timeout(write_timeout).unwrap();
+        let frame = frames::binary(vec![7; 60_000]).wire();
+        let is_stopped = (0..2000).any(|_| greedy.try_send(&frame).is_err());
+        assert!(is_stopped, "120 MB of echoes were taken without one being read");
+        let mut other = Client::connect_over(&nginx, transport, "/echo");
+        other.send("hello");
+        other.expect(["hello"]);
+    }
+}
+
+#[test]
+fn the_reserve_keeps_http_served() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis).http("websocket_reserve 1/4;").worker_connections(128);
+    let nginx = Nginx::start(conf);
+    let mut crowd = Crowd::new();
+    for _ in 0..110 {
+        let i = crowd.join(&nginx, "/ws?channel=foo");
+        crowd.until("it is answered", |all| all[i].status.is_some());
+        assert_eq!(nginx.get("/plain").status, 200);
+    }
+    let accepted = crowd.members().iter().filter(|m| m.status == Some(101)).count();
+    let refused = crowd.members().iter().filter(|m| m.status == Some(503)).count();
+    assert_eq!(accepted + refused, 110);
+    assert!((64..=96).contains(&accepted), "{accepted} of 128 connections");
+    assert!(nginx.count_log("[warn]") > 0, "refusals are told");
+    assert!(nginx.count_log("[warn]") <= 10, "at most once a second");
+    redis.publish("foo", "hello");
+    crowd.until("the accepted hear", |all| {
+        all.iter().filter(|m| m.status == Some(101)).all(|m| m.messages.len() == 1)
+    });
+    drop(crowd);
+    until("there is room again", || nginx.handshake("/ws?channel=foo") == 101);
+}
+
+#[test]
+fn no_more_than_max_pending_handshakes_wait() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let conf = Conf::push_url(&proxy.url()).http("websocket_max_pending 10;");
+    let nginx = Nginx::start(conf);
+    let mut before = Client::connect(&nginx, "/ws?channel=known");
+    proxy.hold_replies(true);
+    let mut crowd = Crowd::new();
+    for i in 0..25 {
+        crowd.join(&nginx, &format!("/ws?channel=new-{i}"));
+    }
+    let has = |all: &[t::Member], status| all.iter().filter(|m| m.status == status).count();
+    crowd.until("fifteen are refused", |all| has(all, Some(503)) == 15);
+    assert_eq!(has(crowd.members(), None), 10);
+    proxy.hold_replies(false);
+    crowd.until("ten are accepted", |all| has(all, Some(101)) == 10);
+    redis.publish("known", "hello");
+    before.expect(["hello"]);
+}
+
+#[test]
+fn a_dead_client_is_found_by_its_silence() {
+    let redis = Redis::start();
+    let liveness = "websocket_ping_interval 500ms; websocket_timeout 1500ms;";
+    let nginx = Nginx::start(Conf::push(&redis).http(liveness));
+    for transport in Transport::BOTH {
+        let mut alive = Raw::accepted(&nginx, transport, "/ws?channel=foo");
+        let mut dead = Raw::accepted(&nginx, transport, "/ws?channel=bar");
+        for _ in 0..6 {
+            let ping = alive.frame();
+            assert_eq!(ping.opcode, frames::PING);
+            alive.send_frame(&frames::pong(ping.payload));
+        }
+        redis.until_subscribers("bar", 0);
+        // It was asked, and then told or cut.
+        assert_eq!(dead.frame().opcode, frames::PING);
+        while dead.receive().is_ok() {}
+        redis.publish("foo", "hello");
+        while alive.frame() != frames::text("hello") {}
+    }
+}
+
+#[test]
+fn a_client_that_reads_needs_no_pong_and_a_message_begun_must_end() {
+    let redis = Redis::start();
+    let liveness = "websocket_ping_interval 0; websocket_timeout 1s;";
+    let conf = Conf::with(&redis).http(liveness).location("/echo", "websocket_echo;");
+    let nginx = Nginx::start(conf);
+    let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
+    raw.send_frame(&frames::text("begun").more());
+    while let Ok(frame) = raw.receive() {
+        assert_eq!(frame.opcode, frames::CLOSE, "{frame:?}");
+    }
+}
+
+#[test]
+fn liveness_can_be_turned_off() {
+    let redis = Redis::start();
+    let liveness = "websocket_ping_interval 0; websocket_timeout 0;";
+    let nginx = Nginx::start(Conf::push(&redis).http(liveness));
+    let mut raw = Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo");
+    raw.quiet(Duration::from_secs(3));
+    redis.publish("foo", "hello");
+    raw.expect([frames::text("hello")]);
+}
+
+#[test]
+fn a_thousand_readers_that_stop_leave_the_site_served() {
+    let redis = Redis::start();
+    let limits = "websocket_memory 32m; websocket_send_queue 256k; websocket_notsent 16k;";
+    let nginx = Nginx::start(Conf::push(&redis).http(limits));
+    // Accepted, and from then on never read: they are not pumped.
+    let crowd = Crowd::accepted(&nginx, 1000, |_| "/ws?channel=foo".to_owned());
+    let mut fast = Client::connect(&nginx, "/ws?channel=foo");
+    let mut publisher = redis.session();
+    for i in 0..30 {
+        publisher.publish("foo", payload(i));
+        assert_eq!(nginx.send(&Request::get("/plain")).text(), "plain");
+    }
+    for i in 0..30 {
+        assert!(fast.text().as_bytes() == payload(i));
+    }
+    drop(crowd);
+}

@@ -1,0 +1,632 @@
+//! One feed: its members, who keep up, its laggards, and the pass that sends to the members.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use smallvec::SmallVec;
+
+use crate::cursor::{HELD, Laggard, MUTED, OUT, Skipped};
+use crate::log::{Buffers, Log};
+use crate::registry::{Batch, ClientId, FlushResult, Sent, Short, Skip, SlowClass, SlowPolicy};
+
+/// Where a client sits: its feed, and its place among the feed's members or laggards.
+#[derive(Clone, Copy)]
+pub(crate) struct Seat {
+    pub(crate) feed: u32,
+    place: u32,
+}
+
+const NOBODY: u32 = u32::MAX;
+const LAGGARD: u32 = 1 << 31;
+/// Spare backlogs beyond this number are freed.
+const SPARE_BACKLOGS: usize = 4096;
+
+pub(crate) enum Place {
+    Member(usize),
+    Laggard(usize),
+}
+
+impl Seat {
+    pub(crate) const EMPTY: Seat = Seat {
+        feed: NOBODY,
+        place: 0,
+    };
+
+    pub(crate) fn is_taken(self) -> bool {
+        self.feed != NOBODY
+    }
+
+    pub(crate) fn place(self) -> Place {
+        match self.place & LAGGARD {
+            0 => Place::Member(self.place as usize),
+            _ => Place::Laggard((self.place & !LAGGARD) as usize),
+        }
+    }
+}
+
+/// What all feeds share.
+pub(crate) struct Commons {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) buffers: Buffers,
+    // Boxed as feeds have them: taking one copies a pointer.
+    #[allow(clippy::vec_box)]
+    backlogs: Vec<Box<Backlog>>,
+    /// Bytes of large frames, whoever holds them.
+    pub(crate) large_bytes: Arc<AtomicU64>,
+}
+
+impl Commons {
+    pub(crate) fn new() -> Commons {
+        Commons {
+            seats: Vec::new(),
+            buffers: Buffers::default(),
+            backlogs: Vec::new(),
+            large_bytes: Arc::default(),
+        }
+    }
+}
+
+/// A channel of a feed, and the feed's place in the channel's list.
+#[derive(Clone, Copy)]
+pub(crate) struct Listening {
+    pub(crate) channel: u32,
+    pub(crate) place: u32,
+}
+
+/// `sockets` and `clients` are parallel: a pass walks the first and touches nothing else.
+pub(crate) struct Feed {
+    sockets: SmallVec<[i32; 4]>,
+    clients: SmallVec<[u32; 4]>,
+    pub(crate) channels: SmallVec<[Listening; 2]>,
+    backlog: Option<Box<Backlog>>,
+    /// Bytes and frames so far; while there is a backlog its log knows better.
+    tail: u64,
+    frames: u64,
+    pub(crate) variant: u32,
+    pub(crate) class: u16,
+    pub(crate) dirty: bool,
+}
+
+/// What a feed has only while bytes are on their way or somebody is behind.
+#[derive(Default)]
+struct Backlog {
+    log: Log,
+    laggards: Vec<Laggard>,
+    /// Members `..done` have had the pass's bytes.
+    done: usize,
+    /// Joined at a tail that the passes have not come to: position, client; in order.
+    ahead: VecDeque<(u64, u32)>,
+    /// Nobody is behind its limit while the log's frontier is not past this.
+    check_at: u64,
+    own_bytes: usize,
+}
+
+impl Feed {
+    pub(crate) fn new(variant: u32, class: u16, channels: SmallVec<[Listening; 2]>) -> Feed {
+        Feed {
+            sockets: SmallVec::new(),
+            clients: SmallVec::new(),
+            channels,
+            backlog: None,
+            tail: 0,
+            frames: 0,
+            variant,
+            class,
+            dirty: false,
+        }
+    }
+
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients.len() + self.laggard_count()
+    }
+
+    pub(crate) fn laggard_count(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.laggards.len())
+    }
+
+    /// Bytes held, without large frames.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.log.own_bytes() + backlog.own_bytes)
+    }
+
+    // Joining and leaving.
+
+    /// The client joins at the tail, as a laggard that is muted.
+    pub(crate) fn join(&mut self, (client, socket): (u32, i32), limit: u64, commons: &mut Commons) {
+        let backlog = self.backlog(commons);
+        let log = &mut backlog.log;
+        let tail = log.tail();
+        if tail > log.reach() {
+            log.seal();
+            backlog.ahead.push_back((tail, client));
+        }
+        let laggard = Laggard::enter(log, (client, socket), tail, 0, MUTED);
+        backlog.watch(&laggard, limit);
+        backlog.push(laggard, &mut commons.seats);
+    }
+
+    /// The client of this seat leaves.
+    pub(crate) fn leave(&mut self, seat: Seat, commons: &mut Commons) {
+        match seat.place() {
+            Place::Member(at) => {
+                self.remove_member(at, &mut commons.seats);
+            }
+            Place::Laggard(at) => {
+                let Some(backlog) = &mut self.backlog else {
+                    return;
+                };
+                backlog
+                    .remove(at, &mut commons.seats)
+                    .depart(&mut backlog.log);
+                backlog.log.trim(&mut commons.buffers);
+            }
+        }
+    }
+
+    /// Gives the backlog back when there is nothing in it.
+    pub(crate) fn settle(&mut self, commons: &mut Commons) {
+        let idle = |backlog: &mut Box<Backlog>| backlog.is_idle();
+        if let Some(mut backlog) = self.backlog.take_if(idle) {
+            self.tail = backlog.log.tail();
+            self.frames = backlog.log.total_frames();
+            backlog.ahead.clear();
+            if commons.backlogs.len() < SPARE_BACKLOGS && backlog.laggards.capacity() <= 8 {
+                commons.backlogs.push(backlog);
+            }
+        }
+    }
+
+    // Publishing.
+
+    /// Lets `note` add a frame to the log. Returns what it returns.
+    pub(crate) fn note<R>(
+        &mut self,
+        commons: &mut Commons,
+        note: impl FnOnce(&mut Log, &mut Commons) -> R,
+    ) -> R {
+        let mut backlog = self
+            .backlog
+            .take()
+            .unwrap_or_else(|| self.new_backlog(commons));
+        let noted = note(&mut backlog.log, commons);
+        self.backlog = Some(backlog);
+        noted
+    }
+
+    // The pass.
+
+    /// Goes on to where somebody is to be sent something. `false`: the flush is complete.
+    pub(crate) fn advance(
+        &mut self,
+        class: SlowClass,
+        commons: &mut Commons,
+        out: &mut FlushResult,
+    ) -> bool {
+        while let Some(backlog) = &mut self.backlog {
+            if !backlog.log.in_pass() {
+                self.readmit_those_ahead(commons);
+                let Some(backlog) = &mut self.backlog else {
+                    return false;
+                };
+                if !backlog.log.begin_pass() {
+                    return false;
+                }
+                backlog.done = 0;
+            } else if backlog.done < self.clients.len() {
+                return true;
+            } else {
+                backlog.log.end_pass(&mut commons.buffers);
+                backlog.done = 0;
+                backlog.apply_policies(class, self.channels.len(), out);
+                backlog.log.trim(&mut commons.buffers);
+            }
+        }
+        false
+    }
+
+    /// Up to `max` members that the pass has not reached, and what they are due.
+    pub(crate) fn batch(&self, max: usize) -> Batch<'_> {
+        let Some(backlog) = self
+            .backlog
+            .as_ref()
+            .filter(|backlog| backlog.log.in_pass())
+        else {
+            return Batch {
+                sockets: &[],
+                clients: &[],
+                bytes: &[],
+            };
+        };
+        let to = self.clients.len().min(backlog.done.saturating_add(max));
+        Batch {
+            sockets: &self.sockets[backlog.done..to],
+            clients: &self.clients[backlog.done..to],
+            bytes: backlog.log.pass_bytes(),
+        }
+    }
+
+    /// The first `tried` of the batch have had their offer; `shorts` did not take all of it.
+    pub(crate) fn completed(
+        &mut self,
+        tried: usize,
+        shorts: &mut [Short],
+        limit: u64,
+        seats: &mut [Seat],
+        out: &mut FlushResult,
+    ) {
+        let Some(mut backlog) = self.backlog.take() else {
+            return;
+        };
+        let (first, floor) = (backlog.done, backlog.log.floor());
+        backlog.done += tried;
+        self.backlog = Some(backlog);
+        // From the last on: what a removal moves has been looked at.
+        shorts.sort_unstable_by_key(|short| std::cmp::Reverse(short.index));
+        for short in shorts.iter().filter(|short| (short.index as usize) < tried) {
+            let (written, committed, flags) = match short.sent {
+                Sent::All => continue,
+                Sent::Part(written) => (written, 0, 0),
+                Sent::Committed { written, offered } => (written, offered, 0),
+                Sent::Gone => (0, 0, OUT),
+            };
+            let Some(backlog) = &self.backlog else { return };
+            if flags == 0 && written >= backlog.log.pass_bytes().len() {
+                continue;
+            }
+            let who = self.remove_member(first + short.index as usize, seats);
+            let Some(backlog) = &mut self.backlog else {
+                return;
+            };
+            let at = floor + written as u64;
+            let laggard = Laggard::enter(&mut backlog.log, who, at, committed, flags);
+            backlog.watch(&laggard, limit);
+            backlog.push(laggard, seats);
+            let list = if flags == OUT {
+                &mut out.gone
+            } else {
+                &mut out.short
+            };
+            list.push(ClientId(who.0));
+        }
+    }
+
+    /// Those who joined where the passes have come to now keep up, if they may.
+    fn readmit_those_ahead(&mut self, commons: &mut Commons) {
+        while let Some(backlog) = &mut self.backlog {
+            let floor = backlog.log.floor();
+            let Some(&(_, client)) = backlog.ahead.front().filter(|(at, _)| *at <= floor) else {
+                return;
+            };
+            backlog.ahead.pop_front();
+            // The client may have left, and its id be somebody else's: then this changes nothing
+            // that was not due anyway.
+            let listed = backlog.laggards_place(client, &commons.seats);
+            if let Some(at) = listed {
+                self.readmit(at, commons);
+            }
+        }
+    }
+
+    // Laggards.
+
+    /// The client has bytes of its own: it is a laggard until it is released.
+    pub(crate) fn hold(&mut self, seat: Seat, limit: u64, commons: &mut Commons) {
+        match seat.place() {
+            Place::Laggard(at) => {
+                if let Some(backlog) = &mut self.backlog {
+                    backlog.laggards[at].set(HELD);
+                }
+            }
+            Place::Member(at) => {
+                let position = self.position(at);
+                let who = self.remove_member(at, &mut commons.seats);
+                let backlog = self.backlog(commons);
+                let laggard = Laggard::enter(&mut backlog.log, who, position, 0, HELD);
+                backlog.watch(&laggard, limit);
+                backlog.push(laggard, &mut commons.seats);
+            }
+        }
+    }
+
+    /// Takes `flag` from a laggard; a member if nothing is left for it. Returns whether there is
+    /// nothing to write to it now.
+    pub(crate) fn release(&mut self, at: usize, flag: u8, commons: &mut Commons) -> bool {
+        let Some(backlog) = &mut self.backlog else {
+            return true;
+        };
+        backlog.laggards[at].clear(flag);
+        let ahead = match backlog.laggards[at].rejoins_at() {
+            Some(cursor) => cursor > backlog.log.reach(),
+            None => false,
+        };
+        ahead || self.readmit(at, commons)
+    }
+
+    /// Makes a laggard that is caught up a member.
+    fn readmit(&mut self, at: usize, commons: &mut Commons) -> bool {
+        let Some(backlog) = &mut self.backlog else {
+            return false;
+        };
+        let log = &mut backlog.log;
+        let has_this_pass = log.in_pass().then(|| log.reach());
+        let cursor = backlog.laggards[at].rejoins_at();
+        if cursor.is_none() || (cursor != has_this_pass && cursor != Some(log.floor())) {
+            return false;
+        }
+        let laggard = backlog.remove(at, &mut commons.seats);
+        laggard.depart(&mut backlog.log);
+        backlog.log.trim(&mut commons.buffers);
+        let last = self.clients.len();
+        let mut place = last;
+        if cursor == has_this_pass {
+            place = backlog.done;
+            backlog.done += 1;
+        }
+        grow(&mut self.sockets, laggard.socket);
+        grow(&mut self.clients, laggard.client);
+        self.swap(last, place, &mut commons.seats);
+        true
+    }
+
+    pub(crate) fn unsent(&self, at: usize) -> Option<&[u8]> {
+        let backlog = self.backlog.as_ref()?;
+        backlog.laggards[at].unsent(&backlog.log)
+    }
+
+    pub(crate) fn sent(&mut self, at: usize, n: usize, committed: usize, buffers: &mut Buffers) {
+        let Some(backlog) = &mut self.backlog else {
+            return;
+        };
+        backlog.change(at, |laggard, log| laggard.sent(log, n, committed));
+        backlog.log.trim(buffers);
+    }
+
+    pub(crate) fn rest_of_frame(&self, seat: Seat, into: &mut Vec<u8>) {
+        let Some(backlog) = &self.backlog else { return };
+        match seat.place() {
+            Place::Laggard(at) => backlog.laggards[at].rest_of_frame(&backlog.log, into),
+            Place::Member(at) => {
+                let position = self.position(at);
+                backlog
+                    .log
+                    .copy(position, backlog.log.boundary_from(position), into);
+            }
+        }
+    }
+
+    pub(crate) fn at_boundary(&self, seat: Seat) -> bool {
+        let Some(backlog) = &self.backlog else {
+            return true;
+        };
+        match seat.place() {
+            Place::Laggard(at) => backlog.laggards[at].at_boundary(),
+            Place::Member(at) => {
+                let position = self.position(at);
+                backlog.log.boundary_from(position) == position
+            }
+        }
+    }
+
+    /// Whole messages and bytes of the feed that this client is past.
+    pub(crate) fn passed(&self, seat: Seat) -> (u64, u64) {
+        let Some(backlog) = &self.backlog else {
+            return (self.frames, self.tail);
+        };
+        let (cursor, owed) = match seat.place() {
+            Place::Laggard(at) => {
+                let laggard = &backlog.laggards[at];
+                (laggard.cursor(), laggard.owed_aside())
+            }
+            Place::Member(at) => (self.position(at), (0, 0)),
+        };
+        (backlog.log.frame_count(cursor) - owed.0, cursor - owed.1)
+    }
+
+    pub(crate) fn lag(&self, at: usize) -> u64 {
+        let Some(backlog) = &self.backlog else {
+            return 0;
+        };
+        backlog.laggards[at].lag(backlog.log.frontier())
+    }
+
+    /// Every laggard's client and lag.
+    pub(crate) fn lags(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.backlog.iter().flat_map(|backlog| {
+            let frontier = backlog.log.frontier();
+            backlog
+                .laggards
+                .iter()
+                .map(move |laggard| (laggard.client, laggard.lag(frontier)))
+        })
+    }
+
+    /// Treats one laggard by the policy at once, as if it had passed its limit.
+    pub(crate) fn treat(
+        &mut self,
+        at: usize,
+        policy: SlowPolicy,
+        commons: &mut Commons,
+        out: &mut FlushResult,
+    ) {
+        let channels = self.channels.len();
+        let lag = self.lag(at);
+        let Some(backlog) = &mut self.backlog else {
+            return;
+        };
+        backlog.treat(at, policy, lag / 2, channels, out);
+        backlog.log.trim(&mut commons.buffers);
+    }
+
+    // Members.
+
+    fn position(&self, at: usize) -> u64 {
+        match &self.backlog {
+            None => self.tail,
+            Some(backlog) if at < backlog.done => backlog.log.reach(),
+            Some(backlog) => backlog.log.floor(),
+        }
+    }
+
+    /// Takes a member out, and keeps those who have had the pass before those who have not.
+    fn remove_member(&mut self, mut at: usize, seats: &mut [Seat]) -> (u32, i32) {
+        if let Some(backlog) = &mut self.backlog
+            && at < backlog.done
+        {
+            backlog.done -= 1;
+            let last_done = backlog.done;
+            self.swap(at, last_done, seats);
+            at = last_done;
+        }
+        let who = (self.clients.swap_remove(at), self.sockets.swap_remove(at));
+        if let Some(&moved) = self.clients.get(at) {
+            seats[moved as usize].place = at as u32;
+        }
+        who
+    }
+
+    fn swap(&mut self, a: usize, b: usize, seats: &mut [Seat]) {
+        self.clients.swap(a, b);
+        self.sockets.swap(a, b);
+        seats[self.clients[a] as usize].place = a as u32;
+        seats[self.clients[b] as usize].place = b as u32;
+    }
+
+    fn backlog(&mut self, commons: &mut Commons) -> &mut Backlog {
+        let backlog = self
+            .backlog
+            .take()
+            .unwrap_or_else(|| self.new_backlog(commons));
+        self.backlog.insert(backlog)
+    }
+
+    fn new_backlog(&self, commons: &mut Commons) -> Box<Backlog> {
+        let mut backlog = commons.backlogs.pop().unwrap_or_default();
+        backlog.log.restart(self.tail, self.frames);
+        backlog.check_at = u64::MAX;
+        backlog.done = 0;
+        backlog
+    }
+}
+
+impl Backlog {
+    fn is_idle(&self) -> bool {
+        self.laggards.is_empty() && self.log.is_empty()
+    }
+
+    fn push(&mut self, laggard: Laggard, seats: &mut [Seat]) {
+        seats[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
+        self.laggards.push(laggard);
+    }
+
+    fn remove(&mut self, at: usize, seats: &mut [Seat]) -> Laggard {
+        let laggard = self.laggards.swap_remove(at);
+        if let Some(moved) = self.laggards.get(at) {
+            seats[moved.client as usize].place = at as u32 | LAGGARD;
+        }
+        self.own_bytes -= laggard.own_bytes();
+        laggard
+    }
+
+    fn laggards_place(&self, client: u32, seats: &[Seat]) -> Option<usize> {
+        match seats.get(client as usize)?.place() {
+            Place::Laggard(at) => self
+                .laggards
+                .get(at)
+                .filter(|laggard| laggard.client == client)
+                .map(|_| at),
+            Place::Member(_) => None,
+        }
+    }
+
+    /// Changes a laggard and keeps account of its memory.
+    fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut Laggard, &mut Log) -> R) -> R {
+        let laggard = &mut self.laggards[at];
+        self.own_bytes -= laggard.own_bytes();
+        let result = change(laggard, &mut self.log);
+        self.own_bytes += laggard.own_bytes();
+        result
+    }
+
+    /// Has the policies looked at no later than this laggard's limit demands.
+    fn watch(&mut self, laggard: &Laggard, limit: u64) {
+        let frontier = self.log.frontier();
+        let limit_at = frontier
+            .saturating_add(limit)
+            .saturating_sub(laggard.lag(frontier));
+        self.check_at = self.check_at.min(limit_at);
+    }
+
+    /// Treats everybody who is behind the limit. Looks at nobody while nobody can be: a cursor
+    /// only moves forward, so the earliest limit found last time still holds.
+    fn apply_policies(&mut self, class: SlowClass, channels: usize, out: &mut FlushResult) {
+        let frontier = self.log.frontier();
+        if frontier <= self.check_at {
+            return;
+        }
+        let mut check_at = u64::MAX;
+        for at in 0..self.laggards.len() {
+            if self.laggards[at].lag(frontier) > class.send_queue {
+                self.treat(at, class.policy, class.send_queue, channels, out);
+            }
+            let laggard = &self.laggards[at];
+            if laggard.is(OUT) {
+                continue;
+            }
+            let mut left = class.send_queue.saturating_sub(laggard.lag(frontier));
+            if class.policy == SlowPolicy::Latest {
+                // The newest frames of all channels may be more than the limit allows: then every
+                // message would have them all copied again.
+                left = left.max(class.send_queue / 4);
+            }
+            check_at = check_at.min(frontier.saturating_add(left));
+        }
+        self.check_at = check_at;
+    }
+
+    fn treat(
+        &mut self,
+        at: usize,
+        policy: SlowPolicy,
+        limit: u64,
+        channels: usize,
+        out: &mut FlushResult,
+    ) {
+        let client = self.laggards[at].client;
+        let missed = self.change(at, |laggard, log| match policy {
+            SlowPolicy::Close => {
+                laggard.give_up(log);
+                None
+            }
+            SlowPolicy::DropOldest => Some(laggard.drop_oldest(log, limit)),
+            SlowPolicy::Latest => Some(laggard.keep_latest(log, channels)),
+        });
+        match missed {
+            None => out.too_slow.push(ClientId(client)),
+            Some(missed) if missed.messages > 0 => {
+                let Skipped { messages, bytes } = missed;
+                out.skipped.push(Skip {
+                    client: ClientId(client),
+                    messages,
+                    bytes,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Pushes, growing by an eighth: the slack of a doubling is memory of every idle client.
+fn grow<T: Copy, const N: usize>(list: &mut SmallVec<[T; N]>, item: T)
+where
+    [T; N]: smallvec::Array<Item = T>,
+{
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 8).max(4));
+    }
+    list.push(item);
+}

@@ -57,9 +57,9 @@ def answer(question):
         a, b = request.get("a"), request.get("b")
         if not (is_number(a) and is_number(b)):
             raise ValueError('want numbers "a" and "b"')
-        return json.dumps({"sum": a + b}, allow_nan=False)
+        return json.dumps({"sum": a + b}, allow_nan=False, separators=(",", ":"))
     except (ValueError, OverflowError, RecursionError) as error:
-        return json.dumps({"error": str(error)})
+        return json.dumps({"error": str(error)}, separators=(",", ":"))
 
 
 def serve(host, port):

@@ -1,0 +1,69 @@
+//! What a client costs.
+
+use proto::websocket::connection::{Connection, Limits};
+
+use crate::support::{Peer, ROOMY, binary, cont, hex, text};
+use crate::twin::{Ending, Said};
+
+#[test]
+fn an_idle_connection_is_two_words() {
+    assert!(size_of::<Connection>() <= 16, "{}", size_of::<Connection>());
+}
+
+#[test]
+fn a_header_alone_buys_next_to_nothing() {
+    let mut peer = Peer::new(Limits {
+        max_message: 1 << 40,
+        max_frame: 1 << 40,
+    });
+    peer.feed(&hex("82 ff 0000000100000000 00000000"));
+    assert_eq!(peer.ending, Ending::Midway);
+    assert!(
+        peer.connection.held_bytes() < 128,
+        "{}",
+        peer.connection.held_bytes()
+    );
+    peer.feed(&[0]);
+    assert!(
+        peer.connection.held_bytes() < 1024,
+        "{}",
+        peer.connection.held_bytes()
+    );
+}
+
+#[test]
+fn a_known_end_is_not_overshot() {
+    let mut peer = Peer::new(ROOMY);
+    let frame = binary(&[1; 300]).bytes();
+    peer.feed(&frame[..200]);
+    assert!(
+        peer.connection.held_bytes() < 300 + 128,
+        "{}",
+        peer.connection.held_bytes()
+    );
+    peer.feed(&frame[200..]);
+    peer.expect(&[Said::Binary(vec![1; 300])]);
+}
+
+#[test]
+fn fragments_of_one_byte_share_one_buffer() {
+    let mut peer = Peer::new(ROOMY);
+    peer.send(text("x").more());
+    for _ in 0..100_000 {
+        peer.send(cont("x").more());
+    }
+    assert!(peer.connection.held_bytes() <= 2 * 100_001 + 1024);
+    peer.send(cont(""));
+    peer.expect(&[Said::Text(vec![b'x'; 100_001])]);
+    assert_eq!(peer.connection.held_bytes(), 0);
+}
+
+#[test]
+fn empty_fragments_cost_nothing() {
+    let mut peer = Peer::new(ROOMY);
+    peer.send(text("").more());
+    for _ in 0..1000 {
+        peer.send(cont("").more());
+    }
+    assert!(peer.connection.held_bytes() < 128);
+}

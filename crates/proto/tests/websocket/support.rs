@@ -1,0 +1,222 @@
+//! Builders of a client's frames, and a peer that feeds them to a `Connection`.
+
+use proto::websocket::connection::{Connection, Event, Kind, Limits, Payload};
+use proto::websocket::frame;
+
+use crate::twin::{Ending, Said};
+
+pub const ROOMY: Limits = Limits {
+    max_message: 1 << 20,
+    max_frame: 1 << 20,
+};
+
+/// A client's frame to be.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    first: u8,
+    payload: Vec<u8>,
+}
+
+pub fn text(payload: &str) -> Frame {
+    Frame {
+        first: 0x81,
+        payload: payload.into(),
+    }
+}
+
+pub fn binary(payload: &[u8]) -> Frame {
+    Frame {
+        first: 0x82,
+        payload: payload.into(),
+    }
+}
+
+pub fn cont(payload: &str) -> Frame {
+    Frame {
+        first: 0x80,
+        payload: payload.into(),
+    }
+}
+
+pub fn ping(payload: &str) -> Frame {
+    Frame {
+        first: 0x89,
+        payload: payload.into(),
+    }
+}
+
+pub fn close(code: u16, reason: &str) -> Frame {
+    let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+    Frame {
+        first: 0x88,
+        payload,
+    }
+}
+
+impl Frame {
+    /// Any first byte, right or wrong.
+    pub fn raw(first: u8, payload: Vec<u8>) -> Self {
+        Self { first, payload }
+    }
+
+    /// Not the message's last.
+    pub fn more(mut self) -> Self {
+        self.first &= 0x7f;
+        self
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.masked([0x37, 0xfa, 0x21, 0x3d])
+    }
+
+    pub fn masked(&self, key: [u8; 4]) -> Vec<u8> {
+        let mut bytes = vec![self.first];
+        match self.payload.len() {
+            short @ ..126 => bytes.push(0x80 | short as u8),
+            medium @ ..0x10000 => {
+                bytes.push(0xfe);
+                bytes.extend((medium as u16).to_be_bytes());
+            }
+            long => {
+                bytes.push(0xff);
+                bytes.extend((long as u64).to_be_bytes());
+            }
+        }
+        bytes.extend(key);
+        bytes.extend(
+            self.payload
+                .iter()
+                .zip(key.iter().cycle())
+                .map(|(byte, key)| byte ^ key),
+        );
+        bytes
+    }
+}
+
+pub fn stream(frames: &[Frame]) -> Vec<u8> {
+    frames.iter().flat_map(Frame::bytes).collect()
+}
+
+/// `81 81 00000000 c3`
+pub fn hex(text: &str) -> Vec<u8> {
+    let digits: String = text.split_whitespace().collect();
+    let pair = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect(text);
+    (0..digits.len()).step_by(2).map(pair).collect()
+}
+
+/// A connection that is fed and watched.
+pub struct Peer {
+    pub connection: Connection,
+    limits: Limits,
+    pub said: Vec<Said>,
+    pub ending: Ending,
+    /// Bytes given since the connection was last idle: what it may have reason to hold.
+    since_idle: usize,
+}
+
+impl Peer {
+    pub fn new(limits: Limits) -> Self {
+        let (said, ending, since_idle) = (Vec::new(), Ending::Idle, 0);
+        Self {
+            connection: Connection::default(),
+            limits,
+            said,
+            ending,
+            since_idle,
+        }
+    }
+
+    /// Gives one buffer, as one read of a socket, until it is used up or the connection ends.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if matches!(self.ending, Ending::Closed | Ending::Misbehaved(_)) {
+            return;
+        }
+        let mut buf = bytes.to_vec();
+        let mut at = 0;
+        self.since_idle += bytes.len();
+        loop {
+            let before = at;
+            match self.connection.receive(&mut buf, &mut at, &self.limits) {
+                Ok(Some(event)) => {
+                    self.note(&event, &mut buf, before);
+                    if matches!(event, Event::Close(_)) {
+                        self.ending = Ending::Closed;
+                        break;
+                    }
+                }
+                Ok(None) => {
+                    assert_eq!(at, buf.len(), "a buffer was left unread");
+                    let midway = self.connection.is_mid_message();
+                    self.ending = if midway { Ending::Midway } else { Ending::Idle };
+                    break;
+                }
+                Err(misdeed) => {
+                    self.ending = Ending::Misbehaved(misdeed.close_code().get());
+                    break;
+                }
+            }
+        }
+        self.check_memory();
+    }
+
+    pub fn send(&mut self, frame: Frame) {
+        self.feed(&frame.bytes());
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, said: &[Said]) {
+        assert_eq!(std::mem::take(&mut self.said), said);
+    }
+
+    fn check_memory(&mut self) {
+        let held = self.connection.held_bytes();
+        if !self.connection.is_mid_message() {
+            assert_eq!(held, 0, "heap is held between messages");
+            self.since_idle = 0;
+        }
+        assert!(
+            held <= 2 * self.since_idle + 800,
+            "{held} for {}",
+            self.since_idle
+        );
+    }
+
+    fn note(&mut self, event: &Event, buf: &mut [u8], before: usize) {
+        let said = match event {
+            Event::Message {
+                kind: Kind::Text,
+                payload,
+            } => Said::Text(payload.bytes(buf).into()),
+            Event::Message {
+                kind: Kind::Binary,
+                payload,
+            } => Said::Binary(payload.bytes(buf).into()),
+            Event::Ping(payload) => Said::Ping(payload.bytes(buf).into()),
+            Event::Pong(payload) => Said::Pong(payload.bytes(buf).into()),
+            Event::Close(close) => Said::Close(close.code.map(|code| code.get())),
+        };
+        self.said.push(said);
+        if let Event::Message {
+            payload: Payload::InPlace(range),
+            ..
+        } = event
+        {
+            let header = frame::header_len(range.len());
+            assert!(
+                range.start >= before + header + 4,
+                "no room for an echo's header"
+            );
+            // Whoever echoes writes there: nothing may still be needed.
+            buf[before..range.end].fill(0xee);
+        }
+    }
+}
+
+/// What a connection makes of `stream`, read in these pieces.
+pub fn run<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Said>, Ending) {
+    let mut peer = Peer::new(limits);
+    for piece in pieces {
+        peer.feed(piece);
+    }
+    (peer.said, peer.ending)
+}

@@ -11,8 +11,8 @@
 //                  #auto              checkbox: reconnect by itself
 //                  #received #sent    messages counted
 //                  #log               li[data-kind=in|out|info], data-opcode=text|binary on in and
-//                                     out; .payload is the message as text, or hex bytes; the last
-//                                     200
+//                                     out; .payload is the message as text, or hex bytes, to its
+//                                     10,000th character or 64th byte; the last 200 lines
 //                  #clear             button
 //                  #problem           why it cannot connect, such as an empty channel
 //   push.html      ?channel= ?format=off|redis|json   #channel   #format-off #format-redis #format-json
@@ -53,6 +53,7 @@ const COMES_BACK = new Set([1001, 1006, 1012]);
 
 const STATES = ["connecting", "open", "closing", "closed"];
 const LOG_LENGTH = 200;
+const SHOWN_LENGTH = 10_000;
 const LONGEST_DELAY_MS = 15_000;
 /** An open connection that lasted this long starts the delays anew. */
 const STABLE_MS = 5_000;
@@ -119,7 +120,7 @@ class Log {
     time.textContent = at.toTimeString().slice(0, 8) + "." + String(at % 1000).padStart(3, "0");
     const payload = document.createElement("span");
     payload.className = "payload";
-    payload.textContent = opcode === "binary" ? hex(message) : message;
+    payload.textContent = opcode === "binary" ? hex(message) : message.slice(0, SHOWN_LENGTH);
     line.append(time, payload);
     if (opcode) {
       const size = document.createElement("small");
@@ -217,11 +218,11 @@ export class Connection {
   }
 
   disconnect() {
-    this.#wanted = false;
     this.#forgetRetry();
     $("problem").textContent = "";
     try {
       this.#socket?.close(...(this.#options.farewell?.() ?? [1000, "bye"]));
+      this.#wanted = false;
     } catch (error) {
       $("problem").textContent = error.message;
     }

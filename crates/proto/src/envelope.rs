@@ -7,8 +7,8 @@
 //! | redis | `["message","foo","hello"]`, of a pattern `["pmessage","f*","foo","hello"]` |
 //!
 //! `data` is always a string, also when the message itself is JSON: what a publisher sends never
-//! changes the envelope's shape. What is not UTF-8 can't stand in JSON; in its place, as name or as
-//! data, stands `{"base64":"…"}`, unless the frame has to be text of what was published.
+//! changes the envelope's shape. Bytes that are not UTF-8 can't stand in JSON: in place of such a
+//! name or payload stands `{"base64":"…"}`, or with [`FrameKind::Text`] the message is not sent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -151,43 +151,278 @@ fn put_string(out: &mut Vec<u8>, bytes: &[u8], is_utf8: bool) {
 }
 
 /// RFC 8259, 7: quotation mark, backslash and all below a space must be escaped, nothing else.
-fn put_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
-    loop {
-        let (clean, rest) = text.split_at(clean_prefix(text));
-        out.extend_from_slice(clean);
-        let Some((&byte, rest)) = rest.split_first() else {
-            return;
+///
+/// Text goes by blocks. A block without any such byte is copied. In another each byte is replaced
+/// by what [`ESCAPED`] says, without asking whether it needs it: in JSON within a string, escapes
+/// are too near each other for a search from one to the next to pay.
+fn put_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut done = 0;
+    for (i, block) in blocks.iter().enumerate() {
+        // Without a branch per byte the compiler compares whole vectors.
+        if block
+            .iter()
+            .fold(false, |any, &byte| any | needs_escape(byte))
+        {
+            out.extend_from_slice(&text[done..i * BLOCK]);
+            put_replaced(out, block);
+            done = (i + 1) * BLOCK;
+        }
+    }
+    out.extend_from_slice(&text[done..text.len() - rest.len()]);
+    put_replaced(out, rest);
+}
+
+const BLOCK: usize = 32;
+
+/// `text` is a block or less.
+fn put_replaced(out: &mut Vec<u8>, text: &[u8]) {
+    let mut replaced = [0; BLOCK * LONGEST_ESCAPE + 8];
+    let mut len = 0;
+    for &byte in text {
+        let entry = ESCAPED[usize::from(byte)];
+        // All eight, of which the next byte's overwrite those that don't count.
+        replaced[len..len + 8].copy_from_slice(&entry);
+        len += usize::from(entry[7]);
+    }
+    out.extend_from_slice(&replaced[..len]);
+}
+
+const LONGEST_ESCAPE: usize = 6;
+
+/// What stands for a byte within a JSON string; the last of the eight is how many count.
+const ESCAPED: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = escaped(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
+const fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+const fn escaped(byte: u8) -> [u8; 8] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    if !needs_escape(byte) {
+        return [byte, 0, 0, 0, 0, 0, 0, 1];
+    }
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x09 => b't',
+        0x0a => b'n',
+        0x0c => b'f',
+        0x0d => b'r',
+        _ => {
+            let (high, low) = (HEX[(byte >> 4) as usize], HEX[(byte & 0xf) as usize]);
+            return [b'\\', b'u', b'0', b'0', high, low, 0, 6];
+        }
+    };
+    [b'\\', letter, 0, 0, 0, 0, 0, 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    type Framed = Result<(u8, Vec<u8>), NotText>;
+
+    /// The opcode and payload of the one frame that is appended behind what was there.
+    fn framed(wire: Wire, channel: &[u8], pattern: Option<&[u8]>, payload: &[u8]) -> Framed {
+        let mut out = b"before".to_vec();
+        let outcome = wire.append(channel, pattern, payload, &mut None, &mut out);
+        let frame = out.strip_prefix(b"before").unwrap();
+        if let Err(refused) = outcome {
+            assert_eq!(frame, b"", "a refused message left bytes");
+            return Err(refused);
+        }
+        let (header_len, len) = match frame[1] {
+            127 => (
+                10,
+                u64::from_be_bytes(frame[2..10].try_into().unwrap()) as usize,
+            ),
+            126 => (
+                4,
+                u16::from_be_bytes(frame[2..4].try_into().unwrap()).into(),
+            ),
+            short => (2, short.into()),
         };
-        text = rest;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x09 => out.extend_from_slice(b"\\t"),
-            0x0a => out.extend_from_slice(b"\\n"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0x0d => out.extend_from_slice(b"\\r"),
-            control => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(control >> 4)]);
-                out.push(HEX[usize::from(control & 0xf)]);
+        assert_eq!(frame[0] & 0xf0, 0x80);
+        assert_eq!(frame.len(), header_len + len);
+        assert_eq!(header_len, frame::header_len(len));
+        Ok((frame[0] & 0xf, frame[header_len..].to_vec()))
+    }
+
+    fn wire(envelope: Envelope, frame: FrameKind) -> Wire {
+        Wire { envelope, frame }
+    }
+
+    const FRAMES: [FrameKind; 3] = [FrameKind::Auto, FrameKind::Text, FrameKind::Binary];
+
+    #[test]
+    fn off_sends_the_payload_as_the_kind_of_frame_says() {
+        for (frame, payload, want) in [
+            (FrameKind::Auto, "hé".as_bytes(), Ok(1)),
+            (FrameKind::Auto, b"\xff", Ok(2)),
+            (FrameKind::Auto, b"", Ok(1)),
+            (FrameKind::Text, "hé".as_bytes(), Ok(1)),
+            (FrameKind::Text, b"\xc3", Err(NotText)),
+            (FrameKind::Binary, b"h", Ok(2)),
+            (FrameKind::Binary, b"\xff", Ok(2)),
+        ] {
+            let got = framed(wire(Envelope::Off, frame), b"\xff", None, payload);
+            assert_eq!(
+                got,
+                want.map(|opcode| (opcode, payload.to_vec())),
+                "{frame:?} {payload:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn envelopes_are_as_documented() {
+        for (envelope, pattern, want) in [
+            (Envelope::Json, None, r#"{"channel":"foo","data":"hello"}"#),
+            (
+                Envelope::Json,
+                Some("f*"),
+                r#"{"pattern":"f*","channel":"foo","data":"hello"}"#,
+            ),
+            (Envelope::Redis, None, r#"["message","foo","hello"]"#),
+            (
+                Envelope::Redis,
+                Some("f*"),
+                r#"["pmessage","f*","foo","hello"]"#,
+            ),
+        ] {
+            for (frame, opcode) in FRAMES.into_iter().zip([1, 1, 2]) {
+                let pattern = pattern.map(str::as_bytes);
+                let got = framed(wire(envelope, frame), b"foo", pattern, b"hello");
+                assert_eq!(got, Ok((opcode, want.into())), "{envelope:?} {frame:?}");
             }
         }
     }
-}
 
-/// How many bytes at the start need no escape.
-fn clean_prefix(text: &[u8]) -> usize {
-    const LANES: usize = 32;
-    let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Without a branch per byte the compiler compares whole vectors.
-    let is_clean = |lanes: &[u8; LANES]| !lanes.iter().fold(false, |any, &b| any | needs_escape(b));
-    let (blocks, _) = text.as_chunks::<LANES>();
-    let clean = LANES * blocks.iter().take_while(|block| is_clean(block)).count();
-    let rest = &text[clean..];
-    clean
-        + rest
-            .iter()
-            .position(|&byte| needs_escape(byte))
-            .unwrap_or(rest.len())
+    #[test]
+    fn json_in_the_payload_stays_a_string() {
+        let (_, got) = framed(
+            wire(Envelope::Json, FrameKind::Auto),
+            b"c",
+            None,
+            br#"{"a":7}"#,
+        )
+        .unwrap();
+        assert_eq!(got, br#"{"channel":"c","data":"{\"a\":7}"}"#);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_base64_unless_the_frame_must_be_text() {
+        for (channel, pattern, payload, want) in [
+            (
+                &b"c"[..],
+                None,
+                &b"\xff"[..],
+                r#"["message","c",{"base64":"/w=="}]"#,
+            ),
+            (b"\xff", None, b"x", r#"["message",{"base64":"/w=="},"x"]"#),
+            (
+                b"c",
+                Some(&b"\xff*"[..]),
+                b"x",
+                r#"["pmessage",{"base64":"/yo="},"c","x"]"#,
+            ),
+        ] {
+            let framed = |frame| framed(wire(Envelope::Redis, frame), channel, pattern, payload);
+            assert_eq!(framed(FrameKind::Auto), Ok((1, want.into())));
+            assert_eq!(framed(FrameKind::Binary), Ok((2, want.into())));
+            assert_eq!(framed(FrameKind::Text), Err(NotText));
+        }
+    }
+
+    #[test]
+    fn the_cached_answer_is_kept_and_trusted() {
+        let (mut utf8, mut out) = (None, Vec::new());
+        let auto = Wire::default();
+        auto.append(b"c", None, b"\xff", &mut utf8, &mut out)
+            .unwrap();
+        assert_eq!(utf8, Some(false));
+        let text = wire(Envelope::Off, FrameKind::Text);
+        assert_eq!(
+            text.append(b"c", None, b"\xff", &mut utf8, &mut out),
+            Err(NotText)
+        );
+        let binary = wire(Envelope::Off, FrameKind::Binary);
+        let mut unasked = None;
+        binary
+            .append(b"c", None, b"\xff", &mut unasked, &mut out)
+            .unwrap();
+        assert_eq!(unasked, None, "a binary frame needs no check");
+    }
+
+    #[test]
+    fn every_length_around_a_longer_header_is_framed_right() {
+        for len in (0..300).chain(65_440..65_540) {
+            // Escapes lengthen the body beyond what was guessed.
+            for filling in ["x", "\"", "\u{1}"] {
+                let payload = filling.repeat(len);
+                let auto = wire(Envelope::Redis, FrameKind::Auto);
+                let (_, got) = framed(auto, b"c", None, payload.as_bytes()).unwrap();
+                if len % 50 == 0 {
+                    let got: Value = serde_json::from_slice(&got).unwrap();
+                    assert_eq!(got, json!(["message", "c", payload]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_ascii_character_is_escaped_as_serde_json_does_at_every_place() {
+        for byte in 0..0x80u8 {
+            for at in [0, 1, 31, 32, 33, 64, 70] {
+                let text = format!("{}{}{}", "a".repeat(at), char::from(byte), "z".repeat(40));
+                let mut out = Vec::new();
+                put_string(&mut out, text.as_bytes(), true);
+                assert_eq!(out, serde_json::to_vec(&text).unwrap(), "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_escaped_as_serde_json_does(text in any::<String>()) {
+            let mut out = Vec::new();
+            put_string(&mut out, text.as_bytes(), true);
+            prop_assert_eq!(out, serde_json::to_vec(&text).unwrap());
+        }
+
+        #[test]
+        fn any_message_can_be_read_back_from_its_envelope(
+            channel in prop::collection::vec(any::<u8>(), 1..8),
+            pattern in prop::option::of("\\PC{1,8}"),
+            payload in prop_oneof![
+                "\\PC{0,200}".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..200),
+            ],
+        ) {
+            let form = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+                Ok(text) => json!(text),
+                Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
+            };
+            let mut want = json!({ "channel": form(&channel), "data": form(&payload) });
+            if let Some(pattern) = &pattern {
+                want["pattern"] = json!(pattern);
+            }
+            let auto = wire(Envelope::Json, FrameKind::Auto);
+            let pattern = pattern.as_deref().map(str::as_bytes);
+            let (opcode, got) = framed(auto, &channel, pattern, &payload).unwrap();
+            prop_assert_eq!(opcode, 1);
+            prop_assert_eq!(serde_json::from_slice::<Value>(&got).unwrap(), want);
+        }
+    }
 }

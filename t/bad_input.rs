@@ -7,7 +7,9 @@ use t::{Client, Conf, End, Nginx, Raw, Redis, Request, Transport, process, until
 
 fn echo(redis: &Redis) -> Nginx {
     let limits = "websocket_max_message 64k; websocket_max_frame 64k;";
-    let conf = Conf::with(redis).http(limits).location("/echo", "websocket_echo;");
+    let conf = Conf::with(redis)
+        .http(limits)
+        .location("/echo", "websocket_echo;");
     Nginx::start(conf.location("/ws", "websocket_subscribe $websocket_arg_channel;"))
 }
 
@@ -21,11 +23,27 @@ const MISDEEDS: &[(&str, &str, u16)] = &[
     ("5.2 reserved opcode 7", "87 80 00000000", 1002),
     ("5.2 reserved opcode 11", "8b 80 00000000", 1002),
     ("5.2 reserved opcode 15", "8f 80 00000000", 1002),
-    ("5.2 highest bit of a 64-bit length", "82 ff 8000000000000000 00000000", 1002),
+    (
+        "5.2 highest bit of a 64-bit length",
+        "82 ff 8000000000000000 00000000",
+        1002,
+    ),
     ("5.4 a continuation of nothing", "80 81 00000000 61", 1002),
-    ("5.4 a continuation of nothing, not final", "00 81 00000000 61", 1002),
-    ("5.4 text inside a message", "01 81 00000000 61 81 81 00000000 62", 1002),
-    ("5.4 binary inside a message", "02 81 00000000 61 82 81 00000000 62", 1002),
+    (
+        "5.4 a continuation of nothing, not final",
+        "00 81 00000000 61",
+        1002,
+    ),
+    (
+        "5.4 text inside a message",
+        "01 81 00000000 61 81 81 00000000 62",
+        1002,
+    ),
+    (
+        "5.4 binary inside a message",
+        "02 81 00000000 61 82 81 00000000 62",
+        1002,
+    ),
     ("5.5 a fragmented Ping", "09 80 00000000", 1002),
     ("5.5 a fragmented Close", "08 82 00000000 03e8", 1002),
     ("5.5 a Ping of 126 bytes", "89 fe 007e 00000000", 1002),
@@ -39,17 +57,41 @@ const MISDEEDS: &[(&str, &str, u16)] = &[
     ("7.4.2 code 2999", "88 82 00000000 0bb7", 1002),
     ("7.4.2 code 5000", "88 82 00000000 1388", 1002),
     ("8.1 a lone continuation byte", "81 81 00000000 80", 1007),
-    ("8.1 a code point cut by the message's end", "81 81 00000000 c3", 1007),
+    (
+        "8.1 a code point cut by the message's end",
+        "81 81 00000000 c3",
+        1007,
+    ),
     ("8.1 an overlong form", "81 82 00000000 c0af", 1007),
     ("8.1 a surrogate", "81 83 00000000 eda080", 1007),
     ("8.1 beyond U+10FFFF", "81 84 00000000 f4908080", 1007),
-    ("8.1 bad in the second fragment", "01 81 00000000 61 80 81 00000000 ff", 1007),
-    ("8.1 cut by a fragment, then wrong", "01 81 00000000 c3 80 81 00000000 28", 1007),
-    ("8.1 bad before the frame's end", "81 8a 00000000 61ff", 1007),
+    (
+        "8.1 bad in the second fragment",
+        "01 81 00000000 61 80 81 00000000 ff",
+        1007,
+    ),
+    (
+        "8.1 cut by a fragment, then wrong",
+        "01 81 00000000 c3 80 81 00000000 28",
+        1007,
+    ),
+    (
+        "8.1 bad before the frame's end",
+        "81 8a 00000000 61ff",
+        1007,
+    ),
     ("8.1 a Close's reason", "88 83 00000000 03e8ff", 1007),
-    ("10.4 a frame announced too big", "82 ff 0000000000010001 00000000", 1009),
+    (
+        "10.4 a frame announced too big",
+        "82 ff 0000000000010001 00000000",
+        1009,
+    ),
     ("10.4 far too big", "82 ff 7fffffffffffffff 00000000", 1009),
-    ("10.4 too big by fragments", "02 fe c000 00000000 FILL80 fe c000 00000000", 1009),
+    (
+        "10.4 too big by fragments",
+        "02 fe c000 00000000 FILL80 fe c000 00000000",
+        1009,
+    ),
 ];
 
 fn bytes_of(digits: &str) -> Vec<u8> {
@@ -115,12 +157,21 @@ fn one_line_at_info_tells_it() {
     raw.expect_close(1002);
     drop(raw);
     until("it is told", || lines_about_clients(&nginx) > lines_before);
-    assert_eq!(lines_about_clients(&nginx), lines_before + 1, "{}", nginx.log());
+    assert_eq!(
+        lines_about_clients(&nginx),
+        lines_before + 1,
+        "{}",
+        nginx.log()
+    );
     assert_eq!(nginx.count_log("[error]"), 0);
 }
 
 fn lines_about_clients(nginx: &Nginx) -> usize {
-    nginx.log().lines().filter(|l| l.contains("[info]") && l.contains("client: 127.0.0.1")).count()
+    nginx
+        .log()
+        .lines()
+        .filter(|l| l.contains("[info]") && l.contains("client: 127.0.0.1"))
+        .count()
 }
 
 #[test]
@@ -155,7 +206,12 @@ fn a_close_is_answered_with_its_code_and_the_server_ends_first() {
     let redis = Redis::start();
     let nginx = echo(&redis);
     for transport in Transport::BOTH {
-        for said in [close(1000, "bye"), close(1001, ""), close(3000, "x"), close(4999, "y")] {
+        for said in [
+            close(1000, "bye"),
+            close(1001, ""),
+            close(3000, "x"),
+            close(4999, "y"),
+        ] {
             let mut peer = Raw::accepted(&nginx, transport, "/echo");
             peer.send_frame(&said);
             peer.expect_close(said.close_code().unwrap());
@@ -163,7 +219,9 @@ fn a_close_is_answered_with_its_code_and_the_server_ends_first() {
         let mut peer = Raw::accepted(&nginx, transport, "/echo");
         peer.send_frame(&close_empty());
         let answer = peer.frame();
-        assert!(answer.opcode == frames::CLOSE && [None, Some(1000)].contains(&answer.close_code()));
+        assert!(
+            answer.opcode == frames::CLOSE && [None, Some(1000)].contains(&answer.close_code())
+        );
         assert_eq!(peer.end(), End::Clean);
     }
 }
@@ -173,7 +231,12 @@ fn nothing_follows_a_close() {
     let redis = Redis::start();
     let nginx = echo(&redis);
     let mut peer = Raw::accepted(&nginx, Transport::Ws, "/echo");
-    let late = [close(1000, "").wire(), text("late").wire(), ping("late").wire()].concat();
+    let late = [
+        close(1000, "").wire(),
+        text("late").wire(),
+        ping("late").wire(),
+    ]
+    .concat();
     peer.send(late);
     peer.expect_close(1000);
 }
@@ -248,13 +311,18 @@ fn attacks_leave_the_memory_as_it_was() {
         for _ in 0..5 {
             attack(&nginx);
         }
-        until("the attackers are gone", || process::descriptors(nginx.worker()) < 30);
+        until("the attackers are gone", || {
+            process::descriptors(nginx.worker()) < 30
+        });
         sizes.push(process::resident_bytes(nginx.worker()));
     }
     redis.publish("foo", "unharmed");
     bystander.expect(["unharmed"]);
     if t::settings::flavor() != t::settings::Flavor::Asan {
-        assert!(sizes[9] < sizes[1] + (2 << 20), "after each of ten: {sizes:?}");
+        assert!(
+            sizes[9] < sizes[1] + (2 << 20),
+            "after each of ten: {sizes:?}"
+        );
     }
 }
 

@@ -40,8 +40,10 @@ fn the_101_waits_for_the_confirmation() {
 fn the_101_waits_for_all_channels_and_patterns() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
-    let conf = Conf::push_url(&proxy.url())
-        .location("/three", "websocket_subscribe a b; websocket_psubscribe c*;");
+    let conf = Conf::push_url(&proxy.url()).location(
+        "/three",
+        "websocket_subscribe a b; websocket_psubscribe c*;",
+    );
     let nginx = Nginx::start(conf);
     let _a = Client::connect(&nginx, "/ws?channel=a");
     let _b = Client::connect(&nginx, "/ws?channel=b");
@@ -63,7 +65,10 @@ fn a_message_between_the_confirmation_and_the_first_read_is_there() {
     proxy.hold_replies(true);
     let mut raw = asks(&nginx, "/ws?channel=foo");
     redis.until_subscribers("foo", 1);
-    assert_eq!(redis.publish("foo", "in the same packet as the confirmation"), 1);
+    assert_eq!(
+        redis.publish("foo", "in the same packet as the confirmation"),
+        1
+    );
     proxy.hold_replies(false);
     raw.expect_101();
     raw.expect([frames::text("in the same packet as the confirmation")]);
@@ -132,7 +137,11 @@ fn leaving_and_coming_back_around_the_unsubscribe_misses_nothing() {
                 for round in 0..4u64 {
                     let mut client = Client::connect(nginx, &target);
                     let message = format!("{i}.{round}");
-                    assert_eq!(publisher.publish(format!("loop-{i}"), &message), 1, "{message}");
+                    assert_eq!(
+                        publisher.publish(format!("loop-{i}"), &message),
+                        1,
+                        "{message}"
+                    );
                     client.expect([&message]);
                     client.close();
                     std::thread::sleep(Duration::from_millis(1940 + (i * 37 + round * 11) % 120));
@@ -156,7 +165,9 @@ fn no_number_after_onopen_is_missed() {
                 publisher.publish("count", number.to_string());
             }
         });
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| count(&nginx, &next))).collect();
+        let clients: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| count(&nginx, &next)))
+            .collect();
         let results: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
         is_over.store(true, SeqCst);
         assert!(results.iter().all(Result::is_ok));
@@ -168,7 +179,10 @@ fn count(nginx: &Nginx, next: &AtomicU64) {
         let mut client = Client::connect(nginx, "/ws?channel=count");
         let unpublished = next.load(SeqCst);
         let first: u64 = client.text().parse().unwrap();
-        assert!(first <= unpublished, "first {first}, yet {unpublished} came after onopen");
+        assert!(
+            first <= unpublished,
+            "first {first}, yet {unpublished} came after onopen"
+        );
         for number in first + 1..first + 20 {
             assert_eq!(client.text(), number.to_string());
         }
@@ -184,15 +198,23 @@ fn a_thousand_waiting_handshakes_are_all_accepted() {
     for i in 0..1000 {
         crowd.join(&nginx, &format!("/ws?channel=many-{i}"));
     }
-    until("Redis is asked for all", || redis.subscribers("many-999") == 1);
+    until("Redis is asked for all", || {
+        redis.subscribers("many-999") == 1
+    });
     crowd.pump(A_WHILE);
     assert!(crowd.members().iter().all(|member| member.status.is_none()));
     proxy.hold_replies(false);
-    crowd.until("all are accepted", |all| all.iter().all(|m| m.status == Some(101)));
+    crowd.until("all are accepted", |all| {
+        all.iter().all(|m| m.status == Some(101))
+    });
     let mut publisher = redis.session();
-    let messages: Vec<_> = (0..1000).map(|i| (format!("many-{i}"), i.to_string())).collect();
+    let messages: Vec<_> = (0..1000)
+        .map(|i| (format!("many-{i}"), i.to_string()))
+        .collect();
     publisher.publish_all(&messages);
-    crowd.until("each has its own", |all| all.iter().all(|m| !m.messages.is_empty()));
+    crowd.until("each has its own", |all| {
+        all.iter().all(|m| !m.messages.is_empty())
+    });
     for (i, member) in crowd.members().iter().enumerate() {
         assert_eq!(member.texts(), [i.to_string()]);
     }
@@ -204,7 +226,9 @@ fn redis_away_is_503() {
     let nginx = Nginx::start(Conf::push(&redis));
     Client::connect(&nginx, "/ws?channel=foo").close();
     redis.kill();
-    until("the loss is noticed", || nginx.handshake("/ws?channel=bar") == 503);
+    until("the loss is noticed", || {
+        nginx.handshake("/ws?channel=bar") == 503
+    });
     redis.restart();
     until("it is back", || nginx.handshake("/ws?channel=bar") == 101);
 }
@@ -223,7 +247,15 @@ fn redis_silent_is_504() {
 #[test]
 fn a_channel_that_an_acl_forbids_is_403_for_that_client_alone() {
     let redis = Redis::start();
-    let rules = ["reset", "on", ">secret", "+@all", "~*", "resetchannels", "&ok:*"];
+    let rules = [
+        "reset",
+        "on",
+        ">secret",
+        "+@all",
+        "~*",
+        "resetchannels",
+        "&ok:*",
+    ];
     redis.command(&[&["ACL", "SETUSER", "guest"], &rules[..]].concat());
     let url = format!("redis://guest:secret@127.0.0.1:{}", redis.port());
     let nginx = Nginx::start(Conf::push_url(&url));
@@ -232,9 +264,15 @@ fn a_channel_that_an_acl_forbids_is_403_for_that_client_alone() {
         let kind = if i == 17 { "secret" } else { "ok" };
         crowd.join(&nginx, &format!("/ws?channel={kind}:{i}"));
     }
-    crowd.until("all are answered", |all| all.iter().all(|m| m.status.is_some()));
+    crowd.until("all are answered", |all| {
+        all.iter().all(|m| m.status.is_some())
+    });
     for (i, member) in crowd.members().iter().enumerate() {
-        assert_eq!(member.status, Some(if i == 17 { 403 } else { 101 }), "client {i}");
+        assert_eq!(
+            member.status,
+            Some(if i == 17 { 403 } else { 101 }),
+            "client {i}"
+        );
     }
     assert_eq!(redis.publish("ok:16", "hello"), 1);
     crowd.until("the allowed is heard", |all| !all[16].messages.is_empty());

@@ -16,7 +16,9 @@ fn killed_redis_closes_its_clients_with_1012_once_it_is_back() {
     let mut crowd = Crowd::accepted(&nginx, 100, |i| format!("/ws?channel=foo-{}", i % 10));
     let mut echo = Client::connect(&nginx, "/echo");
     redis.restart();
-    crowd.until("all are told", |all| all.iter().all(|m| m.close_code == Some(1012) && m.ended));
+    crowd.until("all are told", |all| {
+        all.iter().all(|m| m.close_code == Some(1012) && m.ended)
+    });
     // Who subscribes to nothing has missed nothing.
     echo.send("still here");
     echo.expect(["still here"]);
@@ -31,7 +33,9 @@ fn clients_are_told_also_when_redis_stays_away() {
     let nginx = Nginx::start(Conf::push(&redis));
     let mut crowd = Crowd::accepted(&nginx, 20, |_| "/ws?channel=foo".to_owned());
     redis.kill();
-    crowd.until("all are told", |all| all.iter().all(|m| m.close_code == Some(1012) && m.ended));
+    crowd.until("all are told", |all| {
+        all.iter().all(|m| m.close_code == Some(1012) && m.ended)
+    });
     assert_eq!(nginx.handshake("/ws?channel=foo"), 503);
     assert_eq!(nginx.get("/plain").status, 200);
 }
@@ -45,10 +49,20 @@ fn keep_keeps_them_and_all_is_subscribed_again() {
     until("the last is subscribed again", || {
         (0..300).all(|i| redis.subscribers(&format!("foo-{i}")) == 1)
     });
-    let messages: Vec<_> = (0..300).map(|i| (format!("foo-{i}"), i.to_string())).collect();
+    let messages: Vec<_> = (0..300)
+        .map(|i| (format!("foo-{i}"), i.to_string()))
+        .collect();
     redis.session().publish_all(&messages);
-    crowd.until("all have their own", |all| all.iter().all(|m| m.messages.len() == 1));
-    assert!(crowd.members().iter().enumerate().all(|(i, m)| m.texts() == [i.to_string()]));
+    crowd.until("all have their own", |all| {
+        all.iter().all(|m| m.messages.len() == 1)
+    });
+    assert!(
+        crowd
+            .members()
+            .iter()
+            .enumerate()
+            .all(|(i, m)| m.texts() == [i.to_string()])
+    );
 }
 
 #[test]
@@ -57,7 +71,9 @@ fn a_stopped_redis_is_noticed() {
     let nginx = Nginx::start(Conf::push(&redis));
     let mut crowd = Crowd::accepted(&nginx, 20, |_| "/ws?channel=foo".to_owned());
     redis.stop();
-    crowd.until("all are told", |all| all.iter().all(|m| m.close_code == Some(1012) && m.ended));
+    crowd.until("all are told", |all| {
+        all.iter().all(|m| m.close_code == Some(1012) && m.ended)
+    });
     assert_eq!(nginx.get("/plain").status, 200);
     redis.cont();
     until("it is back", || nginx.handshake("/ws?channel=foo") == 101);
@@ -97,7 +113,9 @@ fn one_line_each_way_is_logged() {
     let mut client = Client::connect(&nginx, "/ws?channel=foo");
     let quiet_lines = nginx.count_log("edis");
     redis.kill();
-    until("the loss is noticed", || nginx.handshake("/ws?channel=bar") == 503);
+    until("the loss is noticed", || {
+        nginx.handshake("/ws?channel=bar") == 503
+    });
     std::thread::sleep(Duration::from_secs(3));
     let lines_of_loss = nginx.count_log("[error]") + nginx.count_log("[warn]");
     redis.restart();
@@ -121,7 +139,10 @@ fn attempts_to_reconnect_are_spaced() {
     std::thread::sleep(Duration::from_secs(4));
     let attempts = proxy.accepted() - before;
     proxy.refuse(false);
-    assert!((2..200).contains(&attempts), "{attempts} attempts of two links in four seconds");
+    assert!(
+        (2..200).contains(&attempts),
+        "{attempts} attempts of two links in four seconds"
+    );
     until("it is back", || nginx.handshake("/ws?channel=bar") == 101);
 }
 
@@ -131,7 +152,13 @@ fn nonsense_from_redis_ends_the_link_and_nothing_else() {
     let proxy = Proxy::start(redis.port());
     let nginx = Nginx::start(push_keep(&proxy.url()));
     let mut client = Client::connect(&nginx, "/ws?channel=foo");
-    for nonsense in ["!nonsense\r\n", "*-7\r\n", "$99999999999999999999\r\n", "\0\0\0\0\r\n", "*3\r\n:x\r\n"] {
+    for nonsense in [
+        "!nonsense\r\n",
+        "*-7\r\n",
+        "$99999999999999999999\r\n",
+        "\0\0\0\0\r\n",
+        "*3\r\n:x\r\n",
+    ] {
         let before = proxy.accepted();
         proxy.inject(nonsense.as_bytes());
         until("the links are renewed", || proxy.accepted() > before);
@@ -142,12 +169,20 @@ fn nonsense_from_redis_ends_the_link_and_nothing_else() {
 #[test]
 fn a_wrong_password_is_told_and_refuses() {
     let redis = Redis::start_with(&["--requirepass", "right"]);
-    let nginx = Nginx::start(Conf::push_url(&format!("redis://:wrong@127.0.0.1:{}", redis.port())));
-    until("it is refused", || nginx.handshake("/ws?channel=foo") == 503);
+    let nginx = Nginx::start(Conf::push_url(&format!(
+        "redis://:wrong@127.0.0.1:{}",
+        redis.port()
+    )));
+    until("it is refused", || {
+        nginx.handshake("/ws?channel=foo") == 503
+    });
     until("the log says why", || nginx.count_log("WRONGPASS") > 0);
     assert!(!nginx.log().contains("wrong@"), "no password in the log");
     drop(nginx);
-    let nginx = Nginx::start(Conf::push_url(&format!("redis://:right@127.0.0.1:{}", redis.port())));
+    let nginx = Nginx::start(Conf::push_url(&format!(
+        "redis://:right@127.0.0.1:{}",
+        redis.port()
+    )));
     Client::connect(&nginx, "/ws?channel=foo").close();
 }
 
@@ -165,7 +200,9 @@ fn a_unix_socket_will_do() {
 #[test]
 fn restarts_under_load_are_survived() {
     let mut redis = Redis::start();
-    let conf = Conf::push(&redis).workers(2).location("/pub", "websocket_publisher load;");
+    let conf = Conf::push(&redis)
+        .workers(2)
+        .location("/pub", "websocket_publisher load;");
     let nginx = Nginx::start(conf);
     let is_over = AtomicBool::new(false);
     let mut crowd = Crowd::accepted(&nginx, 100, |_| "/ws?channel=load".to_owned());
@@ -185,10 +222,18 @@ fn restarts_under_load_are_survived() {
         is_over.store(true, SeqCst);
         counter.join().unwrap();
     });
-    until("both workers are subscribed", || redis.publish("load", "last") == 2);
-    crowd.until("all hear the last word", |all| all.iter().all(|m| m.texts().contains(&last())));
+    until("both workers are subscribed", || {
+        redis.publish("load", "last") == 2
+    });
+    crowd.until("all hear the last word", |all| {
+        all.iter().all(|m| m.texts().contains(&last()))
+    });
     for member in crowd.members() {
-        let numbers: Vec<u64> = member.texts().iter().filter_map(|text| text.parse().ok()).collect();
+        let numbers: Vec<u64> = member
+            .texts()
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     }
 }
@@ -199,7 +244,9 @@ fn last() -> String {
 
 /// Clients that were closed connect again until all are open.
 fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
-    crowd.until("all were told", |all| all.iter().all(|m| m.close_code == Some(1012)));
+    crowd.until("all were told", |all| {
+        all.iter().all(|m| m.close_code == Some(1012))
+    });
     until("all are open again", || {
         for i in 0..crowd.members().len() {
             if crowd.members()[i].ended || crowd.members()[i].close_code.is_some() {
@@ -227,5 +274,7 @@ fn a_publish_whose_redis_dies_is_answered() {
         assert!([503, 504].contains(&status), "{status}");
     });
     proxy.hold_replies(false);
-    until("it is back", || nginx.send(&Request::post("/pub", "hello")).status == 200);
+    until("it is back", || {
+        nginx.send(&Request::post("/pub", "hello")).status == 200
+    });
 }

@@ -7,7 +7,9 @@ const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Numbers 0..n, spread over the channels in a fixed disorder.
 fn numbered(n: usize) -> Vec<(&'static str, String)> {
-    (0..n).map(|i| (CHANNELS[(i * 7 + i / 3) % CHANNELS.len()], i.to_string())).collect()
+    (0..n)
+        .map(|i| (CHANNELS[(i * 7 + i / 3) % CHANNELS.len()], i.to_string()))
+        .collect()
 }
 
 #[test]
@@ -20,13 +22,18 @@ fn messages_of_several_channels_come_in_one_order() {
     let nginx = Nginx::start(conf);
     let messages = numbered(20_000);
     let has = |channels: &'static str| {
-        let wanted = messages.iter().filter(|(channel, _)| channels.contains(channel));
+        let wanted = messages
+            .iter()
+            .filter(|(channel, _)| channels.contains(channel));
         wanted.map(|(_, number)| number.clone()).collect::<Vec<_>>()
     };
     let mut clients = Vec::new();
     for transport in Transport::BOTH {
         for (target, channels) in [("/all", "abcd"), ("/some", "bd"), ("/pattern", "abcd")] {
-            clients.push((Client::connect_over(&nginx, transport, target), has(channels)));
+            clients.push((
+                Client::connect_over(&nginx, transport, target),
+                has(channels),
+            ));
         }
     }
     std::thread::scope(|scope| {
@@ -61,7 +68,9 @@ fn frames_of_all_sizes_pongs_and_echoes_are_never_torn() {
     for transport in Transport::BOTH {
         let mut raw = Raw::accepted_narrow(&nginx, transport, "/ws");
         let sizes = [0, 1, 125, 126, 127, 65_535, 65_536, 300_000, 1_048_576];
-        let published: Vec<_> = (0..90).map(|i| vec![b'a' + (i % 26); sizes[i as usize % 9]]).collect();
+        let published: Vec<_> = (0..90)
+            .map(|i| vec![b'a' + (i % 26); sizes[i as usize % 9]])
+            .collect();
         let messages: Vec<_> = published.iter().map(|payload| ("foo", payload)).collect();
         std::thread::scope(|scope| {
             scope.spawn(|| redis.session().publish_all(&messages));
@@ -81,7 +90,10 @@ fn check(raw: &mut Raw, published: &[Vec<u8>]) {
         assert!(frame.fin && frame.rsv == 0, "{frame:?}");
         match frame.opcode {
             frames::TEXT => {
-                assert!(frame.payload == published[heard], "message {heard}: {frame:?}");
+                assert!(
+                    frame.payload == published[heard],
+                    "message {heard}: {frame:?}"
+                );
                 heard += 1;
             }
             frames::BINARY => {
@@ -105,7 +117,9 @@ fn clients_that_come_and_go_during_a_burst_get_unbroken_runs() {
         scope.spawn(|| {
             for _ in 0..30 {
                 let mut guest = Client::connect(&nginx, "/ws?channel=a");
-                let Some(first) = soon(&mut guest) else { return };
+                let Some(first) = soon(&mut guest) else {
+                    return;
+                };
                 for number in first + 1..(first + 50).min(30_000) {
                     assert_eq!(guest.text(), number.to_string());
                 }

@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until};
+use t::{
+    Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until,
+};
 
 fn all_were_told(crowd: &mut Crowd) {
     crowd.until("all are told", |all| all.iter().all(|m| m.ended));
@@ -26,8 +28,17 @@ fn on_quit_everyone_gets_its_close_spread_out() {
     // Who was not yet told still hears.
     redis.publish("foo-0", "to the last ones");
     all_were_told(&mut crowd);
-    assert!(crowd.members().iter().any(|m| m.texts() == ["to the last ones"]));
-    assert!(begin.elapsed() - first > Duration::from_millis(500), "all in {:?}", begin.elapsed());
+    assert!(
+        crowd
+            .members()
+            .iter()
+            .any(|m| m.texts() == ["to the last ones"])
+    );
+    assert!(
+        begin.elapsed() - first > Duration::from_millis(500),
+        "all in {:?}",
+        begin.elapsed()
+    );
     until("it has exited", || nginx.has_exited());
 }
 
@@ -39,7 +50,9 @@ fn new_workers_serve_while_the_old_ones_drain() {
     nginx.reload();
     let mut new = Crowd::accepted(&nginx, 200, |_| "/ws?channel=foo".to_owned());
     redis.publish("foo", "hello");
-    new.until("the new hear", |all| all.iter().all(|m| m.messages.len() == 1));
+    new.until("the new hear", |all| {
+        all.iter().all(|m| m.messages.len() == 1)
+    });
     all_were_told(&mut old);
     until("the old worker has gone", || nginx.children().len() == 1);
     assert!(new.members().iter().all(t::Member::is_open));
@@ -82,7 +95,9 @@ fn a_reader_that_stopped_does_not_hold_the_worker() {
 #[test]
 fn worker_shutdown_timeout_cuts_the_drain_short() {
     let redis = Redis::start();
-    let conf = Conf::push(&redis).drain("600s").main("worker_shutdown_timeout 1s;");
+    let conf = Conf::push(&redis)
+        .drain("600s")
+        .main("worker_shutdown_timeout 1s;");
     let mut nginx = Nginx::start(conf);
     let mut crowd = Crowd::accepted(&nginx, 100, |_| "/ws?channel=foo".to_owned());
     nginx.quit();
@@ -93,7 +108,9 @@ fn worker_shutdown_timeout_cuts_the_drain_short() {
 #[test]
 fn the_drain_stays_below_worker_shutdown_timeout() {
     let redis = Redis::start();
-    let conf = Conf::push(&redis).drain("600s").main("worker_shutdown_timeout 4s;");
+    let conf = Conf::push(&redis)
+        .drain("600s")
+        .main("worker_shutdown_timeout 4s;");
     let nginx = Nginx::start(conf);
     let mut crowd = Crowd::accepted(&nginx, 100, |_| "/ws?channel=foo".to_owned());
     nginx.quit();
@@ -117,7 +134,9 @@ fn a_redis_that_is_away_does_not_hold_the_worker() {
     let mut nginx = Nginx::start(Conf::push(&redis).http("websocket_gap keep;"));
     let mut crowd = Crowd::accepted(&nginx, 10, |_| "/ws?channel=foo".to_owned());
     redis.kill();
-    until("the loss is noticed", || nginx.handshake("/ws?channel=bar") == 503);
+    until("the loss is noticed", || {
+        nginx.handshake("/ws?channel=bar") == 503
+    });
     nginx.quit();
     all_were_told(&mut crowd);
     until("it has exited", || nginx.has_exited());
@@ -206,7 +225,8 @@ fn fifty_reloads_under_load_lose_nobody() {
     crowd.forget();
     redis.publish("load", "last");
     crowd.until("all hear the last word", |all| {
-        all.iter().all(|m| m.messages.last().is_some_and(|last| last == b"last"))
+        all.iter()
+            .all(|m| m.messages.last().is_some_and(|last| last == b"last"))
     });
 }
 
@@ -233,12 +253,20 @@ fn reload_with_waiting(nginx: &mut Nginx, proxy: &Proxy) {
     nginx.reload_nowait();
     nginx.until_log("gracefully shutting down");
     proxy.hold_replies(false);
-    waiting.until("each is answered", |all| all.iter().all(|m| m.status.is_some() || m.ended));
+    waiting.until("each is answered", |all| {
+        all.iter().all(|m| m.status.is_some() || m.ended)
+    });
     for member in waiting.members() {
-        assert!(matches!(member.status, Some(101 | 503 | 504)), "{:?}", member.status);
+        assert!(
+            matches!(member.status, Some(101 | 503 | 504)),
+            "{:?}",
+            member.status
+        );
     }
     waiting.until("the old worker's are told", |all| {
-        all.iter().filter(|m| m.ended).all(|m| m.status != Some(101) || m.close_code == Some(1012))
+        all.iter()
+            .filter(|m| m.ended)
+            .all(|m| m.status != Some(101) || m.close_code == Some(1012))
     });
 }
 
@@ -249,7 +277,11 @@ fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
             let member = &crowd.members()[i];
             if member.ended {
                 let told = (member.status == Some(101)).then_some(1012);
-                assert_eq!(member.close_code, told, "client {i}, handshake {:?}", member.status);
+                assert_eq!(
+                    member.close_code, told,
+                    "client {i}, handshake {:?}",
+                    member.status
+                );
                 crowd.rejoin(nginx, i, "/ws?channel=load");
             }
         }

@@ -2,7 +2,9 @@
 //! anything; all clients together cost `websocket_memory`; WebSockets never starve the site's HTTP.
 
 use std::time::Duration;
-use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until};
+use t::{
+    Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until,
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -39,7 +41,10 @@ fn a_reader_that_stops_in_a_frame_and_goes_on_gets_every_byte() {
         while heard < payloads.len() {
             let frame = slow.frame();
             if frame.opcode == frames::TEXT {
-                assert!(frame.payload == payloads[heard], "message {heard}: {frame:?}");
+                assert!(
+                    frame.payload == payloads[heard],
+                    "message {heard}: {frame:?}"
+                );
                 heard += 1;
             }
         }
@@ -64,11 +69,17 @@ fn a_reader_that_is_too_far_behind_is_closed_and_nobody_else_feels_it() {
         let mut heard = 0;
         while let Ok(frame) = stuck.receive() {
             if frame.opcode == frames::TEXT {
-                assert!(frame.payload == payload(heard), "message {heard}: {frame:?}");
+                assert!(
+                    frame.payload == payload(heard),
+                    "message {heard}: {frame:?}"
+                );
                 heard += 1;
             }
         }
-        assert!(heard < 200, "20 MB did not fit into 1m and the kernel's buffers");
+        assert!(
+            heard < 200,
+            "20 MB did not fit into 1m and the kernel's buffers"
+        );
         publisher.publish("foo", "on");
         fast.expect(["on"]);
     }
@@ -88,7 +99,10 @@ fn the_kernel_holds_little_for_a_reader_that_stops() {
     }
     let port = stuck.stream().socket().local_addr().unwrap().port();
     let held = process::send_queue_bytes(nginx.http().port(), port);
-    assert!(held > 0 && held < MIB, "{held} bytes in the kernel's send buffer");
+    assert!(
+        held > 0 && held < MIB,
+        "{held} bytes in the kernel's send buffer"
+    );
 }
 
 #[test]
@@ -115,10 +129,15 @@ fn all_slow_readers_together_cost_websocket_memory() {
     assert_eq!(heard, 30);
     let grown = most.saturating_sub(before);
     if memory_is_measurable() {
-        assert!(grown < 24 * MIB, "30 MB published, 8m allowed: grown by {grown} bytes");
+        assert!(
+            grown < 24 * MIB,
+            "30 MB published, 8m allowed: grown by {grown} bytes"
+        );
     }
     drop(stuck);
-    until("new clients are welcome", || nginx.handshake("/ws?channel=foo-0") == 101);
+    until("new clients are welcome", || {
+        nginx.handshake("/ws?channel=foo-0") == 101
+    });
 }
 
 #[test]
@@ -140,7 +159,10 @@ fn memory_comes_back_when_nobody_lags() {
         sizes.push(process::resident_bytes(nginx.worker()));
     }
     if memory_is_measurable() {
-        assert!(sizes[5] < sizes[1] + 8 * MIB, "after each of six: {sizes:?}");
+        assert!(
+            sizes[5] < sizes[1] + 8 * MIB,
+            "after each of six: {sizes:?}"
+        );
     }
 }
 
@@ -149,14 +171,18 @@ fn memory_comes_back_when_nobody_lags() {
 fn announced_lengths_cost_nothing() {
     let redis = Redis::start();
     let limits = "websocket_max_message 64m; websocket_max_frame 64m; websocket_memory 16m;";
-    let conf = Conf::with(&redis).http(limits).location("/echo", "websocket_echo;");
+    let conf = Conf::with(&redis)
+        .http(limits)
+        .location("/echo", "websocket_echo;");
     let nginx = Nginx::start(conf);
     let before = process::resident_bytes(nginx.worker());
     let liars: Vec<_> = (0..100)
         .map(|_| {
             let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
             // A binary frame of 60 MiB, of which eight bytes come.
-            raw.send(frames::hex("82 ff 0000000003c00000 00000000 0102030405060708"));
+            raw.send(frames::hex(
+                "82 ff 0000000003c00000 00000000 0102030405060708",
+            ));
             raw
         })
         .collect();
@@ -165,7 +191,11 @@ fn announced_lengths_cost_nothing() {
     honest.expect(["hello"]);
     if memory_is_measurable() {
         let grown = process::resident_bytes(nginx.worker()).saturating_sub(before);
-        assert!(grown < 16 * MIB, "grown by {grown} bytes for {} liars", liars.len());
+        assert!(
+            grown < 16 * MIB,
+            "grown by {grown} bytes for {} liars",
+            liars.len()
+        );
     }
 }
 
@@ -177,10 +207,17 @@ fn an_echo_that_nobody_reads_stops_its_own_client_only() {
         let mut greedy = Raw::open_narrow(&nginx, transport);
         greedy.upgrade("/echo");
         let write_timeout = Some(Duration::from_millis(500));
-        greedy.stream().socket().set_write_timeout(write_timeout).unwrap();
+        greedy
+            .stream()
+            .socket()
+            .set_write_timeout(write_timeout)
+            .unwrap();
         let frame = frames::binary(vec![7; 60_000]).wire();
         let is_stopped = (0..2000).any(|_| greedy.try_send(&frame).is_err());
-        assert!(is_stopped, "120 MB of echoes were taken without one being read");
+        assert!(
+            is_stopped,
+            "120 MB of echoes were taken without one being read"
+        );
         let mut other = Client::connect_over(&nginx, transport, "/echo");
         other.send("hello");
         other.expect(["hello"]);
@@ -190,7 +227,9 @@ fn an_echo_that_nobody_reads_stops_its_own_client_only() {
 #[test]
 fn the_reserve_keeps_http_served() {
     let redis = Redis::start();
-    let conf = Conf::push(&redis).http("websocket_reserve 1/4;").worker_connections(128);
+    let conf = Conf::push(&redis)
+        .http("websocket_reserve 1/4;")
+        .worker_connections(128);
     let nginx = Nginx::start(conf);
     let mut crowd = Crowd::new();
     for _ in 0..110 {
@@ -198,18 +237,33 @@ fn the_reserve_keeps_http_served() {
         crowd.until("it is answered", |all| all[i].status.is_some());
         assert_eq!(nginx.get("/plain").status, 200);
     }
-    let accepted = crowd.members().iter().filter(|m| m.status == Some(101)).count();
-    let refused = crowd.members().iter().filter(|m| m.status == Some(503)).count();
+    let accepted = crowd
+        .members()
+        .iter()
+        .filter(|m| m.status == Some(101))
+        .count();
+    let refused = crowd
+        .members()
+        .iter()
+        .filter(|m| m.status == Some(503))
+        .count();
     assert_eq!(accepted + refused, 110);
-    assert!((64..=96).contains(&accepted), "{accepted} of 128 connections");
+    assert!(
+        (64..=96).contains(&accepted),
+        "{accepted} of 128 connections"
+    );
     assert!(nginx.count_log("[warn]") > 0, "refusals are told");
     assert!(nginx.count_log("[warn]") <= 10, "at most once a second");
     redis.publish("foo", "hello");
     crowd.until("the accepted hear", |all| {
-        all.iter().filter(|m| m.status == Some(101)).all(|m| m.messages.len() == 1)
+        all.iter()
+            .filter(|m| m.status == Some(101))
+            .all(|m| m.messages.len() == 1)
     });
     drop(crowd);
-    until("there is room again", || nginx.handshake("/ws?channel=foo") == 101);
+    until("there is room again", || {
+        nginx.handshake("/ws?channel=foo") == 101
+    });
 }
 
 #[test]
@@ -259,7 +313,9 @@ fn a_dead_client_is_found_by_its_silence() {
 fn a_client_that_reads_needs_no_pong_and_a_message_begun_must_end() {
     let redis = Redis::start();
     let liveness = "websocket_ping_interval 0; websocket_timeout 1s;";
-    let conf = Conf::with(&redis).http(liveness).location("/echo", "websocket_echo;");
+    let conf = Conf::with(&redis)
+        .http(liveness)
+        .location("/echo", "websocket_echo;");
     let nginx = Nginx::start(conf);
     let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
     raw.send_frame(&frames::text("begun").more());

@@ -35,7 +35,12 @@ impl Browser {
             .expect("chromedriver");
         let profile = tempfile::tempdir().expect("a directory for the profile");
         let session = String::new();
-        let mut browser = Self { driver, address, session, _profile: profile };
+        let mut browser = Self {
+            driver,
+            address,
+            session,
+            _profile: profile,
+        };
         until("the WebDriver server is ready", || {
             http::try_send(address, &Request::get("/status")).is_ok_and(|r| r.status == 200)
         });
@@ -63,14 +68,20 @@ impl Browser {
     pub fn fill(&self, css: &str, text: &str) {
         let element = self.element(css);
         self.post(&format!("/element/{element}/clear"), &json!({}));
-        self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
+        self.post(
+            &format!("/element/{element}/value"),
+            &json!({ "text": text }),
+        );
     }
 
     /// The text that an element shows.
     #[track_caller]
     pub fn text(&self, css: &str) -> String {
         let element = self.element(css);
-        self.get(&format!("/element/{element}/text")).as_str().unwrap_or_default().to_owned()
+        self.get(&format!("/element/{element}/text"))
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Waits until the text of an element contains `part`.
@@ -100,7 +111,9 @@ impl Browser {
     pub fn picture(&self, file: &Path) {
         let picture = self.get("/screenshot");
         let engine = base64::engine::general_purpose::STANDARD;
-        let png = engine.decode(picture.as_str().expect("a picture")).expect("base64");
+        let png = engine
+            .decode(picture.as_str().expect("a picture"))
+            .expect("base64");
         std::fs::write(file, png).expect("a file written");
     }
 
@@ -128,13 +141,18 @@ impl Browser {
         let query = json!({ "using": "css selector", "value": css });
         let found = self.post("/element", &query);
         let id = found.as_object().and_then(|object| object.values().next());
-        id.and_then(Value::as_str).unwrap_or_else(|| panic!("no element {css}")).to_owned()
+        id.and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no element {css}"))
+            .to_owned()
     }
 
     #[track_caller]
     fn get(&self, path: &str) -> Value {
         let target = format!("/session/{}{path}", self.session);
-        value(path, &http::send(self.address, &Request::get(&target)).json())
+        value(
+            path,
+            &http::send(self.address, &Request::get(&target)).json(),
+        )
     }
 
     #[track_caller]

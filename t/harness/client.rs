@@ -54,7 +54,9 @@ impl Client {
         let mut request = uri.into_client_request().expect("a WebSocket URI");
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
-            request.headers_mut().append(name, HeaderValue::from_str(value).expect("a value"));
+            request
+                .headers_mut()
+                .append(name, HeaderValue::from_str(value).expect("a value"));
         }
         match tungstenite::client(request, stream.expect("a connection to nginx")) {
             Ok((socket, response)) => Ok(Self { socket, response }),
@@ -71,7 +73,9 @@ impl Client {
     /// Sends text.
     #[track_caller]
     pub fn send(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).expect("a message sent");
+        self.socket
+            .send(Message::text(text))
+            .expect("a message sent");
     }
 
     /// Sends any message.
@@ -175,7 +179,10 @@ impl Client {
 }
 
 fn normal() -> tungstenite::protocol::CloseFrame {
-    tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() }
+    tungstenite::protocol::CloseFrame {
+        code: 1000.into(),
+        reason: "".into(),
+    }
 }
 
 fn is_timeout(kind: ErrorKind) -> bool {

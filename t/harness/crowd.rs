@@ -34,7 +34,11 @@ impl Crowd {
     /// Nobody yet.
     pub fn new() -> Self {
         let poll = Poll::new().expect("a poller");
-        Self { poll, events: Events::with_capacity(1024), members: Vec::new() }
+        Self {
+            poll,
+            events: Events::with_capacity(1024),
+            members: Vec::new(),
+        }
     }
 
     /// `n` clients whose handshakes were accepted; client `i` asks for `target(i)`.
@@ -49,7 +53,9 @@ impl Crowd {
             for i in first..n.min(first + 100) {
                 crowd.join(nginx, &target(i));
             }
-            crowd.until("all are accepted", |all| all.iter().all(|m| m.status == Some(101)));
+            crowd.until("all are accepted", |all| {
+                all.iter().all(|m| m.status == Some(101))
+            });
         }
         crowd
     }
@@ -76,13 +82,17 @@ impl Crowd {
 
     /// Forgets the messages received so far.
     pub fn forget(&mut self) {
-        self.members.iter_mut().for_each(|member| member.messages.clear());
+        self.members
+            .iter_mut()
+            .for_each(|member| member.messages.clear());
     }
 
     /// Sends a frame from one client.
     pub fn send(&mut self, index: usize, frame: &Frame) {
         let stream = &mut self.members[index].stream;
-        stream.write_all(&frame.wire()).expect("a small frame fits into the socket's buffer");
+        stream
+            .write_all(&frame.wire())
+            .expect("a small frame fits into the socket's buffer");
     }
 
     /// Reads what comes until `condition` holds.
@@ -93,7 +103,11 @@ impl Crowd {
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&[Member]) -> bool) {
         let end = Instant::now() + patience();
         while !condition(&self.members) {
-            assert!(Instant::now() < end, "waited in vain until {what}: {}", self.summary());
+            assert!(
+                Instant::now() < end,
+                "waited in vain until {what}: {}",
+                self.summary()
+            );
             self.pump(Duration::from_millis(20));
         }
     }
@@ -114,13 +128,24 @@ impl Crowd {
 
     fn connect(&self, nginx: &Nginx, target: &str, index: usize) -> Member {
         let mut stream = std::net::TcpStream::connect(nginx.http()).expect("a connection to nginx");
-        stream.write_all(&Request::upgrade(target).wire()).expect("a handshake sent");
+        stream
+            .write_all(&Request::upgrade(target).wire())
+            .expect("a handshake sent");
         stream.set_nonblocking(true).expect("a non-blocking socket");
         let mut stream = TcpStream::from_std(stream);
         let registry = self.poll.registry();
-        registry.register(&mut stream, Token(index), Interest::READABLE).expect("a socket watched");
+        registry
+            .register(&mut stream, Token(index), Interest::READABLE)
+            .expect("a socket watched");
         let (unread, messages) = (Vec::new(), Vec::new());
-        Member { stream, unread, status: None, messages, close_code: None, ended: false }
+        Member {
+            stream,
+            unread,
+            status: None,
+            messages,
+            close_code: None,
+            ended: false,
+        }
     }
 
     fn summary(&self) -> String {
@@ -151,7 +176,10 @@ impl Member {
 
     /// Its messages as text.
     pub fn texts(&self) -> Vec<String> {
-        self.messages.iter().map(|m| String::from_utf8_lossy(m).into_owned()).collect()
+        self.messages
+            .iter()
+            .map(|m| String::from_utf8_lossy(m).into_owned())
+            .collect()
     }
 
     fn read(&mut self) {
@@ -172,7 +200,9 @@ impl Member {
 
     fn understand(&mut self) {
         if self.status.is_none() {
-            let Some(end) = http::find(&self.unread, b"\r\n\r\n") else { return };
+            let Some(end) = http::find(&self.unread, b"\r\n\r\n") else {
+                return;
+            };
             let head: Vec<u8> = self.unread.drain(..end + 4).collect();
             self.status = Some(http::parse_head(&head).expect("a response").status);
         }

@@ -30,7 +30,12 @@ pub struct Frame {
 impl Frame {
     /// A final frame.
     pub fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Self {
-        Self { fin: true, rsv: 0, opcode, payload: payload.as_ref().to_vec() }
+        Self {
+            fin: true,
+            rsv: 0,
+            opcode,
+            payload: payload.as_ref().to_vec(),
+        }
     }
 
     /// The same, but not the last of its message.
@@ -50,7 +55,12 @@ impl Frame {
         let mask = [0x37, 0xfa, 0x21, 0x3d];
         let mut wire = self.head(0x80);
         wire.extend_from_slice(&mask);
-        wire.extend(self.payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        wire.extend(
+            self.payload
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, key)| byte ^ key),
+        );
         wire
     }
 
@@ -78,17 +88,38 @@ impl Frame {
     /// When it is masked, or a length is not the shortest form (RFC 6455, 5.1 and 5.2).
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-        assert!(second & 0x80 == 0, "a server must not mask: {:02x?}", &bytes[..2]);
+        assert!(
+            second & 0x80 == 0,
+            "a server must not mask: {:02x?}",
+            &bytes[..2]
+        );
         let (start, length) = match second {
-            126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
-            127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap())),
+            126 => (
+                4,
+                u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap())),
+            ),
+            127 => (
+                10,
+                u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()),
+            ),
             short => (2, u64::from(short)),
         };
-        assert!(start == 2 || length >= if start == 4 { 126 } else { 65536 }, "a longer length");
+        assert!(
+            start == 2 || length >= if start == 4 { 126 } else { 65536 },
+            "a longer length"
+        );
         let end = start + usize::try_from(length).expect("a length");
         let payload = bytes.get(start..end)?.to_vec();
         let (fin, rsv) = (first & 0x80 != 0, (first >> 4) & 7);
-        Some((Self { fin, rsv, opcode: first & 0x0f, payload }, end))
+        Some((
+            Self {
+                fin,
+                rsv,
+                opcode: first & 0x0f,
+                payload,
+            },
+            end,
+        ))
     }
 
     fn head(&self, mask_bit: u8) -> Vec<u8> {
@@ -121,7 +152,11 @@ impl std::fmt::Debug for Frame {
         };
         write!(f, "{name}({} bytes", self.payload.len())?;
         match self.close_code().filter(|_| self.opcode == CLOSE) {
-            Some(code) => write!(f, ", {code} {:?})", String::from_utf8_lossy(&self.payload[2..]))?,
+            Some(code) => write!(
+                f,
+                ", {code} {:?})",
+                String::from_utf8_lossy(&self.payload[2..])
+            )?,
             None => write!(f, ", {:.40?})", self.text())?,
         }
         if !self.fin {
@@ -173,7 +208,10 @@ pub fn close_empty() -> Frame {
 
 /// Bytes from hexadecimal digits; blanks are skipped.
 pub fn hex(digits: &str) -> Vec<u8> {
-    let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let digits: Vec<u8> = digits
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     digits
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).expect("hex digits"))

@@ -22,7 +22,11 @@ impl Request {
     /// `METHOD target HTTP/1.1` with a `Host`.
     pub fn new(method: &str, target: &str) -> Self {
         let headers = vec![("Host".to_owned(), "localhost".to_owned())];
-        Self { line: format!("{method} {target} HTTP/1.1"), headers, body: Vec::new() }
+        Self {
+            line: format!("{method} {target} HTTP/1.1"),
+            headers,
+            body: Vec::new(),
+        }
     }
 
     /// A GET that ends its connection.
@@ -34,7 +38,10 @@ impl Request {
     pub fn post(target: &str, body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref().to_vec();
         let request = Self::new("POST", target).header("Connection", "close");
-        Self { body: body.clone(), ..request.header("Content-Length", &body.len().to_string()) }
+        Self {
+            body: body.clone(),
+            ..request.header("Content-Length", &body.len().to_string())
+        }
     }
 
     /// A right WebSocket handshake.
@@ -60,7 +67,8 @@ impl Request {
 
     /// Without any header line of that name.
     pub fn without(mut self, name: &str) -> Self {
-        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self
     }
 
@@ -95,7 +103,10 @@ pub struct Response {
 impl Response {
     /// The value of the first header line of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let line = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        let line = self
+            .headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name));
         line.map(|(_, value)| value.as_str())
     }
 
@@ -139,7 +150,10 @@ pub fn read(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Response> 
         }
         if more(stream, rest)? == 0 {
             let seen = String::from_utf8_lossy(rest).into_owned();
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("ends in {seen:?}")));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("ends in {seen:?}"),
+            ));
         }
     };
     let mut response = parse_head(&head)?;
@@ -154,20 +168,38 @@ pub fn parse_head(head: &[u8]) -> io::Result<Response> {
     let text = String::from_utf8_lossy(head);
     let bad = || io::Error::new(io::ErrorKind::InvalidData, text.clone().into_owned());
     let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or_else(bad)?;
-    let status = status.get(..3).and_then(|code| code.parse().ok()).ok_or_else(bad)?;
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1.1 "))
+        .ok_or_else(bad)?;
+    let status = status
+        .get(..3)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(bad)?;
     let headers = lines
-        .map(|line| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned())))
+        .map(|line| {
+            line.split_once(':')
+                .map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+        })
         .collect::<Option<Vec<_>>>()
         .ok_or_else(bad)?;
-    Ok(Response { status, headers, body: Vec::new() })
+    Ok(Response {
+        status,
+        headers,
+        body: Vec::new(),
+    })
 }
 
 fn read_body(stream: &mut impl Read, rest: &mut Vec<u8>, head: &Response) -> io::Result<Vec<u8>> {
-    if head.header("Transfer-Encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
+    if head
+        .header("Transfer-Encoding")
+        .is_some_and(|v| v.eq_ignore_ascii_case("chunked"))
+    {
         return read_chunks(stream, rest);
     }
-    let length = head.header("Content-Length").and_then(|v| v.parse::<usize>().ok());
+    let length = head
+        .header("Content-Length")
+        .and_then(|v| v.parse::<usize>().ok());
     while length.is_none_or(|length| rest.len() < length) {
         if more(stream, rest)? == 0 {
             break;
@@ -211,5 +243,6 @@ fn more(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<usize> {
 
 /// Where `needle` begins in `hay`.
 pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
-    hay.windows(needle.len()).position(|window| window == needle)
+    hay.windows(needle.len())
+        .position(|window| window == needle)
 }

@@ -12,7 +12,11 @@ use std::net::SocketAddr;
 pub fn get(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> u16 {
     let mut stream = Stream::plain(address).expect("a connection");
     let mut block = Vec::new();
-    let pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost")];
+    let pseudo = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "localhost"),
+    ];
     for (name, value) in pseudo.iter().chain([(":path", path)].iter()).chain(fields) {
         literal(&mut block, name, value);
     }
@@ -39,7 +43,10 @@ const END_HEADERS: u8 = 4;
 
 /// A field without indexing and without Huffman coding (RFC 7541, 6.2.2).
 fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
-    assert!(name.len() < 127 && value.len() < 127, "one length byte each");
+    assert!(
+        name.len() < 127 && value.len() < 127,
+        "one length byte each"
+    );
     block.push(0);
     for text in [name, value] {
         block.push(text.len() as u8);
@@ -58,13 +65,18 @@ fn next_frame(stream: &mut Stream) -> (u8, Vec<u8>) {
     let mut head = [0; 9];
     stream.read_exact(&mut head).expect("a frame of HTTP/2");
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    stream.read_exact(&mut payload).expect("the frame's payload");
+    stream
+        .read_exact(&mut payload)
+        .expect("the frame's payload");
     (head[3], payload)
 }
 
 /// The first field is `:status`, indexed (RFC 7541, appendix A), maybe after a table size update.
 fn status(block: &[u8]) -> u16 {
-    let first = block.iter().find(|byte| *byte & 0xe0 != 0x20).expect("a header block");
+    let first = block
+        .iter()
+        .find(|byte| *byte & 0xe0 != 0x20)
+        .expect("a header block");
     match first {
         0x88 => 200,
         0x89 => 204,

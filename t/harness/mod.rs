@@ -14,4 +14,5 @@ pub mod raw;
 pub mod redis;
 pub mod settings;
 pub mod stream;
+pub mod sum_worker;
 pub mod wait;

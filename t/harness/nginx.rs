@@ -26,6 +26,8 @@ pub struct Conf {
     drain: Option<String>,
     access_log: Option<String>,
     http2: bool,
+    reuseport: bool,
+    master: bool,
 }
 
 impl Conf {
@@ -34,7 +36,10 @@ impl Conf {
     /// # Panics
     /// When the environment names no module.
     pub fn new() -> Self {
-        Self { module: Some(settings::module()), ..Self::without_module() }
+        Self {
+            module: Some(settings::module()),
+            ..Self::without_module()
+        }
     }
 
     /// The module not even loaded.
@@ -50,6 +55,8 @@ impl Conf {
             drain: None,
             access_log: None,
             http2: false,
+            reuseport: false,
+            master: true,
         }
     }
 
@@ -60,7 +67,9 @@ impl Conf {
 
     /// With `websocket_redis` for this address, and a short `websocket_drain`.
     pub fn with_url(url: &str) -> Self {
-        Self::new().http(&format!("websocket_redis {url};")).drain("200ms")
+        Self::new()
+            .http(&format!("websocket_redis {url};"))
+            .drain("200ms")
     }
 
     /// As [`Conf::with`], with a location `/ws` that subscribes to the query's `channel`.
@@ -111,7 +120,10 @@ impl Conf {
 
     /// A location of the server.
     pub fn location(mut self, path: &str, directives: &str) -> Self {
-        push_line(&mut self.locations, &format!("location {path} {{ {directives} }}"));
+        push_line(
+            &mut self.locations,
+            &format!("location {path} {{ {directives} }}"),
+        );
         self
     }
 
@@ -125,6 +137,24 @@ impl Conf {
     pub fn http2(mut self) -> Self {
         self.http2 = true;
         self
+    }
+
+    /// Listeners of each worker's own: the kernel spreads clients over all workers.
+    pub fn reuseport(mut self) -> Self {
+        self.reuseport = true;
+        self
+    }
+
+    /// One process that is master and worker (`master_process off`).
+    pub fn single_process(mut self) -> Self {
+        (self.master, self.workers) = (false, 0);
+        self.main("master_process off;")
+    }
+
+    /// One of the checkout's examples, included into the server.
+    pub fn example(self, name: &str) -> Self {
+        let directive = format!("include {};", settings::examples().join(name).display());
+        self.server(&directive)
     }
 
     /// What `nginx -t` says about it: whether it is fine, and all its lines.
@@ -142,30 +172,60 @@ impl Conf {
     }
 
     fn render(&self, dir: &Path, listeners: Listeners) -> String {
-        let Self { workers, worker_connections, main, http, server, locations, .. } = self;
+        let Self {
+            workers,
+            worker_connections,
+            main,
+            http,
+            server,
+            locations,
+            ..
+        } = self;
         let module = match &self.module {
             Some(path) => format!("load_module {};", path.display()),
             None => String::new(),
         };
-        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        let user = if rustix::process::geteuid().is_root() {
+            "user root;"
+        } else {
+            ""
+        };
         let access_log = match &self.access_log {
             Some(format) => {
-                format!("log_format test '{format}'; access_log {}/access.log test;", dir.display())
+                format!(
+                    "log_format test '{format}'; access_log {}/access.log test;",
+                    dir.display()
+                )
             }
             None => "access_log off;".to_owned(),
         };
-        let drain = self.drain.as_ref().map(|time| format!("websocket_drain {time};"));
+        let drain = self
+            .drain
+            .as_ref()
+            .map(|time| format!("websocket_drain {time};"));
         let drain = drain.unwrap_or_default();
-        let http2 = if self.http2 { listeners.http2_line() } else { String::new() };
+        let workers = if self.master {
+            workers.to_string()
+        } else {
+            "1".to_owned()
+        };
+        let reuseport = if self.reuseport { "reuseport" } else { "" };
+        let http2 = if self.http2 {
+            listeners.http2_line()
+        } else {
+            String::new()
+        };
         let temporary = temporary_paths(dir);
-        let Listeners { http: port, https, .. } = listeners;
+        let Listeners {
+            http: port, https, ..
+        } = listeners;
         let (dir, tls) = (dir.display(), certificate());
         format!(
             "daemon off;\n{user}\nworker_processes {workers};\nworker_rlimit_nofile 16384;\n\
              error_log {dir}/error.log info;\npid {dir}/nginx.pid;\nlock_file {dir}/lock;\n\
              {module}\n{main}\nevents {{ worker_connections {worker_connections}; }}\n\
              http {{\n{access_log}\n{temporary}\n{drain}\n{http}\nserver {{\n\
-             listen 127.0.0.1:{port};\nlisten 127.0.0.1:{https} ssl;\n{http2}\n\
+             listen 127.0.0.1:{port} {reuseport};\nlisten 127.0.0.1:{https} ssl;\n{http2}\n\
              server_name localhost;\nssl_certificate {};\nssl_certificate_key {};\n{server}\n\
              location = /plain {{ return 200 plain; }}\n{locations}\n}}\n}}\n",
             tls.certificate.display(),
@@ -301,7 +361,9 @@ impl Nginx {
     pub fn reload(&mut self) {
         self.reload_nowait();
         let expected = self.expected_workers;
-        until("the new workers start", || self.count_log("start worker process ") >= expected);
+        until("the new workers start", || {
+            self.count_log("start worker process ") >= expected
+        });
         let n = self.conf.workers;
         until("the old workers quit", || self.workers().len() == n);
     }
@@ -332,18 +394,27 @@ impl Nginx {
     pub fn log(&self) -> String {
         let read = |name| fs::read(self.dir.path().join(name)).unwrap_or_default();
         let (log, stderr) = (read("error.log"), read("stderr"));
-        format!("{}{}", String::from_utf8_lossy(&log), String::from_utf8_lossy(&stderr))
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&log),
+            String::from_utf8_lossy(&stderr)
+        )
     }
 
     /// How many lines of the error log contain `part`.
     pub fn count_log(&self, part: &str) -> usize {
-        self.log().lines().filter(|line| line.contains(part)).count()
+        self.log()
+            .lines()
+            .filter(|line| line.contains(part))
+            .count()
     }
 
     /// Waits until a line of the error log contains `part`.
     #[track_caller]
     pub fn until_log(&self, part: &str) {
-        until(&format!("the error log says {part:?}"), || self.count_log(part) > 0);
+        until(&format!("the error log says {part:?}"), || {
+            self.count_log(part) > 0
+        });
     }
 
     /// Lines of the access log.
@@ -393,7 +464,12 @@ impl Nginx {
         let grave: Vec<&str> = log.lines().filter(|line| self.is_grave(line)).collect();
         assert!(grave.is_empty(), "the error log has:\n{}", grave.join("\n"));
         let starts = self.count_log("start worker process ");
-        assert_eq!(starts, self.expected_workers, "worker starts:\n{}", tail(&log));
+        assert_eq!(
+            starts,
+            self.expected_workers,
+            "worker starts:\n{}",
+            tail(&log)
+        );
     }
 
     fn is_grave(&self, line: &str) -> bool {
@@ -439,7 +515,9 @@ impl Drop for Nginx {
         process::signal(self.master(), Signal::TERM);
         let end = Instant::now() + std::time::Duration::from_secs(2);
         if !process::exits_before(&mut self.master, end) {
-            self.children().into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
+            self.children()
+                .into_iter()
+                .for_each(|pid| process::signal(pid, Signal::KILL));
             let _ = self.master.kill();
             let _ = self.master.wait();
         }
@@ -455,7 +533,11 @@ struct Listeners {
 
 impl Listeners {
     fn free() -> Self {
-        Self { http: ports::free(), https: ports::free(), http2: ports::free() }
+        Self {
+            http: ports::free(),
+            https: ports::free(),
+            http2: ports::free(),
+        }
     }
 
     fn http2_line(self) -> String {
@@ -465,8 +547,16 @@ impl Listeners {
 
 fn command(dir: &Path) -> Command {
     let mut command = Command::new(settings::nginx());
-    command.arg("-p").arg(dir).args(["-c", "nginx.conf"]).arg("-e").arg(dir.join("error.log"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .arg("-p")
+        .arg(dir)
+        .args(["-c", "nginx.conf"])
+        .arg("-e")
+        .arg(dir.join("error.log"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     if let Some(library) = settings::preload() {
         command.env("LD_PRELOAD", library);
     }
@@ -476,7 +566,9 @@ fn command(dir: &Path) -> Command {
 fn temporary_paths(dir: &Path) -> String {
     let dir = dir.display();
     let line = |kind: &str| format!("{kind}_temp_path {dir}/{kind};\n");
-    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(line).concat()
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(line)
+        .concat()
 }
 
 fn at(port: u16) -> SocketAddr {

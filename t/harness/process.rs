@@ -1,7 +1,7 @@
 //! Processes: signals, and what `/proc` tells about them.
 
-use rustix::process::{Pid, kill_process};
 pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use std::collections::HashSet;
 use std::fs;
 use std::process::Child;
@@ -27,13 +27,17 @@ pub fn exits_before(child: &mut Child, end: Instant) -> bool {
 /// The children of a process.
 pub fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    list.split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
 }
 
 /// The title of a process: `nginx: worker process`.
 pub fn title(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ")
+    String::from_utf8_lossy(&line)
+        .trim_end_matches('\0')
+        .replace('\0', " ")
 }
 
 /// Number of threads of a process.
@@ -49,16 +53,35 @@ pub fn descriptors(pid: u32) -> usize {
 /// Processor time that a process has used, user and system, in clock ticks (100 a second).
 pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, fields)) = stat.rsplit_once(')') else { return 0 };
+    let Some((_, fields)) = stat.rsplit_once(')') else {
+        return 0;
+    };
     let fields: Vec<&str> = fields.split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// How often a process has gone to sleep of its own will: a sleeper that wakes counts on.
+pub fn voluntary_switches(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.map_or(0, |count| count.trim().parse().unwrap())
 }
 
 /// Resident memory of a process in bytes, without what it shares with files.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .unwrap_or("0 kB");
+    line.trim()
+        .trim_end_matches(" kB")
+        .trim()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 /// Number of established TCP connections that a process holds to a port of 127.0.0.1.
@@ -78,19 +101,31 @@ pub fn connections_to(pid: u32, port: u16) -> usize {
 /// acknowledged, or not yet sent.
 pub fn send_queue_bytes(local: u16, remote: u16) -> u64 {
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let ends = [format!("0100007F:{local:04X}"), format!("0100007F:{remote:04X}")];
-    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ends = [
+        format!("0100007F:{local:04X}"),
+        format!("0100007F:{remote:04X}"),
+    ];
+    let mut rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
     let row = rows.find(|row| row.len() > 4 && row[1] == ends[0] && row[2] == ends[1]);
     let queue = row.expect("the connection")[4].to_owned();
     u64::from_str_radix(&queue[..8], 16).expect("a hexadecimal number")
 }
 
 fn sockets_of(pid: u32) -> HashSet<String> {
-    let Ok(dir) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
+    let Ok(dir) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return HashSet::new();
+    };
     dir.flatten()
         .filter_map(|entry| fs::read_link(entry.path()).ok())
         .filter_map(|link| {
-            Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+            Some(
+                link.to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
         })
         .collect()
 }

@@ -112,8 +112,13 @@ impl Proxy {
     pub fn until_command(&self, command: &str, name: &str) {
         until(&format!("nginx sends {command} {name}"), || {
             let commands = self.commands().to_ascii_uppercase();
-            let after = commands.split(&format!("\r\n{command}\r\n")).skip(1).collect::<Vec<_>>();
-            after.iter().any(|rest| rest.contains(&format!("\r\n{}\r\n", name.to_ascii_uppercase())))
+            let after = commands
+                .split(&format!("\r\n{command}\r\n"))
+                .skip(1)
+                .collect::<Vec<_>>();
+            after
+                .iter()
+                .any(|rest| rest.contains(&format!("\r\n{}\r\n", name.to_ascii_uppercase())))
         });
     }
 
@@ -149,11 +154,14 @@ fn accept(listener: &TcpListener, upstream: u16, shared: &Arc<Shared>) {
         if rules.refuse {
             continue;
         }
-        let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
+        let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else {
+            continue;
+        };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
-        for (from, to, way) in
-            [(&client, &server, Way::Commands), (&server, &client, Way::Replies)]
-        {
+        for (from, to, way) in [
+            (&client, &server, Way::Commands),
+            (&server, &client, Way::Replies),
+        ] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let shared = Arc::clone(shared);
             thread::spawn(move || pass(from, to, way, &shared));

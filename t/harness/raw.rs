@@ -61,7 +61,10 @@ impl Raw {
     }
 
     fn over(stream: Stream) -> Self {
-        Self { stream, unread: Vec::new() }
+        Self {
+            stream,
+            unread: Vec::new(),
+        }
     }
 
     /// The stream beneath.
@@ -153,12 +156,18 @@ impl Raw {
     #[track_caller]
     pub fn expect_close_frame(&mut self, code: u16) {
         let frame = loop {
-            let frame = self.receive().unwrap_or_else(|e| panic!("{e:?} instead of Close {code}"));
+            let frame = self
+                .receive()
+                .unwrap_or_else(|e| panic!("{e:?} instead of Close {code}"));
             if !matches!(frame.opcode, frames::PING | frames::PONG) {
                 break frame;
             }
         };
-        assert_eq!((frame.opcode, frame.close_code()), (frames::CLOSE, Some(code)), "{frame:?}");
+        assert_eq!(
+            (frame.opcode, frame.close_code()),
+            (frames::CLOSE, Some(code)),
+            "{frame:?}"
+        );
     }
 
     /// Reads until the connection ends; there must be no further frame.
@@ -191,6 +200,15 @@ impl Raw {
             self.fill().expect("more bytes");
         }
         self.unread.drain(..n).collect()
+    }
+
+    /// The next byte of what the server sends; none when the connection has ended.
+    #[track_caller]
+    pub fn try_byte(&mut self) -> Option<u8> {
+        if self.unread.is_empty() {
+            self.fill().ok()?;
+        }
+        Some(self.unread.remove(0))
     }
 
     /// Puts bytes back in front of the unread ones.

@@ -28,8 +28,16 @@ impl Redis {
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut redis = Self { dir, port: 0, arguments, server: None };
+        let arguments = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        let mut redis = Self {
+            dir,
+            port: 0,
+            arguments,
+            server: None,
+        };
         for _ in 0..5 {
             redis.port = ports::free();
             if redis.try_run() {
@@ -51,7 +59,12 @@ impl Redis {
 
     /// The Unix socket it listens on, too.
     pub fn socket(&self) -> String {
-        self.dir.path().join("redis.sock").to_str().unwrap().to_owned()
+        self.dir
+            .path()
+            .join("redis.sock")
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// A directory that lives as long as it.
@@ -71,7 +84,11 @@ impl Redis {
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.try_run(), "redis-server does not restart: {}", self.log());
+        assert!(
+            self.try_run(),
+            "redis-server does not restart: {}",
+            self.log()
+        );
     }
 
     /// Stops it (SIGSTOP): connections stay, nothing is answered.
@@ -121,7 +138,9 @@ impl Redis {
     /// Polls until that many of Redis' connections are subscribed to this channel.
     #[track_caller]
     pub fn until_subscribers(&self, channel: &str, n: i64) {
-        until(&format!("{n} links subscribe {channel}"), || self.subscribers(channel) == n);
+        until(&format!("{n} links subscribe {channel}"), || {
+            self.subscribers(channel) == n
+        });
     }
 
     fn signal(&self, signal: Signal) {
@@ -134,7 +153,14 @@ impl Redis {
         let log = std::fs::File::create(self.dir.path().join("log")).expect("a log file");
         let mut server = Command::new(settings::redis())
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--unixsocket", &self.socket(), "--save", "", "--appendonly", "no"])
+            .args([
+                "--unixsocket",
+                &self.socket(),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .args(["--dir", self.dir.path().to_str().unwrap()])
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -211,7 +237,9 @@ impl Session {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience()))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// One command and its reply.
@@ -234,7 +262,8 @@ impl Session {
     /// Publishes; returns the number of links that received it.
     #[track_caller]
     pub fn publish(&mut self, channel: impl AsRef<[u8]>, message: impl AsRef<[u8]>) -> i64 {
-        self.write(&[b"PUBLISH", channel.as_ref(), message.as_ref()]).expect("a command sent");
+        self.write(&[b"PUBLISH", channel.as_ref(), message.as_ref()])
+            .expect("a command sent");
         self.read().expect("Redis' reply").integer()
     }
 
@@ -250,7 +279,10 @@ impl Session {
         for (channel, message) in messages {
             encode(&mut wire, &[b"PUBLISH", channel.as_ref(), message.as_ref()]);
         }
-        self.stream.get_mut().write_all(&wire).expect("commands sent");
+        self.stream
+            .get_mut()
+            .write_all(&wire)
+            .expect("commands sent");
         for _ in messages {
             self.read().expect("Redis' reply").integer();
         }
@@ -288,7 +320,10 @@ impl Session {
         let Some(rest) = line.get(1..).and_then(|rest| rest.strip_suffix("\r\n")) else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
-        let number = || rest.parse::<i64>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
+        let number = || {
+            rest.parse::<i64>()
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+        };
         Ok(match &line[..1] {
             "+" => Reply::Text(rest.to_owned()),
             "-" => Reply::Error(rest.to_owned()),
@@ -300,7 +335,11 @@ impl Session {
                 bulk.truncate(bulk.len() - 2);
                 Reply::Text(String::from_utf8_lossy(&bulk).into_owned())
             }
-            "*" => Reply::Array((0..number()?).map(|_| self.read()).collect::<Result<_, _>>()?),
+            "*" => Reply::Array(
+                (0..number()?)
+                    .map(|_| self.read())
+                    .collect::<Result<_, _>>()?,
+            ),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         })
     }

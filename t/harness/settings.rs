@@ -60,16 +60,24 @@ pub fn preload() -> Option<String> {
 /// When it is unset or names no file: a test without the module has tested nothing.
 pub fn module() -> PathBuf {
     let path = env::var("WS_MODULE").unwrap_or_default();
-    assert!(!path.is_empty(), "WS_MODULE is not set: it names the module's .so to test");
+    assert!(
+        !path.is_empty(),
+        "WS_MODULE is not set: it names the module's .so to test"
+    );
     let path = PathBuf::from(path);
-    let path = path.canonicalize().unwrap_or_else(|e| panic!("WS_MODULE {path:?}: {e}"));
+    let path = path
+        .canonicalize()
+        .unwrap_or_else(|e| panic!("WS_MODULE {path:?}: {e}"));
     assert!(path.is_file(), "WS_MODULE {path:?} is not a file");
     path
 }
 
 /// The checkout's directory of examples.
 pub fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx-conf").canonicalize().expect("nginx-conf")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../nginx-conf")
+        .canonicalize()
+        .expect("nginx-conf")
 }
 
 fn program(variable: &str, candidates: &[&str]) -> PathBuf {
@@ -87,5 +95,7 @@ fn found(name: &Path) -> Option<PathBuf> {
         return name.is_file().then(|| name.to_owned());
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }

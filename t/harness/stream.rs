@@ -66,7 +66,9 @@ impl Stream {
 
     /// Sets how long a read waits.
     pub fn set_read_timeout(&self, time: Duration) {
-        self.socket().set_read_timeout(Some(time)).expect("a read timeout");
+        self.socket()
+            .set_read_timeout(Some(time))
+            .expect("a read timeout");
     }
 
     /// Sends FIN and goes on reading; over TLS without `close_notify`, as a dying peer would.
@@ -128,7 +130,14 @@ pub fn certificate() -> &'static Certificate {
         fs::create_dir_all(&dir).expect("a directory for the certificate");
         let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         let output = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ])
             .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
             .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
@@ -139,7 +148,11 @@ pub fn certificate() -> &'static Certificate {
             .stdin(Stdio::null())
             .output()
             .expect("openssl, to make a certificate");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Certificate { certificate, key }
     })
 }

@@ -1,0 +1,196 @@
+//! nginx's other modules do their work before and around a WebSocket, whether it is attached or
+//! detached.
+
+use t::{Client, Conf, Nginx, Redis, Request, Transport, until};
+
+const DETACH: [&str; 3] = ["auto", "on", "off"];
+
+fn nginx_with(redis: &Redis, detach: &str, http: &str, location: &str) -> Nginx {
+    let location = format!("websocket_subscribe $websocket_arg_channel; {location}");
+    let conf = Conf::with(redis)
+        .http(http)
+        .http(&format!("websocket_detach {detach};"));
+    Nginx::start(
+        conf.location("/ws", &location)
+            .location("= /yes", "return 204;"),
+    )
+}
+
+/// Connects, hears, closes: the whole life with that neighbour.
+fn lives(redis: &Redis, nginx: &Nginx, headers: &[(&str, &str)]) {
+    for transport in Transport::BOTH {
+        let mut client = Client::try_connect(nginx, transport, "/ws?channel=foo", headers)
+            .unwrap_or_else(|status| panic!("refused with {status}"));
+        redis.publish("foo", "hello");
+        client.expect(["hello"]);
+        client.close();
+    }
+}
+
+#[test]
+fn allow_and_deny() {
+    let redis = Redis::start();
+    let nginx = nginx_with(&redis, "auto", "", "deny 127.0.0.1; allow all;");
+    assert_eq!(nginx.handshake("/ws?channel=foo"), 403);
+    let nginx = nginx_with(&redis, "auto", "", "allow 127.0.0.1; deny all;");
+    lives(&redis, &nginx, &[]);
+}
+
+#[test]
+fn auth_basic() {
+    let redis = Redis::start();
+    let users = redis.dir().join("users");
+    std::fs::write(&users, "ada:{PLAIN}secret\n").unwrap();
+    let location = format!("auth_basic zone; auth_basic_user_file {};", users.display());
+    for detach in DETACH {
+        let nginx = nginx_with(&redis, detach, "", &location);
+        assert_eq!(nginx.handshake("/ws?channel=foo"), 401);
+        lives(
+            &redis,
+            &nginx,
+            &[("Authorization", "Basic YWRhOnNlY3JldA==")],
+        );
+    }
+}
+
+#[test]
+fn auth_request() {
+    let redis = Redis::start();
+    for detach in DETACH {
+        let nginx = nginx_with(&redis, detach, "", "auth_request /yes;");
+        lives(&redis, &nginx, &[]);
+    }
+}
+
+#[test]
+fn auth_request_that_says_no() {
+    let redis = Redis::start();
+    let conf = Conf::with(&redis)
+        .location("= /no", "return 401;")
+        .location("/ws", "auth_request /no; websocket_subscribe foo;");
+    let nginx = Nginx::start(conf);
+    assert_eq!(nginx.handshake("/ws"), 401);
+}
+
+#[test]
+fn realip() {
+    let redis = Redis::start();
+    let http = "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;";
+    for detach in DETACH {
+        let nginx = nginx_with(&redis, detach, http, "allow 192.0.2.7; deny all;");
+        assert_eq!(nginx.handshake("/ws?channel=foo"), 403);
+        lives(&redis, &nginx, &[("X-Real-IP", "192.0.2.7")]);
+    }
+}
+
+#[test]
+fn realip_is_in_the_log_of_a_misdeed() {
+    let redis = Redis::start();
+    let http = "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;";
+    for detach in DETACH {
+        let nginx = nginx_with(&redis, detach, http, "");
+        let mut raw = t::Raw::open(&nginx, Transport::Ws);
+        let request = Request::upgrade("/ws?channel=foo").header("X-Real-IP", "192.0.2.7");
+        raw.send(request.wire());
+        raw.expect_101();
+        raw.send(t::frames::hex("83 80 00000000"));
+        raw.expect_close(1002);
+        until("the misdeed is told with the client's address", || {
+            let log = nginx.log();
+            log.lines()
+                .any(|line| line.contains("[info]") && line.contains("client: 192.0.2.7"))
+        });
+    }
+}
+
+#[test]
+fn limit_conn_counts_a_websocket_until_it_ends() {
+    let redis = Redis::start();
+    let http = "limit_conn_zone $websocket_arg_key zone=perkey:1m;";
+    for detach in DETACH {
+        let nginx = nginx_with(&redis, detach, http, "limit_conn perkey 2;");
+        let target = "/ws?channel=foo&key=me";
+        let first = Client::connect(&nginx, target);
+        let second = Client::connect(&nginx, target);
+        // Time enough for a detach that comes after the 101.
+        redis.publish("foo", "hello");
+        let mut second = second;
+        second.expect(["hello"]);
+        assert_eq!(nginx.handshake(target), 503, "websocket_detach {detach}");
+        assert_eq!(nginx.handshake("/ws?channel=foo&key=other"), 101);
+        first.close();
+        until("its place is free", || nginx.handshake(target) == 101);
+        drop(second);
+    }
+}
+
+#[test]
+fn limit_req() {
+    let redis = Redis::start();
+    let http = "limit_req_zone $websocket_arg_key zone=rate:1m rate=1r/m;";
+    let nginx = nginx_with(&redis, "auto", http, "limit_req zone=rate;");
+    assert_eq!(nginx.handshake("/ws?channel=foo&key=me"), 101);
+    assert_eq!(nginx.handshake("/ws?channel=foo&key=me"), 503);
+}
+
+#[test]
+fn limit_except_and_if_keep_the_handler() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .location(
+            "/except",
+            "websocket_subscribe foo; limit_except GET { deny all; }",
+        )
+        .location(
+            "/within",
+            "limit_except POST { deny all; } websocket_publisher foo;",
+        )
+        .location("/if", "websocket_subscribe foo; if ($arg_x) { set $y 1; }");
+    let nginx = Nginx::start(conf);
+    for target in ["/except", "/if", "/if?x=1"] {
+        let mut client = Client::connect(&nginx, target);
+        redis.publish("foo", "hello");
+        client.expect(["hello"]);
+    }
+    assert_eq!(nginx.send(&Request::post("/except", "x")).status, 403);
+    assert_eq!(nginx.send(&Request::post("/within", "x")).status, 200);
+    assert_eq!(nginx.get("/within").status, 403);
+}
+
+#[test]
+fn mirror_keeps_the_request_busy_for_a_while() {
+    let redis = Redis::start();
+    for detach in DETACH {
+        let location = "mirror /yes;";
+        let nginx = nginx_with(&redis, detach, "", location);
+        lives(&redis, &nginx, &[]);
+    }
+}
+
+#[test]
+fn rewrites_try_files_and_named_locations_lead_to_it() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .location("/old", "rewrite ^ /ws?channel=foo last;")
+        .location("/try", "try_files /nothing @ws;")
+        .location("@ws", "websocket_subscribe foo;");
+    let nginx = Nginx::start(conf);
+    for target in ["/old", "/try"] {
+        let mut client = Client::connect(&nginx, target);
+        redis.publish("foo", "hello");
+        client.expect(["hello"]);
+    }
+}
+
+#[test]
+fn a_proxy_in_front_passes_it_through() {
+    let redis = Redis::start();
+    let back = Nginx::start(Conf::push(&redis));
+    let proxy = format!(
+        "proxy_pass http://{}; proxy_http_version 1.1; proxy_set_header Host $host; \
+         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;",
+        back.http()
+    );
+    let front = Nginx::start(Conf::without_module().location("/ws", &proxy));
+    lives(&redis, &front, &[]);
+}

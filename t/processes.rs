@@ -1,0 +1,115 @@
+//! Which process does what: links, workers, nginx's cache processes, a module that has nothing to do.
+
+use std::time::Duration;
+use t::{Client, Conf, Crowd, Nginx, Redis, Request, process, until};
+
+#[test]
+fn each_worker_has_one_link_to_subscribe_and_one_to_publish_and_no_other_process_has_any() {
+    let redis = Redis::start();
+    let dir = redis.dir().join("cache");
+    let cache = format!("proxy_cache_path {} keys_zone=cache:1m;", dir.display());
+    let conf = Conf::push(&redis).http(&cache).workers(3).reuseport();
+    let nginx = Nginx::start(conf.location("/pub", "websocket_publisher foo;"));
+    let _crowd = Crowd::accepted(&nginx, 200, |i| format!("/ws?channel=foo-{i}"));
+    for _ in 0..50 {
+        assert_eq!(nginx.send(&Request::post("/pub", "x")).status, 200);
+    }
+    let links = |pid| process::connections_to(pid, redis.port());
+    let workers = nginx.workers();
+    until("each worker has two links", || {
+        workers.iter().all(|&pid| links(pid) == 2)
+    });
+    assert_eq!(redis.links().len(), 6, "{:?}", redis.links());
+    let subscribed = redis
+        .links()
+        .iter()
+        .filter(|link| !link.contains(" sub=0 "))
+        .count();
+    assert_eq!(subscribed, 3, "{:?}", redis.links());
+    let others: Vec<u32> = nginx
+        .children()
+        .into_iter()
+        .filter(|pid| !workers.contains(pid))
+        .collect();
+    let titles: Vec<String> = others.iter().map(|&pid| process::title(pid)).collect();
+    assert!(
+        titles.iter().any(|title| title.contains("cache manager")),
+        "{titles:?}"
+    );
+    for pid in others.into_iter().chain([nginx.master()]) {
+        assert_eq!(links(pid), 0, "{}", process::title(pid));
+    }
+}
+
+#[test]
+fn four_workers_give_every_client_every_message_once() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis).workers(4).reuseport();
+    let nginx = Nginx::start(conf.location("/pub", "websocket_publisher foo;"));
+    let mut crowd = Crowd::accepted(&nginx, 400, |_| "/ws?channel=foo".to_owned());
+    for i in 0..100 {
+        let answer = nginx.send(&Request::post("/pub", i.to_string()));
+        assert_eq!(
+            answer.json()["redis_receivers"],
+            4,
+            "every worker has clients"
+        );
+    }
+    crowd.until("all heard all", |all| {
+        all.iter().all(|m| m.messages.len() >= 100)
+    });
+    crowd.pump(Duration::from_millis(200));
+    let expected: Vec<String> = (0..100).map(|i| i.to_string()).collect();
+    assert!(
+        crowd
+            .members()
+            .iter()
+            .all(|member| member.texts() == expected)
+    );
+}
+
+#[test]
+fn an_empty_channel_is_unsubscribed() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis));
+    let first = Client::connect(&nginx, "/ws?channel=foo");
+    let second = Client::connect(&nginx, "/ws?channel=foo");
+    redis.until_subscribers("foo", 1);
+    first.close();
+    t::never("foo is left", Duration::from_millis(2500), || {
+        redis.subscribers("foo") == 0
+    });
+    second.close();
+    redis.until_subscribers("foo", 0);
+}
+
+#[test]
+fn loaded_but_not_configured_it_does_nothing() {
+    let redis = Redis::start();
+    let without = Nginx::start(Conf::without_module());
+    let with = Nginx::start(Conf::new());
+    assert_eq!(with.get("/plain").text(), "plain");
+    assert_eq!(without.get("/plain").text(), "plain");
+    let (with_pid, without_pid) = (with.worker(), without.worker());
+    // nginx itself keeps a connection that lingers for a moment.
+    until("as many descriptors", || {
+        process::descriptors(with_pid) == process::descriptors(without_pid)
+    });
+    let wakes = process::voluntary_switches(with_pid);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(process::voluntary_switches(with_pid), wakes, "no timer");
+    assert_eq!(process::connections_to(with_pid, redis.port()), 0);
+    assert_eq!(process::threads(with_pid), 1);
+    assert!(redis.links().is_empty());
+    assert_eq!(with.handshake("/plain"), 200);
+}
+
+#[test]
+fn a_single_process_serves_too() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).single_process());
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    redis.publish("foo", "hello");
+    client.expect(["hello"]);
+    drop(client);
+}

@@ -1,0 +1,226 @@
+//! `websocket_publisher`: a POST is a message.
+
+use std::io::Write;
+use t::{
+    Client, Conf, Nginx, Proxy, Raw, Redis, Request, Response, Transport, http, process, until,
+};
+
+fn publisher(redis: &Redis) -> Conf {
+    Conf::push(redis).location("/pub", "websocket_publisher $websocket_arg_channel;")
+}
+
+#[test]
+fn a_post_is_published_and_answered_with_json() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    let answer = nginx.send(&Request::post("/pub?channel=foo", "hello"));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("Content-Type"), Some("application/json"));
+    assert_eq!(
+        answer.text().trim_end(),
+        r#"{"channel":"foo","redis_receivers":1}"#
+    );
+    client.expect(["hello"]);
+    let answer = nginx.send(&Request::post("/pub?channel=nobody", "hello"));
+    assert_eq!(answer.json()["redis_receivers"], 0);
+}
+
+#[test]
+fn any_bytes_from_memory_or_file_are_published() {
+    let redis = Redis::start();
+    let directives = "websocket_publisher foo; client_body_buffer_size 1k; ";
+    let conf = Conf::push(&redis)
+        .http("client_max_body_size 8m; websocket_send_queue 16m;")
+        .location("/small", directives)
+        .location(
+            "/file",
+            &format!("{directives} client_body_in_file_only clean;"),
+        );
+    let nginx = Nginx::start(conf);
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    for target in ["/small", "/file"] {
+        for size in [0, 1, 1000, 1025, 100_000, 4 << 20] {
+            let body: Vec<u8> = (0..size).map(|i: u32| i as u8).collect();
+            assert_eq!(
+                nginx.send(&Request::post(target, &body)).status,
+                200,
+                "{target} {size}"
+            );
+            let message = client.message();
+            assert!(message.into_data() == body, "{target} {size}");
+        }
+    }
+}
+
+#[test]
+fn a_chunked_body_is_published() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    let mut raw = Raw::open(&nginx, Transport::Wss);
+    let head = Request::new("POST", "/pub?channel=foo").header("Transfer-Encoding", "chunked");
+    for piece in [
+        &head.wire()[..],
+        b"3\r\nhel\r\n",
+        b"2\r\nl",
+        b"o\r\n0\r\n",
+        b"\r\n",
+    ] {
+        raw.send(piece);
+    }
+    assert_eq!(raw.response().status, 200);
+    client.expect(["hello"]);
+}
+
+#[test]
+fn names_are_told_as_json_and_taken_as_bytes() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis));
+    let mut listener = redis.session();
+    listener.subscribe("a\"b\\é\r\n".trim_end());
+    let answer = nginx.send(&Request::post("/pub?channel=a%22b%5C%C3%A9", "hello"));
+    assert_eq!(answer.json()["channel"], "a\"b\\é");
+    assert_eq!(answer.json()["redis_receivers"], 1);
+    assert_eq!(listener.push().1, "hello");
+}
+
+#[test]
+fn wrong_requests_get_their_status() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis).http("client_max_body_size 1k;"));
+    let post = |target: &str| Request::post(target, "x");
+    for (what, request, status) in [
+        ("GET", Request::get("/pub?channel=foo"), 405),
+        (
+            "DELETE",
+            Request::new("DELETE", "/pub?channel=foo").header("Connection", "close"),
+            405,
+        ),
+        ("no channel", post("/pub"), 400),
+        ("a control byte", post("/pub?channel=%00"), 400),
+        ("Redis' own", post("/pub?channel=__keyspace@0__:x"), 400),
+        (
+            "a big body",
+            Request::post("/pub?channel=foo", vec![b'x'; 2000]),
+            413,
+        ),
+        (
+            "a foreign page",
+            post("/pub?channel=foo").header("Origin", "http://evil.example"),
+            403,
+        ),
+    ] {
+        assert_eq!(nginx.send(&request).status, status, "{what}");
+    }
+    let own = post("/pub?channel=foo").header("Origin", "http://localhost");
+    assert_eq!(nginx.send(&own).status, 200);
+}
+
+#[test]
+fn redis_away_is_503_and_silent_is_504() {
+    let mut redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis));
+    let post = || nginx.send(&Request::post("/pub?channel=foo", "x")).status;
+    assert_eq!(post(), 200);
+    redis.stop();
+    assert_eq!(post(), 504);
+    redis.kill();
+    until("the loss is noticed", || post() == 503);
+    redis.restart();
+    until("it is back", || post() == 200);
+}
+
+#[test]
+fn a_connection_is_kept_for_many_posts_in_order() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    let mut raw = Raw::open(&nginx, Transport::Ws);
+    let post = |i: usize| {
+        let body = i.to_string();
+        let length = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        format!("POST /pub?channel=foo HTTP/1.1\r\nHost: localhost\r\n{length}")
+    };
+    raw.send((0..100).map(post).collect::<String>());
+    for _ in 0..100 {
+        assert_eq!(raw.response().status, 200);
+    }
+    client.expect((0..100).map(|i| i.to_string()));
+}
+
+/// Replies come in the order of the commands: each request gets its own.
+#[test]
+fn many_at_once_get_each_its_own_answer() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let nginx = Nginx::start(
+        Conf::push_url(&proxy.url())
+            .location("/pub", "websocket_publisher $websocket_arg_channel;"),
+    );
+    assert_eq!(
+        nginx.send(&Request::post("/pub?channel=first", "x")).status,
+        200
+    );
+    proxy.hold_replies(true);
+    let mut posts: Vec<Raw> = (0..300)
+        .map(|i| {
+            let mut raw = Raw::open(&nginx, Transport::Ws);
+            raw.send(Request::post(&format!("/pub?channel=many-{i}"), "x").wire());
+            raw
+        })
+        .collect();
+    proxy.until_command("PUBLISH", "many-299");
+    // Every seventh does not wait for its answer.
+    posts
+        .iter()
+        .step_by(7)
+        .for_each(|raw| raw.stream().shut_down_writing());
+    let gone: Vec<Raw> = (0..300).rev().step_by(5).map(|i| posts.remove(i)).collect();
+    gone.into_iter().for_each(Raw::reset);
+    proxy.hold_replies(false);
+    let mut answered = 0;
+    for mut raw in posts {
+        if let Some(answer) = answer_of(&mut raw) {
+            assert_eq!(answer.status, 200);
+            assert!(
+                answer.json()["channel"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("many-")
+            );
+            answered += 1;
+        }
+    }
+    assert!(answered >= 180, "{answered}");
+    until("connections are closed", || {
+        process::descriptors(nginx.worker()) < 40
+    });
+}
+
+/// The answer; none if nginx took the half-closed client for one that left.
+fn answer_of(raw: &mut Raw) -> Option<Response> {
+    let mut bytes = Vec::new();
+    while let Some(byte) = raw.try_byte() {
+        bytes.push(byte);
+    }
+    let mut rest = &bytes[..];
+    http::read(&mut rest, &mut Vec::new()).ok()
+}
+
+#[test]
+fn a_slow_upload_is_published_once_it_is_whole() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    let mut stream = t::Stream::plain(nginx.http()).unwrap();
+    let wire = Request::post("/pub?channel=foo", "hello").wire();
+    for byte in wire {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(
+        http::read(&mut stream, &mut Vec::new()).unwrap().status,
+        200
+    );
+    client.expect(["hello"]);
+}

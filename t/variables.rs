@@ -1,0 +1,167 @@
+//! The variables, in the access log and in names, of a connection whose request is kept (attached)
+//! and of one whose request was freed (detached).
+
+use std::collections::HashSet;
+use t::{Client, Conf, Nginx, Raw, Redis, Transport, frames, until};
+
+const FORMAT: &str = "$status|$websocket_id|$websocket_channel|$websocket_close_code|\
+    $websocket_messages_in|$websocket_messages_out|$websocket_bytes_in|$websocket_bytes_out|\
+    $websocket_duration|$websocket_arg_name";
+
+fn logged(redis: &Redis, detach: &str) -> Nginx {
+    let both = "websocket_subscribe $websocket_arg_channel; websocket_echo;";
+    let conf = Conf::with(redis).http(&format!("websocket_detach {detach};"));
+    Nginx::start(conf.location("/ws", both).access_log(FORMAT))
+}
+
+/// The fields of the log's line about a connection.
+fn fields(nginx: &Nginx) -> Vec<String> {
+    until("a WebSocket is logged", || {
+        nginx
+            .access_log()
+            .iter()
+            .any(|line| line.starts_with("101"))
+    });
+    let log = nginx.access_log();
+    let line = log.iter().find(|line| line.starts_with("101")).unwrap();
+    line.split('|').map(str::to_owned).collect()
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[test]
+fn attached_all_are_logged_at_the_end() {
+    let redis = Redis::start();
+    let nginx = logged(&redis, "off");
+    for transport in Transport::BOTH {
+        let mut client = Client::connect_over(&nginx, transport, "/ws?channel=foo&name=a%20b");
+        client.send("12345");
+        client.expect(["12345"]);
+        for _ in 0..3 {
+            redis.publish("foo", "1234567890");
+        }
+        client.expect(["1234567890"; 3]);
+        client.close();
+    }
+    let lines = nginx.until_access_log(3);
+    for line in lines.iter().filter(|line| line.starts_with("101")) {
+        let fields: Vec<&str> = line.split('|').collect();
+        assert!(is_id(fields[1]), "{line}");
+        assert_eq!(fields[2..6], ["foo", "1000", "1", "4"], "{line}");
+        let number = |i: usize| {
+            fields[i]
+                .parse::<u64>()
+                .unwrap_or_else(|_| panic!("{line}"))
+        };
+        assert!(number(6) >= 5 && number(7) >= 35, "{line}");
+        assert!(
+            fields[8].parse::<f64>().is_ok_and(|seconds| seconds < 60.0),
+            "{line}"
+        );
+        assert_eq!(fields[9], "a b", "{line}");
+    }
+}
+
+#[test]
+fn attached_close_codes_are_those_that_were_said() {
+    let redis = Redis::start();
+    let nginx = logged(&redis, "off");
+    let mut said_nothing = Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo");
+    said_nothing.stream().shut_down_writing();
+    while said_nothing.receive().is_ok() {}
+    nginx.until_access_log(2);
+    let mut misbehaved = Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo");
+    misbehaved.send(frames::hex("83 80 00000000"));
+    misbehaved.expect_close(1002);
+    nginx.until_access_log(3);
+    let mut private = Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo");
+    private.send_frame(&frames::close(4001, "x"));
+    private.expect_close(4001);
+    let log = nginx.until_access_log(4);
+    let codes: Vec<&str> = log
+        .iter()
+        .filter(|line| line.starts_with("101"))
+        .map(|l| code(l))
+        .collect();
+    assert_eq!(codes, ["1006", "1002", "4001"]);
+}
+
+fn code(line: &str) -> &str {
+    line.split('|').nth(3).unwrap()
+}
+
+#[test]
+fn detached_what_is_known_at_the_handshake_is_logged() {
+    let redis = Redis::start();
+    for detach in ["on", "auto"] {
+        let nginx = logged(&redis, detach);
+        let mut client = Client::connect(&nginx, "/ws?channel=foo&name=a%20b");
+        redis.publish("foo", "hello");
+        client.expect(["hello"]);
+        let fields = fields(&nginx);
+        assert!(is_id(&fields[1]), "{fields:?}");
+        assert_eq!((fields[2].as_str(), fields[9].as_str()), ("foo", "a b"));
+        client.close();
+        let lines = nginx
+            .access_log()
+            .iter()
+            .filter(|line| line.starts_with("101"))
+            .count();
+        assert_eq!(lines, 1, "logged once");
+    }
+}
+
+#[test]
+fn ids_are_random_and_one_for_each_connection() {
+    let redis = Redis::start();
+    let location = "add_header X-Id $websocket_id; websocket_subscribe own:$websocket_id;";
+    let nginx = Nginx::start(Conf::with(&redis).location("/own", location));
+    let mut ids = HashSet::new();
+    for i in 0..100 {
+        let mut client = Client::connect(&nginx, "/own");
+        let id = client.header("X-Id").expect("the header").to_owned();
+        assert!(is_id(&id), "{id}");
+        if i % 10 == 0 {
+            assert_eq!(redis.publish(format!("own:{id}"), "yours"), 1);
+            client.expect(["yours"]);
+        }
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), 100);
+}
+
+#[test]
+fn plain_requests_have_no_values() {
+    let redis = Redis::start();
+    let nginx = logged(&redis, "auto");
+    assert_eq!(nginx.get("/plain?name=n").status, 200);
+    until("it is logged", || {
+        nginx.access_log().iter().any(|line| line.ends_with("|n"))
+    });
+    let log = nginx.access_log();
+    let line = log.iter().find(|line| line.ends_with("|n")).unwrap();
+    for field in line.split('|').skip(2).take(7) {
+        assert!(["-", "", "0"].contains(&field), "{line}");
+    }
+}
+
+#[test]
+fn arguments_work_in_map_and_if() {
+    let redis = Redis::start();
+    let conf = Conf::with(&redis)
+        .http("map $websocket_arg_user $room { default lobby; 'a b' 'room of a b'; }")
+        .location(
+            "/ws",
+            "if ($websocket_arg_user = '') { return 401; } websocket_subscribe $room;",
+        );
+    let nginx = Nginx::start(conf);
+    assert_eq!(nginx.handshake("/ws"), 401);
+    let mut guest = Client::connect(&nginx, "/ws?user=x");
+    let mut known = Client::connect(&nginx, "/ws?user=a%20b");
+    redis.publish("lobby", "to all");
+    redis.publish("room of a b", "to one");
+    guest.expect(["to all"]);
+    known.expect(["to one"]);
+}

@@ -28,6 +28,8 @@ pub(crate) struct Laggard {
     committed: u32,
     flags: u8,
     aside: Option<Box<Aside>>,
+    /// Of one that is out: frames up to its cursor. The log forgets.
+    frames: u64,
 }
 
 /// Bytes of one client alone; they go out before those at its cursor, which is at a boundary.
@@ -69,6 +71,11 @@ impl Laggard {
             committed,
             flags,
             aside: None,
+            frames: if flags & OUT == 0 {
+                0
+            } else {
+                log.frame_count(cursor)
+            },
         }
     }
 
@@ -95,10 +102,6 @@ impl Laggard {
     pub(crate) fn rejoins_at(&self) -> Option<u64> {
         let free = self.flags == 0 && self.aside.is_none() && self.committed == 0;
         free.then_some(self.cursor)
-    }
-
-    pub(crate) fn cursor(&self) -> u64 {
-        self.cursor
     }
 
     /// Neither a frame begun nor committed bytes are left.
@@ -128,16 +131,25 @@ impl Laggard {
         aside as u64 + frontier.saturating_sub(self.settled)
     }
 
-    /// Whole messages and bytes before the cursor that it has not been sent yet.
-    pub(crate) fn owed_aside(&self) -> (u64, u64) {
-        self.aside.as_ref().map_or((0, 0), |aside| {
-            let frames = aside
-                .frames
-                .iter()
-                .filter(|(end, _)| *end > aside.at)
-                .count();
-            (frames as u64, (aside.bytes.len() - aside.at) as u64)
-        })
+    /// Whole frames and bytes of the feed that went to it or were skipped.
+    pub(crate) fn passed(&self, log: &Log) -> (u64, u64) {
+        let frames = if self.is(OUT) {
+            self.frames
+        } else {
+            log.frame_count(self.cursor)
+        };
+        let Some(aside) = &self.aside else {
+            return (frames, self.cursor);
+        };
+        let owed = aside
+            .frames
+            .iter()
+            .filter(|(end, _)| *end > aside.at)
+            .count();
+        (
+            frames - owed as u64,
+            self.cursor - (aside.bytes.len() - aside.at) as u64,
+        )
     }
 
     /// What may be written to it now, in one piece.
@@ -206,6 +218,8 @@ impl Laggard {
         }
         log.depart(self.cursor);
         self.set(OUT);
+        self.cursor = self.settled;
+        self.frames = log.frame_count(self.cursor);
     }
 
     /// Appends what must be sent before any byte that is not of this feed.

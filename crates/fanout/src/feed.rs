@@ -97,6 +97,8 @@ struct Backlog {
     done: usize,
     /// Joined at a tail that the passes have not come to: position, client; in order.
     ahead: VecDeque<(u64, u32)>,
+    /// Held in mid-frame where the passes have come to: only the next pass has more for them.
+    stalled: Vec<u32>,
     /// Nobody is behind its limit while the log's frontier is not past this.
     check_at: u64,
     own_bytes: usize,
@@ -175,6 +177,7 @@ impl Feed {
             self.tail = backlog.log.tail();
             self.frames = backlog.log.total_frames();
             backlog.ahead.clear();
+            backlog.stalled.clear();
             if commons.backlogs.len() < SPARE_BACKLOGS && backlog.laggards.capacity() <= 8 {
                 commons.backlogs.push(backlog);
             }
@@ -217,6 +220,7 @@ impl Feed {
                     return false;
                 }
                 backlog.done = 0;
+                backlog.report_stalled(&commons.seats, out);
             } else if backlog.done < self.clients.len() {
                 return true;
             } else {
@@ -320,6 +324,7 @@ impl Feed {
             Place::Laggard(at) => {
                 if let Some(backlog) = &mut self.backlog {
                     backlog.laggards[at].set(HELD);
+                    backlog.note_if_stalled(at);
                 }
             }
             Place::Member(at) => {
@@ -329,6 +334,7 @@ impl Feed {
                 let laggard = Laggard::enter(&mut backlog.log, who, position, 0, HELD);
                 backlog.watch(&laggard, limit);
                 backlog.push(laggard, &mut commons.seats);
+                backlog.note_if_stalled(backlog.laggards.len() - 1);
             }
         }
     }
@@ -383,6 +389,7 @@ impl Feed {
             return;
         };
         backlog.change(at, |laggard, log| laggard.sent(log, n, committed));
+        backlog.note_if_stalled(at);
         backlog.log.trim(buffers);
     }
 
@@ -412,19 +419,18 @@ impl Feed {
         }
     }
 
-    /// Whole messages and bytes of the feed that this client is past.
+    /// Whole frames and bytes of the feed that went to this client or were skipped.
     pub(crate) fn passed(&self, seat: Seat) -> (u64, u64) {
         let Some(backlog) = &self.backlog else {
             return (self.frames, self.tail);
         };
-        let (cursor, owed) = match seat.place() {
-            Place::Laggard(at) => {
-                let laggard = &backlog.laggards[at];
-                (laggard.cursor(), laggard.owed_aside())
+        match seat.place() {
+            Place::Laggard(at) => backlog.laggards[at].passed(&backlog.log),
+            Place::Member(at) => {
+                let position = self.position(at);
+                (backlog.log.frame_count(position), position)
             }
-            Place::Member(at) => (self.position(at), (0, 0)),
-        };
-        (backlog.log.frame_count(cursor) - owed.0, cursor - owed.1)
+        }
     }
 
     pub(crate) fn lag(&self, at: usize) -> u64 {
@@ -540,6 +546,24 @@ impl Backlog {
                 .filter(|laggard| laggard.client == client)
                 .map(|_| at),
             Place::Member(_) => None,
+        }
+    }
+
+    fn note_if_stalled(&mut self, at: usize) {
+        let laggard = &self.laggards[at];
+        if laggard.is(HELD) && !laggard.at_boundary() && laggard.unsent(&self.log).is_none() {
+            self.stalled.push(laggard.client);
+        }
+    }
+
+    /// A pass has begun: those who waited for it have something to send.
+    fn report_stalled(&mut self, seats: &[Seat], out: &mut FlushResult) {
+        for client in std::mem::take(&mut self.stalled) {
+            if let Some(at) = self.laggards_place(client, seats)
+                && self.laggards[at].unsent(&self.log).is_some()
+            {
+                out.resumed.push(ClientId(client));
+            }
         }
     }
 

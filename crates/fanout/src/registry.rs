@@ -123,6 +123,9 @@ pub struct FlushResult {
     /// Passed their limit under [`SlowPolicy::Close`], said once; they get the rest of the frame
     /// begun, nothing more, and wait for [`Registry::leave`].
     pub too_slow: Vec<ClientId>,
+    /// Held in mid-frame, of a frame so large that they had to wait for more of it: write what is
+    /// [`Registry::unsent`].
+    pub resumed: Vec<ClientId>,
     /// Lost messages to the other policies.
     pub skipped: Vec<Skip>,
 }
@@ -135,6 +138,7 @@ impl FlushResult {
         self.short.clear();
         self.gone.clear();
         self.too_slow.clear();
+        self.resumed.clear();
         self.skipped.clear();
     }
 }
@@ -517,7 +521,8 @@ impl Registry {
 
     /// The caller has bytes of its own for this client that its socket did not take. The client
     /// stays where it is and is sent nothing but the frame begun, until
-    /// [`release`](Registry::release).
+    /// [`release`](Registry::release): write what is [`unsent`](Registry::unsent), and at the
+    /// [boundary](Registry::at_boundary) the own bytes.
     pub fn hold(&mut self, client: ClientId) {
         let seat = self.seat(client);
         let limit = self.class_of(seat.feed).send_queue;

@@ -85,6 +85,63 @@ fn a_reader_that_is_too_far_behind_is_closed_and_nobody_else_feels_it() {
     }
 }
 
+/// Numbered messages of 10 KB: `number` and then dots.
+fn numbered(number: usize) -> String {
+    format!("{number}{}", ".".repeat(10_000))
+}
+
+/// A reader that stops while 3,000 numbered messages of 10 KB go to two channels in turn, and then
+/// reads on: the numbers it hears, up to the last.
+fn heard_by_a_slow_reader(policy: &str) -> Vec<usize> {
+    let redis = Redis::start();
+    let directives = format!("websocket_slow {policy}; websocket_send_queue 200k;");
+    let conf = Conf::with(&redis)
+        .http(&directives)
+        .location("/ws", "websocket_subscribe a b;");
+    let nginx = Nginx::start(conf);
+    let mut slow = Raw::accepted_narrow(&nginx, Transport::Ws, "/ws");
+    let mut publisher = redis.session();
+    for number in 0..3000 {
+        publisher.publish(["a", "b"][number % 2], numbered(number));
+    }
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&2999) {
+        let text = slow.frame().text();
+        let number = text.trim_end_matches('.').parse().expect("a whole message");
+        assert_eq!(text.len(), numbered(number).len(), "a whole message");
+        numbers.push(number);
+    }
+    slow.send_frame(&frames::ping("in step"));
+    slow.expect([frames::pong("in step")]);
+    numbers
+}
+
+#[test]
+fn drop_oldest_skips_whole_messages_and_keeps_the_newest() {
+    let numbers = heard_by_a_slow_reader("drop_oldest");
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert!(
+        numbers.len() < 3000,
+        "30 MB did not fit into 200k and the kernel's buffers"
+    );
+    let newest = &numbers[numbers.len() - 15..];
+    assert!(
+        newest.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+        "{newest:?}"
+    );
+}
+
+#[test]
+fn latest_keeps_the_newest_of_each_channel() {
+    let numbers = heard_by_a_slow_reader("latest");
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert!(
+        numbers.len() < 3000,
+        "30 MB did not fit into 200k and the kernel's buffers"
+    );
+    assert_eq!(numbers[numbers.len() - 2..], [2998, 2999]);
+}
+
 #[test]
 fn the_kernel_holds_little_for_a_reader_that_stops() {
     let redis = Redis::start();

@@ -1,5 +1,6 @@
 //! The variables, in the access log and in names, of a connection whose request is kept (attached)
-//! and of one whose request was freed (detached).
+//! and of one whose request was freed (detached). `websocket_detach auto` keeps it when a log asks
+//! for what is known only at the end.
 
 use std::collections::HashSet;
 use t::{Client, Conf, Nginx, Raw, Redis, Transport, frames, until};
@@ -34,18 +35,23 @@ fn is_id(text: &str) -> bool {
 #[test]
 fn attached_all_are_logged_at_the_end() {
     let redis = Redis::start();
-    let nginx = logged(&redis, "off");
-    for transport in Transport::BOTH {
-        let mut client = Client::connect_over(&nginx, transport, "/ws?channel=foo&name=a%20b");
-        client.send("12345");
-        client.expect(["12345"]);
-        for _ in 0..3 {
-            redis.publish("foo", "1234567890");
+    for detach in ["off", "auto"] {
+        let nginx = logged(&redis, detach);
+        for transport in Transport::BOTH {
+            let mut client = Client::connect_over(&nginx, transport, "/ws?channel=foo&name=a%20b");
+            client.send("12345");
+            client.expect(["12345"]);
+            for _ in 0..3 {
+                redis.publish("foo", "1234567890");
+            }
+            client.expect(["1234567890"; 3]);
+            client.close();
         }
-        client.expect(["1234567890"; 3]);
-        client.close();
+        check_final(&nginx.until_access_log(3));
     }
-    let lines = nginx.until_access_log(3);
+}
+
+fn check_final(lines: &[String]) {
     for line in lines.iter().filter(|line| line.starts_with("101")) {
         let fields: Vec<&str> = line.split('|').collect();
         assert!(is_id(fields[1]), "{line}");

@@ -537,8 +537,7 @@ impl Link {
             Reply::Message(message) => return self.handle_message(message, begin),
             Reply::Change(change) => self.handle_change(change, begin),
             Reply::Value(Value::Error(text)) => {
-                let text = self.incoming.slice(shift(text, begin));
-                let text = String::from_utf8_lossy(text).into_owned();
+                let text = printable(self.incoming.slice(shift(text, begin)));
                 self.handle_error(&text);
             }
             Reply::Value(value) => self.handle_value(&value),
@@ -630,10 +629,16 @@ impl Link {
             Some(Owed::Auth { with_user: true }) if is_arity_error(text) => {
                 self.authenticate(false);
             }
+            // A server that knows no AUTH may repeat its arguments, and the log would have them.
+            Some(Owed::Auth { .. }) => self.lose(&self.without_password(text), true),
             Some(Owed::ClientName) => self.come_up(),
-            // An ACL may forbid PING: even so the server has answered.
-            Some(Owed::Greeting | Owed::Pong) if code == b"NOPERM" => {}
-            Some(Owed::Fence { round }) if code == b"NOPERM" => self.probe.handle_fence(round),
+            // An ACL may forbid PING, and a master that cannot save answers it with MISCONF:
+            // both serve pub/sub.
+            Some(Owed::Greeting) if matches!(code, b"NOPERM" | b"MISCONF") => {}
+            Some(Owed::Pong) if !is_servers_state(code) => {}
+            Some(Owed::Fence { round }) if !is_servers_state(code) => {
+                self.probe.handle_fence(round);
+            }
             Some(Owed::ProbeSubscription) if code == b"NOPERM" => self.forbid_probe(text),
             Some(Owed::Batch) if code == b"NOPERM" => self.handle_refused_batch(text),
             Some(Owed::Publish { token }) => {
@@ -643,6 +648,13 @@ impl Link {
                 }
             }
             _ => self.lose(text, true),
+        }
+    }
+
+    fn without_password(&self, text: &str) -> String {
+        match self.server.password.as_deref() {
+            Some(password) if !password.is_empty() => text.replace(password, "***"),
+            _ => text.to_owned(),
         }
     }
 
@@ -760,6 +772,16 @@ fn told(outcome: Outcome, reason: &str) -> Event<'static> {
 
 fn shift(range: Range<usize>, by: usize) -> Range<usize> {
     range.start + by..range.end + by
+}
+
+/// The server's words for a log: one line, of a bounded length.
+fn printable(text: &[u8]) -> String {
+    const LONGEST: usize = 256;
+    let text = String::from_utf8_lossy(text);
+    text.chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 /// The first word of an error, which tells its kind.

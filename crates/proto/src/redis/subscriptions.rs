@@ -91,7 +91,8 @@ pub struct Unexpected;
 pub struct Subscriptions {
     slots_by_name: [HashMap<Bytes, u32, RandomState>; 2],
     entries: Slab<Entry>,
-    /// Names to ask for. An entry here may have changed its mind: it is looked at when taken.
+    /// Names to ask for. A slot's name may have changed its mind since, or the slot its name: it
+    /// is looked at when taken.
     asks: [VecDeque<u32>; 2],
     /// When to end what nobody wants, in order of time; checked when the time has come.
     lingering: VecDeque<(u64, u32)>,
@@ -370,7 +371,8 @@ impl Subscriptions {
         while slots.len() < BATCH_NAMES
             && let Some(slot) = self.asks[kind as usize].pop_front()
         {
-            let Some(entry) = self.entries.get_mut(slot as usize) else {
+            let entry = self.entries.get_mut(slot as usize);
+            let Some(entry) = entry.filter(|entry| entry.kind == kind) else {
                 continue;
             };
             let is_asked = matches!(entry.state, State::Asked | State::Confirmed);
@@ -386,10 +388,13 @@ impl Subscriptions {
         while slots.len() < BATCH_NAMES
             && let Some(slot) = self.leaves[kind as usize].pop_front()
         {
-            if let Some(entry) = self.entries.get(slot as usize)
+            if let Some(entry) = self.entries.get_mut(slot as usize)
+                && entry.kind == kind
                 && !entry.is_wanted
                 && matches!(entry.state, State::Asked | State::Confirmed)
             {
+                // At once, not when it is sent: the queue may hold it twice.
+                entry.state = State::Leaving;
                 slots.push(slot);
             }
         }

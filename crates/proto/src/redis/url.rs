@@ -158,7 +158,7 @@ fn misses_scheme(found: &str) -> UrlError {
     let plain = found
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    match plain && found.len() <= 16 {
+    match plain && (1..=16).contains(&found.len()) {
         true => error(&format!(
             "unknown scheme \"{found}\", it must be one of {named}"
         )),

@@ -1,0 +1,12 @@
+//! Dialogues of a link with a small Redis, in virtual time.
+
+mod greeting;
+mod login;
+mod model;
+mod pair;
+mod probing;
+mod publishing;
+mod replies;
+mod server;
+mod subscribing;
+mod url;

@@ -24,6 +24,7 @@ pub use harness::frames::{self, Frame};
 pub use harness::http::{self, Request, Response};
 pub use harness::http2;
 pub use harness::nginx::{Conf, Nginx};
+pub use harness::ports;
 pub use harness::process;
 pub use harness::proxy::Proxy;
 pub use harness::raw::{End, Raw};

@@ -3,6 +3,7 @@
 use super::frames::{self, Frame};
 use super::http::{self, Request};
 use super::nginx::Nginx;
+use super::process;
 use super::wait::patience;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -33,6 +34,7 @@ pub struct Member {
 impl Crowd {
     /// Nobody yet.
     pub fn new() -> Self {
+        process::allow_many_descriptors();
         let poll = Poll::new().expect("a poller");
         Self {
             poll,

@@ -457,7 +457,9 @@ impl Nginx {
         if std::mem::replace(&mut self.is_judged, true) {
             return;
         }
-        self.quit();
+        if !self.has_exited() {
+            self.quit();
+        }
         let has_quit = process::exits_before(&mut self.master, Instant::now() + patience());
         let log = self.log();
         assert!(has_quit, "nginx does not quit:\n{}", tail(&log));
@@ -510,6 +512,9 @@ impl Drop for Nginx {
             }
         } else {
             self.judge();
+        }
+        if self.has_exited() {
+            return;
         }
         // A master that is killed leaves its workers: TERM first.
         process::signal(self.master(), Signal::TERM);

@@ -1,7 +1,7 @@
 //! Processes: signals, and what `/proc` tells about them.
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, getrlimit, kill_process, setrlimit};
 use std::collections::HashSet;
 use std::fs;
 use std::process::Child;
@@ -11,6 +11,13 @@ use std::time::Instant;
 pub fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid as i32).expect("a pid");
     let _ = kill_process(pid, signal);
+}
+
+/// Lets this process have as many descriptors as it may: crowds need more than the usual 1,024.
+pub fn allow_many_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE raised to its maximum");
 }
 
 /// Waits until a child has exited or the time has come; true when it has exited.

@@ -27,13 +27,13 @@ proptest! {
     ) {
         let mut world = World::new(24);
         for client in 0..24 {
-            world.step([0, client, 0, class << 2 | client % 2 << 1]);
+            world.step([0, client, 0, (class << 2) | ((client % 2) << 1)]);
             world.step([2, client, 0, 0]);
         }
         for [verb, a, b, c] in steps {
             // All joins and publishes are to the first channel.
             match verb % 16 {
-                0 | 1 => world.step([0, a, 0, class << 2 | c & 2]),
+                0 | 1 => world.step([0, a, 0, (class << 2) | (c & 2)]),
                 3..=6 => world.step([3, 0, b, c]),
                 _ => world.step([verb, a, b, c]),
             }

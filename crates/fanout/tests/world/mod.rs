@@ -280,7 +280,7 @@ impl World {
             let bytes = frame(channel as u8, number, variant, size);
             to.extend_from_slice(&bytes);
             // Some messages can't be framed in one of the variants.
-            let fits = number % 5 > 0 || variant == 0;
+            let fits = !number.is_multiple_of(5) || variant == 0;
             if fits {
                 assert!(
                     framed.insert(variant, Rc::new(bytes)).is_none(),

@@ -220,7 +220,7 @@ fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
     });
     until("all are open again", || {
         for i in 0..crowd.members().len() {
-            if crowd.members()[i].ended || crowd.members()[i].close_code.is_some() {
+            if crowd.members()[i].is_done() {
                 crowd.rejoin(nginx, i, "/ws?channel=load");
             }
         }

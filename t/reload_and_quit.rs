@@ -275,7 +275,7 @@ fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
     until("all are open again", || {
         for i in 0..crowd.members().len() {
             let member = &crowd.members()[i];
-            if member.ended {
+            if member.is_done() {
                 let told = (member.status == Some(101)).then_some(1012);
                 assert_eq!(
                     member.close_code, told,

@@ -176,6 +176,11 @@ impl Member {
         self.status == Some(101) && self.close_code.is_none() && !self.ended
     }
 
+    /// Whether it was refused, or its connection has ended: it may connect again.
+    pub fn is_done(&self) -> bool {
+        self.ended || self.status.is_some_and(|status| status != 101)
+    }
+
     /// Its messages as text.
     pub fn texts(&self) -> Vec<String> {
         self.messages

@@ -178,6 +178,9 @@ end_to_end() {
     need nginx redis-server openssl chromium chromium-driver python3 python3-venv
     python_client
     nginx_and_module "$nginx" "$profile"
+    # The browser tests leave what they saw.
+    export WS_PICTURES=$root/target/pictures
+    mkdir -p "$WS_PICTURES"
     CARGO_TARGET_DIR=$root/target/tests cargo_tests "end to end, nginx $nginx ($profile)" \
         cargo test --locked --no-fail-fast --package t "$@"
 }

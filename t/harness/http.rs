@@ -139,6 +139,9 @@ pub fn try_send(address: SocketAddr, request: &Request) -> io::Result<Response> 
     stream.set_read_timeout(patience());
     stream.write_all(&request.wire())?;
     let mut rest = Vec::new();
+    if request.line.starts_with("HEAD ") {
+        return read_head(&mut stream, &mut rest);
+    }
     read(&mut stream, &mut rest)
 }
 
@@ -188,6 +191,21 @@ pub fn parse_head(head: &[u8]) -> io::Result<Response> {
         headers,
         body: Vec::new(),
     })
+}
+
+fn read_head(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Response> {
+    loop {
+        if let Some(end) = find(rest, b"\r\n\r\n") {
+            return parse_head(&rest.drain(..end + 4).collect::<Vec<u8>>());
+        }
+        if more(stream, rest)? == 0 {
+            let seen = String::from_utf8_lossy(rest).into_owned();
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("ends in {seen:?}"),
+            ));
+        }
+    }
 }
 
 fn read_body(stream: &mut impl Read, rest: &mut Vec<u8>, head: &Response) -> io::Result<Vec<u8>> {

@@ -1,0 +1,20 @@
+//! Random lives of clients, from the fuzzer's bytes: every stream is exact. The first byte says how
+//! many clients there are, and each four after it are one step.
+#![no_main]
+
+#[path = "../../crates/fanout/tests/world/mod.rs"]
+mod world;
+
+use libfuzzer_sys::fuzz_target;
+use world::World;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((clients, steps)) = bytes.split_first() else {
+        return;
+    };
+    let mut world = World::new(usize::from(clients % 16) + 1);
+    for step in steps.chunks_exact(4) {
+        world.step([step[0], step[1], step[2], step[3]]);
+    }
+    world.finish();
+});

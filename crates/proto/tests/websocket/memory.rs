@@ -1,13 +1,42 @@
 //! What a client costs.
 
-use proto::websocket::connection::{Connection, Limits};
+use proto::websocket::connection::{Connection, Event, Limits, Payload};
 
-use crate::support::{Peer, ROOMY, binary, cont, hex, text};
+use crate::support::{Peer, ROOMY, binary, cont, hex, ping, text};
 use crate::twin::{Ending, Said};
 
 #[test]
 fn an_idle_connection_is_two_words() {
     assert!(size_of::<Connection>() <= 16, "{}", size_of::<Connection>());
+}
+
+#[test]
+fn what_one_read_holds_whole_stays_in_place() {
+    let frames = [text("Hello"), binary(&[0xff; 70_000]), text(""), ping("p")];
+    for frame in frames {
+        let mut buf = frame.bytes();
+        let (mut connection, mut at) = (Connection::default(), 0);
+        let event = connection
+            .receive(&mut buf, &mut at, &ROOMY)
+            .unwrap()
+            .unwrap();
+        let (Event::Message { payload, .. } | Event::Ping(payload)) = event else {
+            panic!("{event:?}");
+        };
+        assert!(matches!(payload, Payload::InPlace(_)), "{frame:?}");
+    }
+}
+
+#[test]
+fn half_a_ping_leaves_nothing_behind() {
+    let mut peer = Peer::new(ROOMY);
+    let bytes = ping("halved").bytes();
+    peer.feed(&bytes[..8]);
+    assert_eq!(peer.ending, Ending::Midway);
+    assert!((1..256).contains(&peer.connection.held_bytes()));
+    peer.feed(&bytes[8..]);
+    peer.expect(&[Said::Ping(b"halved".to_vec())]);
+    assert_eq!(peer.ending, Ending::Idle);
 }
 
 #[test]
@@ -49,9 +78,13 @@ fn a_known_end_is_not_overshot() {
 fn fragments_of_one_byte_share_one_buffer() {
     let mut peer = Peer::new(ROOMY);
     peer.send(text("x").more());
+    let mut growths = 0;
     for _ in 0..100_000 {
+        let before = peer.connection.held_bytes();
         peer.send(cont("x").more());
+        growths += usize::from(peer.connection.held_bytes() != before);
     }
+    assert!(growths < 20, "moved {growths} times");
     assert!(peer.connection.held_bytes() <= 2 * 100_001 + 1024);
     peer.send(cont(""));
     peer.expect(&[Said::Text(vec![b'x'; 100_001])]);

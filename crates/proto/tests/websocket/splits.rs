@@ -22,8 +22,12 @@ fn check(limits: Limits, bytes: &[u8], pieces: &[&[u8]]) {
 fn check_every_split(limits: Limits, bytes: &[u8]) {
     for end in 0..=bytes.len() {
         check(limits, &bytes[..end], &[&bytes[..end]]);
+        check(
+            limits,
+            &bytes[..end],
+            &bytes[..end].chunks(1).collect::<Vec<_>>(),
+        );
     }
-    check(limits, bytes, &bytes.chunks(1).collect::<Vec<_>>());
     for first in 0..=bytes.len() {
         let (head, tail) = bytes.split_at(first);
         for second in 0..=tail.len() {

@@ -19,8 +19,8 @@ pub(crate) struct Seat {
 
 const NOBODY: u32 = u32::MAX;
 const LAGGARD: u32 = 1 << 31;
-/// Spare backlogs beyond this number are freed.
-const SPARE_BACKLOGS: usize = 4096;
+/// Spare backlogs are freed rather than kept beyond this sum of their sizes.
+const SPARE_BYTES: usize = 4 << 20;
 
 pub(crate) enum Place {
     Member(usize),
@@ -52,6 +52,7 @@ pub(crate) struct Commons {
     // Boxed as feeds have them: taking one copies a pointer.
     #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
+    backlog_bytes: usize,
     /// Bytes of large frames, whoever holds them.
     pub(crate) large_bytes: Arc<AtomicU64>,
 }
@@ -62,8 +63,27 @@ impl Commons {
             seats: Vec::new(),
             buffers: Buffers::default(),
             backlogs: Vec::new(),
+            backlog_bytes: 0,
             large_bytes: Arc::default(),
         }
+    }
+}
+
+impl Commons {
+    fn keep_spare(&mut self, backlog: Box<Backlog>) {
+        let bytes = self.backlog_bytes + backlog.spare_bytes();
+        if bytes <= SPARE_BYTES {
+            self.backlog_bytes = bytes;
+            self.backlogs.push(backlog);
+        }
+    }
+
+    fn take_spare(&mut self) -> Box<Backlog> {
+        let Some(backlog) = self.backlogs.pop() else {
+            return Box::default();
+        };
+        self.backlog_bytes -= backlog.spare_bytes();
+        backlog
     }
 }
 
@@ -178,27 +198,15 @@ impl Feed {
             self.frames = backlog.log.total_frames();
             backlog.ahead.clear();
             backlog.stalled.clear();
-            if commons.backlogs.len() < SPARE_BACKLOGS && backlog.laggards.capacity() <= 8 {
-                commons.backlogs.push(backlog);
-            }
+            commons.keep_spare(backlog);
         }
     }
 
     // Publishing.
 
-    /// Lets `note` add a frame to the log. Returns what it returns.
-    pub(crate) fn note<R>(
-        &mut self,
-        commons: &mut Commons,
-        note: impl FnOnce(&mut Log, &mut Commons) -> R,
-    ) -> R {
-        let mut backlog = self
-            .backlog
-            .take()
-            .unwrap_or_else(|| self.new_backlog(commons));
-        let noted = note(&mut backlog.log, commons);
-        self.backlog = Some(backlog);
-        noted
+    /// The log, to have a frame appended.
+    pub(crate) fn log(&mut self, commons: &mut Commons) -> &mut Log {
+        &mut self.backlog(commons).log
     }
 
     // The pass.
@@ -503,25 +511,20 @@ impl Feed {
     }
 
     fn backlog(&mut self, commons: &mut Commons) -> &mut Backlog {
-        let backlog = self
-            .backlog
-            .take()
-            .unwrap_or_else(|| self.new_backlog(commons));
-        self.backlog.insert(backlog)
-    }
-
-    fn new_backlog(&self, commons: &mut Commons) -> Box<Backlog> {
-        let mut backlog = commons.backlogs.pop().unwrap_or_default();
-        backlog.log.restart(self.tail, self.frames);
-        backlog.check_at = u64::MAX;
-        backlog.done = 0;
-        backlog
+        let (tail, frames) = (self.tail, self.frames);
+        self.backlog
+            .get_or_insert_with(|| new_backlog(tail, frames, commons))
     }
 }
 
 impl Backlog {
     fn is_idle(&self) -> bool {
         self.laggards.is_empty() && self.log.is_empty()
+    }
+
+    fn spare_bytes(&self) -> usize {
+        let lists = self.laggards.capacity() * size_of::<Laggard>() + self.ahead.capacity() * 16;
+        size_of::<Backlog>() + lists + self.log.spare_bytes()
     }
 
     fn push(&mut self, laggard: Laggard, seats: &mut [Seat]) {
@@ -644,6 +647,14 @@ impl Backlog {
     }
 }
 
+fn new_backlog(tail: u64, frames: u64, commons: &mut Commons) -> Box<Backlog> {
+    let mut backlog = commons.take_spare();
+    backlog.log.restart(tail, frames);
+    backlog.check_at = u64::MAX;
+    backlog.done = 0;
+    backlog
+}
+
 /// Pushes, growing by an eighth: the slack of a doubling is memory of every idle client.
 fn grow<T: Copy, const N: usize>(list: &mut SmallVec<[T; N]>, item: T)
 where
@@ -653,4 +664,18 @@ where
         list.reserve_exact((list.len() / 8).max(4));
     }
     list.push(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channels::{Channel, Listener};
+
+    #[test]
+    fn an_idle_client_is_sixteen_bytes_and_a_feed_two_cache_lines() {
+        assert_eq!(size_of::<Seat>() + size_of::<i32>() + size_of::<u32>(), 16);
+        assert!(size_of::<Feed>() <= 128, "{}", size_of::<Feed>());
+        assert!(size_of::<Channel>() <= 48, "{}", size_of::<Channel>());
+        assert_eq!(size_of::<Listening>() + size_of::<Listener>(), 16);
+    }
 }

@@ -166,6 +166,12 @@ impl Log {
         self.segments.is_empty()
     }
 
+    /// What it weighs when it is empty: room for segments and frames to come.
+    pub(crate) fn spare_bytes(&self) -> usize {
+        self.segments.capacity() * size_of::<Segment>()
+            + self.frames.capacity() * size_of::<Frame>()
+    }
+
     /// Bytes held here, without those that are held by reference.
     pub(crate) fn own_bytes(&self) -> usize {
         self.own_bytes + self.frames.len() * size_of::<Frame>()
@@ -210,8 +216,8 @@ impl Log {
         true
     }
 
-    /// Appends one small frame.
-    pub(crate) fn append(&mut self, channel: u32, bytes: &[u8], buffers: &mut Buffers) {
+    /// Appends one small frame. Returns by how much [`own_bytes`](Log::own_bytes) grew.
+    pub(crate) fn append(&mut self, channel: u32, bytes: &[u8], buffers: &mut Buffers) -> usize {
         if let Some(buffer) = self.open_buffer() {
             buffer.extend_from_slice(bytes);
             self.grown(bytes.len(), channel);
@@ -221,10 +227,12 @@ impl Log {
             self.push_own(buffer);
             self.note_frame(channel);
         }
+        bytes.len() + size_of::<Frame>()
     }
 
-    /// Appends one frame by reference, in segments of at most [`MAX_WRITE`].
-    pub(crate) fn append_large(&mut self, channel: u32, large: &Arc<Large>) {
+    /// Appends one frame by reference, in segments of at most [`MAX_WRITE`]. Returns by how much
+    /// [`own_bytes`](Log::own_bytes) grew.
+    pub(crate) fn append_large(&mut self, channel: u32, large: &Arc<Large>) -> usize {
         let mut from = 0;
         while from < large.bytes.len() {
             let to = large.bytes.len().min(from + MAX_WRITE);
@@ -239,6 +247,7 @@ impl Log {
             from = to;
         }
         self.note_frame(channel);
+        size_of::<Frame>()
     }
 
     /// What comes from now on goes to another segment, so that a pass ends at the tail as it is.

@@ -381,14 +381,13 @@ impl Registry {
                 let id = only.feed;
                 let variant = Variant(self.feeds[id as usize].variant);
                 let noted = self.change(id, |feed, commons| {
-                    feed.note(commons, |log, commons| {
-                        let Commons {
-                            buffers,
-                            large_bytes,
-                            ..
-                        } = commons;
-                        log.append_with(channel.0, buffers, large_bytes, |to| frame(variant, to))
-                    })
+                    let log = feed.log(commons);
+                    let Commons {
+                        buffers,
+                        large_bytes,
+                        ..
+                    } = commons;
+                    log.append_with(channel.0, buffers, large_bytes, |to| frame(variant, to))
                 });
                 self.count_published(id, noted, &mut published);
             }
@@ -682,35 +681,28 @@ impl Registry {
         frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
     ) -> bool {
         let variant = self.feeds[id as usize].variant;
-        let at = match self
+        let known = self
             .framings
             .iter()
-            .position(|(framed, _)| *framed == variant)
-        {
-            Some(at) => at,
-            None => {
-                let framing = self.frame_into_scratch(Variant(variant), frame);
-                self.framings.push((variant, framing));
-                self.framings.len() - 1
-            }
+            .position(|(framed, _)| *framed == variant);
+        let at = known.unwrap_or_else(|| {
+            let framing = self.frame_into_scratch(Variant(variant), frame);
+            self.framings.push((variant, framing));
+            self.framings.len() - 1
+        });
+        let log = match &self.framings[at].1 {
+            Framing::Dropped => return false,
+            _ => self.feeds[id as usize].log(&mut self.commons),
         };
-        let framings = std::mem::take(&mut self.framings);
-        let scratch = std::mem::take(&mut self.scratch);
-        let framing = &framings[at].1;
-        let noted = !matches!(framing, Framing::Dropped);
-        if noted {
-            self.change(id, |feed, commons| {
-                feed.note(commons, |log, commons| match framing {
-                    Framing::Dropped => {}
-                    Framing::Small(range) => {
-                        log.append(channel.0, &scratch[range.clone()], &mut commons.buffers);
-                    }
-                    Framing::Large(large) => log.append_large(channel.0, large),
-                });
-            });
-        }
-        (self.framings, self.scratch) = (framings, scratch);
-        noted
+        self.own_bytes += match &self.framings[at].1 {
+            Framing::Dropped => 0,
+            Framing::Small(range) => {
+                let bytes = &self.scratch[range.clone()];
+                log.append(channel.0, bytes, &mut self.commons.buffers)
+            }
+            Framing::Large(large) => log.append_large(channel.0, large),
+        };
+        true
     }
 
     fn frame_into_scratch(

@@ -125,6 +125,39 @@ fn messages_of_one_wake_up_are_one_write_per_client() {
 }
 
 #[test]
+fn no_write_is_beyond_a_mebibyte_however_much_there_is() {
+    let mut shell = Shell::default();
+    let client = shell.join(&["foo"], PATIENT);
+    let message = "x".repeat(50_000);
+    (0..100).for_each(|_| drop(shell.publish("foo", &message)));
+    shell.publish("foo", &"y".repeat(5 << 20));
+    let (mut writes, mut bytes) = (0, 0);
+    let feed = shell.registry.next_dirty().unwrap();
+    let send = |_, _, offered: &[u8]| {
+        assert!(offered.len() <= 1 << 20);
+        writes += 1;
+        bytes += offered.len();
+        Sent::All
+    };
+    shell.registry.flush(feed, 100, send, &mut shell.out);
+    assert_eq!((writes, bytes), (5 + 5, 5_000_000 + (5 << 20)));
+    assert_eq!(shell.registry.delivered(client), Some((101, bytes as u64)));
+}
+
+#[test]
+fn a_flush_cut_short_lets_other_feeds_go_first() {
+    let mut shell = Shell::default();
+    (0..5).for_each(|_| drop(shell.join(&["foo"], PATIENT)));
+    let other = shell.join(&["bar"], PATIENT);
+    shell.publish("foo", "long");
+    shell.publish("bar", "short");
+    assert!(!shell.flush_some(3));
+    assert_eq!(shell.registry.next_dirty(), shell.registry.feed_of(other));
+    let result = shell.flush();
+    assert_eq!((result.tried, result.complete), (6, true));
+}
+
+#[test]
 fn a_muted_client_gets_nothing_then_everything_since_it_joined() {
     let mut shell = Shell::default();
     shell.publish("foo", "before");

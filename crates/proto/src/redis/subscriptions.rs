@@ -89,7 +89,8 @@ pub struct Unexpected;
 /// All names of one subscriber link.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    slots_by_name: [HashMap<Bytes, u32, RandomState>; 2],
+    /// By kind and name. A message needs no more than this.
+    places: [HashMap<Bytes, Place, RandomState>; 2],
     entries: Slab<Entry>,
     /// Names to ask for. A slot's name may have changed its mind since, or the slot its name: it
     /// is looked at when taken.
@@ -107,6 +108,12 @@ pub struct Subscriptions {
     /// Names confirmed before the link was lost and not yet since.
     to_restore: usize,
     is_restored: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    slot: u32,
+    channel: u32,
 }
 
 #[derive(Debug)]
@@ -137,8 +144,8 @@ impl Subscriptions {
     /// Somebody wants `name`, which the caller knows as `channel`: the same id each time, until
     /// the name is released.
     pub fn subscribe(&mut self, kind: Kind, name: &Bytes, channel: u32) -> Subscribed {
-        let slot = match self.slots_by_name[kind as usize].get(name) {
-            Some(slot) => *slot,
+        let slot = match self.places[kind as usize].get(name) {
+            Some(place) => place.slot,
             None => self.insert(kind, name, channel),
         };
         let is_up = self.is_up;
@@ -159,7 +166,7 @@ impl Subscriptions {
     /// Nobody wants `name` any more. It leaves after [`LINGER_MS`], unless it is wanted again;
     /// what the server does not have is forgotten at once.
     pub fn unsubscribe(&mut self, kind: Kind, name: &[u8], now: u64) -> Option<Outcome> {
-        let slot = *self.slots_by_name[kind as usize].get(name)?;
+        let slot = self.places[kind as usize].get(name)?.slot;
         let entry = &mut self.entries[slot as usize];
         if !entry.is_wanted {
             return None;
@@ -180,8 +187,7 @@ impl Subscriptions {
     /// The caller's id of a name the server has, or had until its last messages are through.
     #[inline]
     pub fn find(&self, kind: Kind, name: &[u8]) -> Option<u32> {
-        let slot = *self.slots_by_name[kind as usize].get(name)?;
-        Some(self.entries[slot as usize].channel)
+        Some(self.places[kind as usize].get(name)?.channel)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -354,7 +360,7 @@ impl Subscriptions {
             leaves_at: 0,
         };
         let slot = self.entries.insert(entry) as u32;
-        self.slots_by_name[kind as usize].insert(name.clone(), slot);
+        self.places[kind as usize].insert(name.clone(), Place { slot, channel });
         slot
     }
 
@@ -484,7 +490,7 @@ impl Subscriptions {
     fn forget(&mut self, slot: u32) -> Outcome {
         self.settle(slot);
         let entry = self.entries.remove(slot as usize);
-        self.slots_by_name[entry.kind as usize].remove(&entry.name);
+        self.places[entry.kind as usize].remove(&entry.name);
         Outcome::Released {
             channel: entry.channel,
         }

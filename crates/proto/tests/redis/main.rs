@@ -3,6 +3,7 @@
 mod greeting;
 mod login;
 mod model;
+mod oracle;
 mod pair;
 mod probing;
 mod publishing;

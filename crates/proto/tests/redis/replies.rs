@@ -1,94 +1,12 @@
 //! The reply parser beside the `redis` crate's, and a link at every split of its stream.
 
 use proptest::prelude::*;
-use proto::redis::resp::{self, Malformed, Message, Parsed, Reply, Verb};
+use proto::redis::resp::{self, Malformed, Parsed, Reply, Verb};
 use proto::redis::{Kind, Role};
 use redis::Value as Theirs;
 
+use super::oracle::{compare, ours};
 use super::pair::{Pair, Told};
-
-/// Our reading of `bytes` as the crate would tell it, and its length.
-fn ours(bytes: &[u8]) -> Result<Option<(Theirs, usize)>, Malformed> {
-    match resp::parse(bytes)? {
-        Parsed::Partial { need } => {
-            assert!(need > bytes.len(), "would not wait for anything");
-            Ok(None)
-        }
-        Parsed::Whole { reply, len } => Ok(Some((translated(&reply, bytes), len))),
-    }
-}
-
-fn translated(reply: &Reply, bytes: &[u8]) -> Theirs {
-    let bulk = |range: &std::ops::Range<usize>| Theirs::BulkString(bytes[range.clone()].to_vec());
-    let word = |text: &str| Theirs::BulkString(text.as_bytes().to_vec());
-    match reply {
-        Reply::Message(Message {
-            pattern: Some(pattern),
-            channel,
-            payload,
-            ..
-        }) => Theirs::Array(vec![
-            word("pmessage"),
-            bulk(pattern),
-            bulk(channel),
-            bulk(payload),
-        ]),
-        Reply::Message(Message {
-            pattern: None,
-            channel,
-            payload,
-            sharded,
-        }) => {
-            let kind = if *sharded { "smessage" } else { "message" };
-            Theirs::Array(vec![word(kind), bulk(channel), bulk(payload)])
-        }
-        Reply::Change(change) => {
-            let verb = format!("{:?}", change.verb).to_ascii_lowercase();
-            let name = change.name.as_ref().map_or(Theirs::Nil, bulk);
-            Theirs::Array(vec![word(&verb), name, Theirs::Int(change.count)])
-        }
-        Reply::Value(value) => translated_value(value, bytes),
-    }
-}
-
-fn translated_value(value: &resp::Value, bytes: &[u8]) -> Theirs {
-    match value {
-        resp::Value::Status(range) if &bytes[range.clone()] == b"OK" => Theirs::Okay,
-        resp::Value::Status(range) => {
-            Theirs::SimpleString(String::from_utf8_lossy(&bytes[range.clone()]).into_owned())
-        }
-        resp::Value::Error(range) => {
-            let line = [b"-", &bytes[range.clone()], b"\r\n"].concat();
-            redis::parse_redis_value(&line).unwrap_or(Theirs::Nil)
-        }
-        resp::Value::Integer(number) => Theirs::Int(*number),
-        resp::Value::Bulk(range) => Theirs::BulkString(bytes[range.clone()].to_vec()),
-        resp::Value::Null => Theirs::Nil,
-        resp::Value::Array(values) => Theirs::Array(
-            values
-                .iter()
-                .map(|value| translated_value(value, bytes))
-                .collect(),
-        ),
-    }
-}
-
-/// What we read whole the crate reads alike, and nothing shorter is whole to it; what is a
-/// beginning to us is nothing whole to it. (We are stricter: "+5" or " 5" is no number.)
-fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
-    match ours(bytes) {
-        Ok(Some((value, len))) => {
-            // Lines need not be UTF-8 here; the crate wants them so.
-            if str::from_utf8(&bytes[..len]).is_ok() {
-                prop_assert_eq!(redis::parse_redis_value(&bytes[..len]).unwrap(), value);
-            }
-            prop_assert!(redis::parse_redis_value(&bytes[..len - 1]).is_err());
-        }
-        Ok(None) => prop_assert!(redis::parse_redis_value(bytes).is_err()),
-        Err(_) => {}
-    }
-    Ok(())
-}
 
 fn packed(value: &Theirs, out: &mut Vec<u8>) {
     match value {
@@ -151,7 +69,7 @@ proptest! {
         let len = bytes.len();
         bytes.extend(rest);
         prop_assert_eq!(ours(&bytes), Ok(Some((value, len))));
-        compare(&bytes)?;
+        compare(&bytes);
     }
 
     #[test]
@@ -160,7 +78,7 @@ proptest! {
             prop::sample::select(b"*$+-:0123\r\n\r\n\r\nabm\xff".to_vec()), 0..40,
         ),
     ) {
-        compare(&bytes)?;
+        compare(&bytes);
     }
 
     #[test]
@@ -171,7 +89,33 @@ proptest! {
         packed(&value, &mut bytes);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        compare(&bytes)?;
+        compare(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A server that says anything, at any time, is at worst left and tried again.
+    #[test]
+    fn no_reply_upsets_a_link(
+        replies in prop::collection::vec((values(), any::<bool>()), 0..12),
+        is_publisher in any::<bool>(),
+    ) {
+        let mut pair = if is_publisher { Pair::publisher() } else { Pair::subscriber() };
+        for (value, asks) in replies {
+            if is_publisher && asks {
+                let _ = pair.link.publish(b"foo", b"", 1, pair.now);
+            } else if asks {
+                pair.subscribe("foo", 1);
+            }
+            pair.send();
+            packed(&value, &mut pair.server.replies);
+            pair.deliver(usize::MAX);
+            pair.wait_in_silence(1_000);
+        }
+        pair.wait(30_000);
+        prop_assert!(pair.link.is_up());
     }
 }
 

@@ -46,7 +46,10 @@ pub enum SlowPolicy {
     Close,
     /// It goes forward to within the limit.
     DropOldest,
-    /// It goes forward to the newest frame of each channel.
+    /// It goes forward to the newest frame of each channel. A pattern is one channel here.
+    ///
+    /// These frames may be more than the limit; then the policy strikes again when a quarter of
+    /// the limit has come on top.
     Latest,
 }
 
@@ -158,6 +161,34 @@ pub struct Published {
 /// names. A client is *current* (the flush sends to it) or a *laggard* (the caller writes
 /// [`unsent`](Registry::unsent) when its socket allows, says so by [`sent`](Registry::sent), and
 /// when there is nothing more calls [`release`](Registry::release)).
+///
+/// ```
+/// use fanout::*;
+///
+/// let mut registry = Registry::new();
+/// let foo = registry.channel(0, Kind::Channel, b"foo");
+/// let class = SlowClass { send_queue: 1 << 20, policy: SlowPolicy::Close };
+/// registry.join(ClientId(0), 42, &[foo], Variant(0), class, false);
+/// registry.unmute(ClientId(0));
+///
+/// registry.publish(foo, &mut |_, frame| {
+///     frame.extend_from_slice(b"hello");
+///     true
+/// });
+/// let mut out = FlushResult::default();
+/// while let Some(feed) = registry.next_dirty() {
+///     let send = |socket, _, bytes: &[u8]| {
+///         assert_eq!((socket, bytes), (42, &b"hello"[..]));
+///         Sent::Part(2)
+///     };
+///     registry.flush(feed, 1000, send, &mut out);
+/// }
+/// // The socket was full; when it is writable again:
+/// assert_eq!(out.short, [ClientId(0)]);
+/// assert_eq!(registry.unsent(ClientId(0)), Some(&b"llo"[..]));
+/// registry.sent(ClientId(0), 3, 0);
+/// assert!(registry.release(ClientId(0)) && registry.log_bytes() == 0);
+/// ```
 ///
 /// Methods that take a [`ClientId`] panic unless the client has joined, if not said otherwise.
 pub struct Registry {

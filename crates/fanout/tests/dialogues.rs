@@ -129,7 +129,9 @@ fn no_write_is_beyond_a_mebibyte_however_much_there_is() {
     let mut shell = Shell::default();
     let client = shell.join(&["foo"], PATIENT);
     let message = "x".repeat(50_000);
-    (0..100).for_each(|_| drop(shell.publish("foo", &message)));
+    for _ in 0..100 {
+        shell.publish("foo", &message);
+    }
     shell.publish("foo", &"y".repeat(5 << 20));
     let (mut writes, mut bytes) = (0, 0);
     let feed = shell.registry.next_dirty().unwrap();
@@ -147,7 +149,9 @@ fn no_write_is_beyond_a_mebibyte_however_much_there_is() {
 #[test]
 fn a_flush_cut_short_lets_other_feeds_go_first() {
     let mut shell = Shell::default();
-    (0..5).for_each(|_| drop(shell.join(&["foo"], PATIENT)));
+    for _ in 0..5 {
+        shell.join(&["foo"], PATIENT);
+    }
     let other = shell.join(&["bar"], PATIENT);
     shell.publish("foo", "long");
     shell.publish("bar", "short");

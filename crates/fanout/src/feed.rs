@@ -271,38 +271,37 @@ impl Feed {
         seats: &mut [Seat],
         out: &mut FlushResult,
     ) {
-        let Some(mut backlog) = self.backlog.take() else {
+        let Some(backlog) = &mut self.backlog else {
             return;
+        };
+        let due = if tried > 0 {
+            backlog.log.pass_bytes().len()
+        } else {
+            0
         };
         let (first, floor) = (backlog.done, backlog.log.floor());
         backlog.done += tried;
-        self.backlog = Some(backlog);
         // From the last on: what a removal moves has been looked at.
         shorts.sort_unstable_by_key(|short| std::cmp::Reverse(short.index));
         for short in shorts.iter().filter(|short| (short.index as usize) < tried) {
-            let (written, committed, flags) = match short.sent {
+            let (written, committed, flags, list) = match short.sent {
                 Sent::All => continue,
-                Sent::Part(written) => (written, 0, 0),
-                Sent::Committed { written, offered } => (written, offered, 0),
-                Sent::Gone => (0, 0, OUT),
+                Sent::Part(written) => (written, 0, 0, &mut out.short),
+                Sent::Committed { written, offered } => (written, offered, 0, &mut out.short),
+                Sent::Gone => (0, 0, OUT, &mut out.gone),
             };
-            let Some(backlog) = &self.backlog else { return };
-            if flags == 0 && written >= backlog.log.pass_bytes().len() {
+            if written >= due {
                 continue;
             }
             let who = self.remove_member(first + short.index as usize, seats);
             let Some(backlog) = &mut self.backlog else {
                 return;
             };
+            let committed = committed.min(due - written);
             let at = floor + written as u64;
             let laggard = Laggard::enter(&mut backlog.log, who, at, committed, flags);
             backlog.watch(&laggard, limit);
             backlog.push(laggard, seats);
-            let list = if flags == OUT {
-                &mut out.gone
-            } else {
-                &mut out.short
-            };
             list.push(ClientId(who.0));
         }
     }

@@ -149,7 +149,7 @@ pub enum Event<'a> {
 }
 
 /// One link. See the [module](self) for how to drive it.
-#[derive(Debug)]
+// No `Debug`: what is unsent may hold the password.
 pub struct Link {
     role: Role,
     server: Arc<Server>,

@@ -1,7 +1,7 @@
 //! Redis pub/sub without I/O: what a socket said goes in, events and bytes to send come out.
 //!
 //! A worker keeps two links to each server it is configured with: a subscriber and a publisher
-//! ([`Role`](link::Role)), whatever the number of its clients. The caller owns sockets, TLS and
+//! ([`Role`]), whatever the number of its clients. The caller owns sockets, TLS and
 //! timers; time is an argument, in milliseconds of any clock that never goes back.
 //!
 //! ```text

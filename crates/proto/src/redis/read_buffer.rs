@@ -9,7 +9,6 @@ const PIECE: usize = 16 << 10;
 const KEPT: usize = 256 << 10;
 
 /// Received bytes that no reply has used up yet.
-#[derive(Debug)]
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     held: Range<usize>,

@@ -70,7 +70,7 @@ pub enum Outcome {
         /// The caller's id of it.
         channel: u32,
     },
-    /// The server will not have it, for this reason.
+    /// The server will not have it.
     Refused {
         /// The caller's id of it.
         channel: u32,

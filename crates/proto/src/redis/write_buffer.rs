@@ -4,7 +4,7 @@
 const KEPT: usize = 64 << 10;
 
 /// Bytes on their way to the server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WriteBuffer {
     bytes: Vec<u8>,
     written: usize,

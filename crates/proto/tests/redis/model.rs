@@ -251,7 +251,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1_500,
+        cases: 600,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

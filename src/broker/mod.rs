@@ -1,0 +1,5 @@
+//! Brokers: where messages come from and go to. `redis` is the one there is.
+
+pub mod redis;
+
+pub use redis::Redis;

@@ -1,0 +1,227 @@
+//! One Redis server: the sockets around the two links of `proto::redis`.
+//!
+//! The links say what they want, this file does it with nginx's sockets. Deliveries and answers
+//! come out of [`Redis::next_event`] as values; the worker routes them.
+
+use std::sync::Arc;
+
+use proto::redis::{Address as ServerAddress, Event, Link, Role, Server};
+
+use crate::conf::Broker;
+use crate::nginx::peer::{Address, Peer, PeerId, Progress};
+use crate::nginx::process;
+use crate::nginx::ssl::PeerTls;
+use crate::nginx::{Received, Sent};
+
+/// A link reads at most so much in one event.
+const READ_BUDGET: usize = 1 << 20;
+
+/// Clients are not read while so many publishes are unanswered, or so many bytes unsent.
+const MAX_UNANSWERED: usize = 10_000;
+const MAX_UNSENT: usize = 1 << 20;
+
+/// Both links of a worker to one server.
+pub struct Redis {
+    subscriber: Wire,
+    publisher: Wire,
+    /// Publishes whose answer is awaited, probes not counted.
+    pub unanswered: usize,
+}
+
+/// A link and its socket.
+pub struct Wire {
+    /// The machine.
+    pub link: Link,
+    /// It was lost, or could not be made at all, and is not back.
+    pub is_down: bool,
+    peer: Option<Peer>,
+    id: PeerId,
+    addresses: Vec<Address>,
+    next_address: usize,
+    server: Arc<Server>,
+    tls: Option<PeerTls>,
+}
+
+/// Which server's which link a peer is.
+pub fn of_peer(id: PeerId) -> (usize, Role) {
+    let role = if id.0 % 2 == 0 {
+        Role::Subscriber
+    } else {
+        Role::Publisher
+    };
+    (id.0 as usize / 2, role)
+}
+
+impl Redis {
+    /// Two links to server `number`, not yet connected.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn new(number: usize, broker: &Broker) -> std::io::Result<Redis> {
+        let wire = |role, index: usize| {
+            let seed = u128::from_ne_bytes(process::random()?);
+            Ok::<Wire, std::io::Error>(Wire {
+                link: Link::new(role, Arc::clone(&broker.server), seed),
+                is_down: false,
+                peer: None,
+                id: PeerId((number * 2 + index) as u32),
+                addresses: broker.addresses.clone(),
+                next_address: 0,
+                server: Arc::clone(&broker.server),
+                tls: None,
+            })
+        };
+        let (subscriber, publisher) = (wire(Role::Subscriber, 0)?, wire(Role::Publisher, 1)?);
+        Ok(Redis {
+            subscriber,
+            publisher,
+            unanswered: 0,
+        })
+    }
+
+    /// One of the two links.
+    pub fn wire(&mut self, role: Role) -> &mut Wire {
+        match role {
+            Role::Subscriber => &mut self.subscriber,
+            Role::Publisher => &mut self.publisher,
+        }
+    }
+
+    /// When a link wants to be looked at.
+    pub fn deadline(&self) -> Option<u64> {
+        let deadlines = [
+            self.subscriber.link.deadline(),
+            self.publisher.link.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Somebody waits for an answer.
+    pub fn owes(&self) -> bool {
+        self.subscriber.link.owes() || self.publisher.link.owes()
+    }
+
+    /// Heap of both links, in bytes.
+    pub fn memory(&self) -> usize {
+        self.subscriber.link.memory() + self.publisher.link.memory()
+    }
+
+    /// Whether each link is usable: subscriber, publisher.
+    pub fn is_up(&self) -> (bool, bool) {
+        (self.subscriber.link.is_up(), self.publisher.link.is_up())
+    }
+
+    /// Clients should not be read for more to publish.
+    pub fn is_congested(&mut self) -> bool {
+        self.unanswered > MAX_UNANSWERED || self.publisher.link.output().len() > MAX_UNSENT
+    }
+}
+
+impl Wire {
+    /// Begins to connect, to each of the server's addresses in turn.
+    pub fn connect(&mut self, now: u64) {
+        self.peer = None;
+        let address = self.addresses[self.next_address % self.addresses.len()].clone();
+        self.next_address = self.next_address.wrapping_add(1);
+        let id = self.id;
+        let connected = self.tls().and_then(|tls| Peer::connect(&address, tls, id));
+        match connected {
+            Ok(peer) => self.peer = Some(peer),
+            Err(cause) => {
+                let cause = format!("{cause} while connecting to {}", address.name);
+                self.link.handle_disconnected(now, &cause);
+            }
+        }
+    }
+
+    fn tls(&mut self) -> Result<Option<&PeerTls>, String> {
+        if self.server.tls && self.tls.is_none() {
+            let host = match &self.server.address {
+                ServerAddress::Tcp { host, .. } => host.as_str(),
+                ServerAddress::Unix(_) => "localhost",
+            };
+            self.tls = Some(PeerTls::new(host, !self.server.insecure)?);
+        }
+        Ok(self.tls.as_ref())
+    }
+
+    /// Closes the socket; the link knows already.
+    pub fn disconnect(&mut self) {
+        self.peer = None;
+    }
+
+    /// The socket's read or write event. True: it is open, and may be read.
+    pub fn advance(&mut self, now: u64) -> bool {
+        let Some(peer) = &mut self.peer else {
+            return false;
+        };
+        match peer.advance() {
+            Progress::Pending => false,
+            Progress::Open => true,
+            Progress::Opened => {
+                self.link.handle_connected(now);
+                true
+            }
+            Progress::Failed(cause) => {
+                let address = (self.next_address + self.addresses.len() - 1) % self.addresses.len();
+                let name = &self.addresses[address].name;
+                self.lost(&format!("{cause} while connecting to {name}"), now);
+                false
+            }
+        }
+    }
+
+    /// Reads once. True: there may be more; `read` counts the bytes of this event.
+    pub fn read(&mut self, read: &mut usize, now: u64) -> bool {
+        let Some(peer) = &self.peer else { return false };
+        if *read >= READ_BUDGET {
+            peer.read_again();
+            return false;
+        }
+        match peer.recv(self.link.read_buf()) {
+            Received::Bytes(count) => {
+                *read += count;
+                self.link.handle_read(count, now);
+                true
+            }
+            Received::Again => false,
+            Received::Eof => {
+                self.lost("connection closed by server", now);
+                true
+            }
+            Received::Failed => {
+                self.lost("read failed", now);
+                true
+            }
+        }
+    }
+
+    /// Writes what the link wants to send, as far as the socket takes it.
+    pub fn write(&mut self, now: u64) {
+        loop {
+            let Some(peer) = self.peer.as_mut().filter(|peer| peer.is_open()) else {
+                return;
+            };
+            let output = self.link.output();
+            if output.is_empty() {
+                return;
+            }
+            match peer.send(output) {
+                Sent::Bytes(count) => self.link.handle_written(count, now),
+                Sent::Again => return,
+                Sent::Failed => return self.lost("write failed", now),
+            }
+        }
+    }
+
+    /// Closes the socket and tells the link.
+    pub fn lost(&mut self, cause: &str, now: u64) {
+        self.peer = None;
+        self.link.handle_disconnected(now, cause);
+    }
+
+    /// What the link has to say.
+    pub fn next_event(&mut self) -> Option<Event<'_>> {
+        self.link.next_event()
+    }
+}

@@ -1,0 +1,215 @@
+//! Configuration of a location: what it serves, and how.
+
+use fanout::{SlowClass, SlowPolicy};
+use proto::envelope::{Envelope, FrameKind, Wire};
+use proto::websocket::connection::Limits;
+use proto::websocket::origin::Policy;
+
+use super::main::Main;
+use crate::nginx::client::Detach;
+use crate::nginx::request::ComplexValue;
+
+/// What a location does with its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Takes WebSocket clients.
+    WebSocket,
+    /// Publishes what is posted.
+    Publisher,
+    /// Tells the worker's counters.
+    Status,
+}
+
+/// What clients learn when messages may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// Their connection ends with 1012; they come back and know.
+    Close,
+    /// Nothing.
+    Keep,
+}
+
+/// One argument of `websocket_subscribe` or `websocket_psubscribe`.
+#[derive(Clone, Copy)]
+pub struct Subscription {
+    /// Channel or pattern.
+    pub kind: fanout::Kind,
+    /// Its name, with variables.
+    pub name: ComplexValue,
+}
+
+/// Values of a location; `None` is "not set", and inherited when configurations are merged.
+#[derive(Default)]
+pub struct Location {
+    /// What the location serves; set by the directives that say so.
+    pub service: Option<Service>,
+    /// `websocket_redis`: index in [`Main::brokers`].
+    pub redis: Option<u16>,
+    /// `websocket_subscribe` and `websocket_psubscribe`.
+    pub subscriptions: Vec<Subscription>,
+    /// `websocket_publish`.
+    pub publish: Option<ComplexValue>,
+    /// `websocket_publisher`.
+    pub publisher: Option<ComplexValue>,
+    /// `websocket_echo`.
+    pub echo: bool,
+    /// `websocket_envelope`.
+    pub envelope: Option<Envelope>,
+    /// `websocket_frame`.
+    pub frame: Option<FrameKind>,
+    /// `websocket_origin`.
+    pub origin: Option<&'static Policy>,
+    /// `websocket_subprotocol`.
+    pub subprotocols: Option<&'static [String]>,
+    /// `websocket_max_message`, bytes.
+    pub max_message: Option<u64>,
+    /// `websocket_max_frame`, bytes.
+    pub max_frame: Option<u64>,
+    /// `websocket_send_queue`, bytes.
+    pub send_queue: Option<u64>,
+    /// `websocket_slow`.
+    pub slow: Option<SlowPolicy>,
+    /// `websocket_notsent`, bytes; 0 leaves the system's.
+    pub notsent: Option<u64>,
+    /// `websocket_ping_interval`, milliseconds; 0 is off.
+    pub ping_interval: Option<u64>,
+    /// `websocket_timeout`, milliseconds; 0 is off.
+    pub timeout: Option<u64>,
+    /// `websocket_gap`.
+    pub gap: Option<Gap>,
+    /// `websocket_drain`, milliseconds.
+    pub drain: Option<u64>,
+    /// The close code of `websocket_drain`.
+    pub drain_code: Option<u16>,
+    /// `websocket_detach`.
+    pub detach: Option<Detach>,
+}
+
+impl Location {
+    /// How deliveries look.
+    pub fn wire(&self) -> Wire {
+        Wire {
+            envelope: self.envelope.unwrap_or_default(),
+            frame: self.frame.unwrap_or_default(),
+        }
+    }
+
+    /// Which browsers' pages may connect.
+    pub fn origin(&self) -> &Policy {
+        self.origin.unwrap_or(&Policy::Same)
+    }
+
+    /// What a client may send.
+    pub fn limits(&self) -> Limits {
+        let max_message = self.max_message.unwrap_or(64 << 10);
+        Limits {
+            max_message,
+            max_frame: self.max_frame.unwrap_or(max_message),
+        }
+    }
+
+    /// How far a client may be behind, and what then.
+    pub fn slow_class(&self) -> SlowClass {
+        SlowClass {
+            send_queue: self.send_queue.unwrap_or(1 << 20),
+            policy: self.slow.unwrap_or(SlowPolicy::Close),
+        }
+    }
+
+    /// Unsent bytes that the kernel may hold for a client; 0 leaves the system's limit.
+    pub fn notsent(&self) -> usize {
+        usize::try_from(self.notsent.unwrap_or(64 << 10)).unwrap_or(0)
+    }
+
+    /// Milliseconds of silence before a ping; 0 is off.
+    pub fn ping_interval(&self) -> u64 {
+        self.ping_interval.unwrap_or(30_000)
+    }
+
+    /// Milliseconds of silence before a client counts as dead; 0 is off.
+    pub fn timeout(&self) -> u64 {
+        self.timeout.unwrap_or(60_000)
+    }
+
+    /// What a gap does to its clients.
+    pub fn gap(&self) -> Gap {
+        self.gap.unwrap_or(Gap::Close)
+    }
+
+    /// Milliseconds over which clients are told to go.
+    pub fn drain(&self) -> u64 {
+        self.drain.unwrap_or(10_000)
+    }
+
+    /// The code they are told to go with.
+    pub fn drain_code(&self) -> u16 {
+        self.drain_code.unwrap_or(1012)
+    }
+
+    /// Whether a client's request may be freed.
+    pub fn detach(&self) -> Detach {
+        self.detach.unwrap_or(Detach::Auto)
+    }
+
+    /// Inherits from `parent` what is not set here. `within` a location (`if`, `limit_except`)
+    /// also what the location serves.
+    ///
+    /// # Errors
+    /// What the location serves lacks something: a line for `nginx -t`.
+    pub fn merge(
+        &mut self,
+        parent: &Location,
+        within: bool,
+        main: &mut Main,
+    ) -> Result<(), String> {
+        macro_rules! inherit {
+            ($($field:ident)*) => { $(self.$field = self.$field.take().or(parent.$field);)* };
+        }
+        inherit!(
+            redis publish envelope frame origin subprotocols max_message max_frame send_queue slow
+            notsent ping_interval timeout gap drain drain_code detach
+        );
+        if within && self.service.is_none() {
+            self.service = parent.service;
+            self.publisher = parent.publisher;
+            self.echo = parent.echo;
+            self.subscriptions.clone_from(&parent.subscriptions);
+        }
+        self.check()?;
+        main.used |= self.service.is_some();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let needs_redis = match self.service {
+            Some(Service::WebSocket) if !self.subscriptions.is_empty() => "websocket_subscribe",
+            Some(Service::WebSocket) if self.publish.is_some() => "websocket_publish",
+            Some(Service::Publisher) => "websocket_publisher",
+            Some(Service::WebSocket | Service::Status) | None => return Ok(()),
+        };
+        if self.redis.is_none() {
+            return Err(format!(
+                "\"{needs_redis}\" needs a \"websocket_redis\" directive here or above"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Notes what the location serves.
+    ///
+    /// # Errors
+    /// It serves something else already: the text for `nginx -t`.
+    pub fn serve(&mut self, service: Service) -> Result<(), String> {
+        match self.service.replace(service) {
+            Some(other) if other != service => {
+                let name = match other {
+                    Service::WebSocket => "websocket_subscribe",
+                    Service::Publisher => "websocket_publisher",
+                    Service::Status => "websocket_status",
+                };
+                Err(format!("conflicts with \"{name}\" in the same location"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The directives, a row each. README's table is compared with this one by a test.
+
+use fanout::{Kind, SlowPolicy};
+use proto::envelope::{Envelope, FrameKind};
+use proto::websocket::origin::Policy;
+
+use super::location::{Gap, Location, Service, Subscription};
+use super::main::Main;
+use crate::nginx::client::Detach;
+use crate::nginx::directive::{
+    Args, Complaint,
+    Context::{Any, Http, Location as InLocation},
+    Directive,
+    Set::{self},
+    Takes::{self, Many, One, OneOrTwo},
+};
+
+type Result = std::result::Result<(), Complaint>;
+
+const fn http(name: &'static str, set: fn(&mut Main, &Args<'_>) -> Result) -> Directive {
+    Directive {
+        name,
+        context: Http,
+        takes: One,
+        set: Set::Main(set),
+    }
+}
+
+const fn any(
+    name: &'static str,
+    takes: Takes,
+    set: fn(&mut Location, &mut Main, &Args<'_>) -> Result,
+) -> Directive {
+    Directive {
+        name,
+        context: Any,
+        takes,
+        set: Set::Location(set),
+    }
+}
+
+const fn location(
+    name: &'static str,
+    takes: Takes,
+    set: fn(&mut Location, &mut Main, &Args<'_>) -> Result,
+) -> Directive {
+    Directive {
+        name,
+        context: InLocation,
+        takes,
+        set: Set::Location(set),
+    }
+}
+
+/// All directives of the module.
+pub const DIRECTIVES: [Directive; 24] = [
+    any("websocket_redis", One, |l, main, a| {
+        put(&mut l.redis, main.broker(a)?)
+    }),
+    location("websocket_subscribe", Many, |l, _, a| {
+        subscribe(l, a, Kind::Channel)
+    }),
+    location("websocket_psubscribe", Many, |l, _, a| {
+        subscribe(l, a, Kind::Pattern)
+    }),
+    location("websocket_publish", One, |l, _, a| {
+        put(&mut l.publish, a.complex(0)?)?;
+        serve(l, Service::WebSocket, "websocket_publish")
+    }),
+    location("websocket_echo", Takes::None, |l, _, _| {
+        l.echo = true;
+        serve(l, Service::WebSocket, "websocket_echo")
+    }),
+    location("websocket_publisher", One, |l, _, a| {
+        put(&mut l.publisher, a.complex(0)?)?;
+        serve(l, Service::Publisher, "websocket_publisher")
+    }),
+    location("websocket_status", Takes::None, |l, _, _| {
+        serve(l, Service::Status, "websocket_status")
+    }),
+    any("websocket_envelope", One, |l, _, a| {
+        let named = [
+            ("off", Envelope::Off),
+            ("json", Envelope::Json),
+            ("redis", Envelope::Redis),
+        ];
+        put(&mut l.envelope, a.one_of(0, &named)?)
+    }),
+    any("websocket_frame", One, |l, _, a| {
+        let named = [
+            ("auto", FrameKind::Auto),
+            ("text", FrameKind::Text),
+            ("binary", FrameKind::Binary),
+        ];
+        put(&mut l.frame, a.one_of(0, &named)?)
+    }),
+    any("websocket_origin", Many, |l, _, a| {
+        put(&mut l.origin, origin(a)?)
+    }),
+    any("websocket_subprotocol", Many, |l, _, a| {
+        put(&mut l.subprotocols, subprotocols(a)?)
+    }),
+    any("websocket_max_message", One, |l, _, a| {
+        put(&mut l.max_message, positive(a)?)
+    }),
+    any("websocket_max_frame", One, |l, _, a| {
+        put(&mut l.max_frame, positive(a)?)
+    }),
+    any("websocket_send_queue", One, |l, _, a| {
+        put(&mut l.send_queue, a.size(0)?)
+    }),
+    any("websocket_slow", One, |l, _, a| {
+        let named = [
+            ("close", SlowPolicy::Close),
+            ("drop_oldest", SlowPolicy::DropOldest),
+            ("latest", SlowPolicy::Latest),
+        ];
+        put(&mut l.slow, a.one_of(0, &named)?)
+    }),
+    any("websocket_notsent", One, |l, _, a| {
+        put(&mut l.notsent, a.size(0)?)
+    }),
+    any("websocket_ping_interval", One, |l, _, a| {
+        put(&mut l.ping_interval, a.time(0)?)
+    }),
+    any("websocket_timeout", One, |l, _, a| {
+        put(&mut l.timeout, a.time(0)?)
+    }),
+    any("websocket_gap", One, |l, _, a| {
+        put(
+            &mut l.gap,
+            a.one_of(0, &[("close", Gap::Close), ("keep", Gap::Keep)])?,
+        )
+    }),
+    any("websocket_drain", OneOrTwo, |l, _, a| {
+        put(&mut l.drain, a.time(0)?)?;
+        if a.len() > 1 {
+            l.drain_code = Some(a.one_of(1, &[("1001", 1001), ("1012", 1012)])?);
+        }
+        Ok(())
+    }),
+    any("websocket_detach", One, |l, _, a| {
+        let named = [
+            ("auto", Detach::Auto),
+            ("on", Detach::On),
+            ("off", Detach::Off),
+        ];
+        put(&mut l.detach, a.one_of(0, &named)?)
+    }),
+    http("websocket_memory", |main, a| {
+        put(&mut main.memory, positive(a)?)
+    }),
+    http("websocket_reserve", |main, a| {
+        put(&mut main.reserve, fraction(a)?)
+    }),
+    http("websocket_max_pending", |main, a| {
+        put(&mut main.max_pending, a.number(0)?)
+    }),
+];
+
+fn put<T>(slot: &mut Option<T>, value: T) -> Result {
+    match slot.replace(value) {
+        Some(_) => Err(Complaint::Duplicate),
+        None => Ok(()),
+    }
+}
+
+fn serve(location: &mut Location, service: Service, directive: &str) -> Result {
+    let served = location.serve(service);
+    served.map_err(|cause| Complaint::Said(format!("\"{directive}\" directive {cause}")))
+}
+
+fn subscribe(location: &mut Location, args: &Args<'_>, kind: Kind) -> Result {
+    for index in 0..args.len() {
+        if args.bytes(index).is_empty() {
+            return Err(args.refuse(index, "a channel needs a name"));
+        }
+        location.subscriptions.push(Subscription {
+            kind,
+            name: args.complex(index)?,
+        });
+    }
+    let directive = match kind {
+        Kind::Channel => "websocket_subscribe",
+        Kind::Pattern => "websocket_psubscribe",
+    };
+    serve(location, Service::WebSocket, directive)
+}
+
+fn origin(args: &Args<'_>) -> std::result::Result<&'static Policy, Complaint> {
+    let mut values = Vec::new();
+    for index in 0..args.len() {
+        values.push(args.text(index)?);
+    }
+    let policy = Policy::parse(&values)
+        .map_err(|cause| Complaint::Said(format!("{cause} in \"websocket_origin\" directive")))?;
+    // Configurations are few and live as long as nginx.
+    Ok(Box::leak(Box::new(policy)))
+}
+
+fn subprotocols(args: &Args<'_>) -> std::result::Result<&'static [String], Complaint> {
+    let mut names = Vec::new();
+    for index in 0..args.len() {
+        let name = args.text(index)?;
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(args.refuse(index, "a subprotocol must be a token (RFC 9110, 5.6.2)"));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(Vec::leak(names))
+}
+
+fn positive(args: &Args<'_>) -> std::result::Result<u64, Complaint> {
+    match args.size(0)? {
+        0 => Err(args.refuse(0, "it must be at least 1 byte")),
+        size => Ok(size),
+    }
+}
+
+fn fraction(args: &Args<'_>) -> std::result::Result<(u64, u64), Complaint> {
+    let text = args.text(0)?;
+    let parsed = match text.split_once('/') {
+        None => text
+            .parse()
+            .ok()
+            .filter(|&part| part == 0)
+            .map(|part| (part, 1)),
+        Some((part, whole)) => part.parse().ok().zip(whole.parse().ok()),
+    };
+    parsed.filter(|&(part, whole)| part < whole).ok_or_else(|| {
+        args.refuse(
+            0,
+            "it must be 0, or a part of \"worker_connections\" such as \"1/16\"",
+        )
+    })
+}

@@ -1,0 +1,4 @@
+//! Plain HTTP: publishing, and the worker's counters.
+
+pub mod publish;
+pub mod status;

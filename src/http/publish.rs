@@ -1,0 +1,158 @@
+//! `websocket_publisher`: a POST's body goes to a channel.
+
+use std::collections::{BTreeSet, HashMap};
+
+use fanout::Kind;
+use serde::Serialize;
+
+use crate::nginx::Request;
+use crate::nginx::log::Level;
+use crate::nginx::request::Response;
+use crate::upgrade;
+
+/// A publish gets so long for Redis's answer before it gets 504.
+pub const PATIENCE_MS: u64 = 5_000;
+
+/// What is published where.
+pub struct Post {
+    /// The request.
+    pub request: Request,
+    /// Index of the broker.
+    pub broker: u16,
+    /// The channel's name.
+    pub channel: Vec<u8>,
+    /// The message.
+    pub body: Vec<u8>,
+}
+
+/// Method and origin, before the body is read.
+///
+/// # Errors
+/// The answer.
+pub fn check(request: Request) -> Result<(), Response> {
+    if !request.is_post() {
+        let mut response = Response::status(405);
+        response.headers.push(("Allow", "POST".to_owned()));
+        return Err(response);
+    }
+    if !request.is_main() {
+        return Err(Response::status(400));
+    }
+    let header = |name: &str| {
+        let named = |(key, _): &(&[u8], &[u8])| key.eq_ignore_ascii_case(name.as_bytes());
+        request.headers().find(named).map(|(_, value)| value)
+    };
+    let (origin, host) = (header("origin"), header("host"));
+    if !request
+        .location()
+        .origin()
+        .allows(origin, host, request.is_tls())
+    {
+        let origin = String::from_utf8_lossy(origin.unwrap_or_default()).into_owned();
+        request.log(
+            Level::Info,
+            format_args!(
+                "publish refused: origin \"{origin}\" is not allowed by \"websocket_origin\""
+            ),
+        );
+        return Err(Response::status(403));
+    }
+    Ok(())
+}
+
+/// The body has arrived: what is to be published.
+///
+/// # Errors
+/// The answer.
+pub fn prepare(request: Request) -> Result<Post, Response> {
+    let location = request.location();
+    let (Some(broker), Some(name)) = (location.redis, location.publisher) else {
+        return Err(Response::status(500));
+    };
+    let channel = upgrade::channel(request, Kind::Channel, name)
+        .map_err(|refused| Response::status(refused.status()))?;
+    let body = request.body().map_err(|cause| {
+        request.log(
+            Level::Error,
+            format_args!("request body cannot be read: {cause}"),
+        );
+        Response::status(500)
+    })?;
+    Ok(Post {
+        request,
+        broker,
+        channel,
+        body,
+    })
+}
+
+#[derive(Serialize)]
+struct Receipt<'a> {
+    channel: &'a str,
+    redis_receivers: i64,
+}
+
+/// The answer to a publish that Redis has taken. A channel's name that is not UTF-8 is shown with
+/// replacement characters.
+pub fn receipt(channel: &[u8], redis_receivers: i64) -> Response {
+    let channel = &*String::from_utf8_lossy(channel);
+    let body = serde_json::to_vec(&Receipt {
+        channel,
+        redis_receivers,
+    })
+    .unwrap_or_default();
+    Response {
+        status: 200,
+        content_type: "application/json",
+        body,
+        ..Response::default()
+    }
+}
+
+/// Publishes that wait for Redis's answer, by number.
+#[derive(Default)]
+pub struct Unanswered {
+    publishes: HashMap<u64, (Request, Vec<u8>, u64)>,
+    deadlines: BTreeSet<(u64, u64)>,
+}
+
+impl Unanswered {
+    /// Lets a publish wait.
+    pub fn enter(&mut self, number: u64, request: Request, channel: Vec<u8>, now: u64) {
+        let deadline = now + PATIENCE_MS;
+        self.deadlines.insert((deadline, number));
+        self.publishes.insert(number, (request, channel, deadline));
+    }
+
+    /// Takes a publish out; its request and channel.
+    pub fn leave(&mut self, number: u64) -> Option<(Request, Vec<u8>)> {
+        let (request, channel, deadline) = self.publishes.remove(&number)?;
+        self.deadlines.remove(&(deadline, number));
+        Some((request, channel))
+    }
+
+    /// The channel of a publish.
+    pub fn channel(&self, number: u64) -> Option<&[u8]> {
+        self.publishes
+            .get(&number)
+            .map(|(_, channel, _)| channel.as_slice())
+    }
+
+    /// Those whose patience has ended.
+    pub fn expired(&self, now: u64) -> Vec<u64> {
+        self.deadlines
+            .range(..=(now, u64::MAX))
+            .map(|(_, number)| *number)
+            .collect()
+    }
+
+    /// When the next one's patience ends.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.publishes.is_empty()
+    }
+}

@@ -1,0 +1,263 @@
+//! The one generic road from nginx's callbacks to the worker's safe methods, and back.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
+
+use nginx_sys::{ngx_connection_t, ngx_event_t, ngx_http_request_t, ngx_int_t};
+
+use super::client::{self, ClientId};
+use super::guard::guard;
+use super::log::{self, Level};
+use super::peer::PeerId;
+use super::process;
+use super::request::{self, Outcome, Request};
+use super::timer::Timer;
+use crate::http::publish;
+use crate::upgrade;
+use crate::worker::Worker;
+
+/// What a method of the worker wants done once its borrow has ended.
+#[derive(Debug)]
+pub enum Effect {
+    /// Sends the 101 of a parked handshake, whose client already has its seat.
+    Accept(ClientId, request::Headers),
+    /// Frees the request of a client, if nothing else uses it any more.
+    Detach(ClientId),
+    /// Ends a client's connection; its seat is free afterwards.
+    Close(ClientId),
+    /// Answers a parked request.
+    Answer(u64, request::Response),
+}
+
+struct Hub {
+    worker: UnsafeCell<Option<Box<Worker>>>,
+    timer: UnsafeCell<Option<Timer>>,
+    lent: Cell<bool>,
+    performing: Cell<bool>,
+}
+
+// SAFETY: nginx's worker handles events in one thread, and this module starts no other.
+unsafe impl Sync for Hub {}
+
+static HUB: Hub = Hub {
+    worker: UnsafeCell::new(None),
+    timer: UnsafeCell::new(None),
+    lent: Cell::new(false),
+    performing: Cell::new(false),
+};
+
+/// Gives this process its worker. Called once, by `init_process`.
+pub(super) fn install(worker: Worker) {
+    // SAFETY: `init_process` runs before any event.
+    unsafe {
+        *HUB.timer.get() = Some(Timer::new());
+        *HUB.worker.get() = Some(Box::new(worker));
+    }
+    run("start", Worker::start);
+}
+
+/// Ends the worker. Called once, by `exit_process`.
+pub(super) fn uninstall() {
+    lend(Worker::stop);
+    // SAFETY: `exit_process` runs after the last event, and nothing is lent.
+    unsafe {
+        *HUB.worker.get() = None;
+        *HUB.timer.get() = None;
+    }
+}
+
+/// Lends the worker to `work`. `None`: this process has none, or it is lent already.
+fn lend<R>(work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+    struct Return;
+    impl Drop for Return {
+        fn drop(&mut self) {
+            HUB.lent.set(false);
+        }
+    }
+    if HUB.lent.replace(true) {
+        log::cycle(Level::Alert, format_args!("websocket worker entered twice"));
+        return None;
+    }
+    let _return = Return;
+    // SAFETY: `lent` makes this the only reference; one thread.
+    let worker = unsafe { &mut *HUB.worker.get() };
+    worker.as_deref_mut().map(work)
+}
+
+/// Lends the worker to `work`, then performs the effects that it left, and sets the timer.
+///
+/// # Errors
+/// `work` panicked: nothing was returned, and the effects so far were performed.
+pub(super) fn enter<R>(
+    work: impl FnOnce(&mut Worker) -> R,
+) -> Result<Option<R>, super::guard::Panicked> {
+    let result = guard(|| lend(work));
+    if !HUB.performing.replace(true) {
+        while let Some(effect) = lend(Worker::next_effect).flatten() {
+            perform(effect);
+        }
+        HUB.performing.set(false);
+        settle();
+    }
+    result
+}
+
+/// As [`enter`], for what is not one client's: a panic in the hub or a link ends the worker.
+pub(super) fn run<R>(what: &str, work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+    enter(work).unwrap_or_else(|_| {
+        log::cycle(
+            Level::Alert,
+            format_args!("websocket worker ends after a panic in its {what}"),
+        );
+        process::terminate();
+        None
+    })
+}
+
+/// As [`enter`], for the event of one client: a panic costs that client only.
+pub(super) fn run_client(client: ClientId, work: impl FnOnce(&mut Worker)) {
+    if enter(work).is_err() {
+        run("clients", |worker| worker.client_panicked(client));
+    }
+}
+
+fn perform(effect: Effect) {
+    match effect {
+        Effect::Accept(client, headers) => client::accept_parked(client, &headers),
+        Effect::Detach(client) => client::try_detach(client),
+        Effect::Close(client) => client::close(client),
+        Effect::Answer(parked, response) => request::answer_parked(parked, &response),
+    }
+}
+
+/// Sets the timer to what the worker waits for.
+fn settle() {
+    let Some((due, owed, turn)) = lend(Worker::wants).flatten() else {
+        return;
+    };
+    // SAFETY: only `install`, `uninstall` and this function touch the timer; none calls another.
+    let Some(timer) = (unsafe { &mut *HUB.timer.get() }) else {
+        return;
+    };
+    timer.set(due, owed);
+    if turn {
+        timer.next_turn();
+    }
+}
+
+/// The worker, for the rest of this room: effects look up what they are about.
+pub(super) fn with<R>(work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+    lend(work)
+}
+
+pub(super) unsafe extern "C" fn on_timer(_event: *mut ngx_event_t) {
+    run("timer", |worker| worker.tick(process::now()));
+}
+
+pub(super) unsafe extern "C" fn on_turn(_event: *mut ngx_event_t) {
+    run("turn", Worker::turn);
+}
+
+/// The connection that an event belongs to.
+unsafe fn connection(event: *mut ngx_event_t) -> *mut ngx_connection_t {
+    // SAFETY: nginx's connections put themselves in the data of both their events.
+    unsafe { (*event).data.cast() }
+}
+
+/// Read handler of a client's connection, attached or detached.
+pub(super) unsafe extern "C" fn on_client_read(event: *mut ngx_event_t) {
+    // SAFETY: this handler is set only on connections of clients that have a seat.
+    unsafe {
+        let c = connection(event);
+        let id = client::id_of(c);
+        if (*c).close() != 0 {
+            let forced = (*c).error() != 0;
+            (*c).set_close(0);
+            run_client(id, |worker| worker.client_told_to_close(id, forced));
+            return;
+        }
+        run_client(id, |worker| worker.client_readable(id));
+    }
+}
+
+/// Write handler of a client's connection, attached or detached.
+pub(super) unsafe extern "C" fn on_client_write(event: *mut ngx_event_t) {
+    // SAFETY: as `on_client_read`.
+    unsafe {
+        let id = client::id_of(connection(event));
+        run_client(id, |worker| worker.client_writable(id));
+    }
+}
+
+/// Read handler of a request whose 101 is out: the session takes the connection over.
+pub(super) unsafe extern "C" fn on_take_over(request: *mut ngx_http_request_t) {
+    client::take_over(request);
+}
+
+/// Cleanup of a request that a client is attached to: nginx ends it on its own account.
+pub(super) unsafe extern "C" fn on_client_request_gone(data: *mut c_void) {
+    let id = ClientId(data as usize as u32);
+    client::request_gone(id);
+}
+
+/// Cleanup of a parked request: nginx ends it on its own account.
+pub(super) unsafe extern "C" fn on_parked_request_gone(data: *mut c_void) {
+    let parked = data as usize as u64;
+    run("handshake", |worker| worker.parked_gone(parked));
+}
+
+/// Read handler of a link's connection.
+pub(super) unsafe extern "C" fn on_peer_read(event: *mut ngx_event_t) {
+    // SAFETY: this handler is set only on connections of peers, whose data is their id.
+    unsafe {
+        let c = connection(event);
+        let id = PeerId((*c).data as usize as u32);
+        if (*c).close() != 0 {
+            run("link", |worker| worker.peer_told_to_close(id));
+        } else {
+            run("link", |worker| worker.peer_readable(id));
+        }
+    }
+}
+
+/// Write handler of a link's connection.
+pub(super) unsafe extern "C" fn on_peer_write(event: *mut ngx_event_t) {
+    // SAFETY: as `on_peer_read`.
+    unsafe {
+        let id = PeerId((*connection(event)).data as usize as u32);
+        run("link", |worker| worker.peer_writable(id));
+    }
+}
+
+/// Content handler of locations that take WebSocket clients.
+pub(super) unsafe extern "C" fn on_handshake(request: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls content handlers with a live request.
+    let request = unsafe { Request::from_raw(request) };
+    request::handle(
+        request,
+        || upgrade::check(request),
+        |worker, wish| worker.handshake(request, wish),
+    )
+}
+
+/// Content handler of `websocket_status`.
+pub(super) unsafe extern "C" fn on_status(request: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls content handlers with a live request.
+    let request = unsafe { Request::from_raw(request) };
+    let respond = |worker: &mut Worker, ()| Outcome::Respond(worker.status(request));
+    request::handle(request, || (), respond)
+}
+
+/// Content handler of `websocket_publisher`: reads the body first.
+pub(super) unsafe extern "C" fn on_publish(request: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls content handlers with a live request.
+    let request = unsafe { Request::from_raw(request) };
+    request::handle_with_body(request, || publish::check(request))
+}
+
+/// The body of a `websocket_publisher` request is there.
+pub(super) unsafe extern "C" fn on_publish_body(request: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls body handlers with a live request.
+    let request = unsafe { Request::from_raw(request) };
+    request::body_arrived(request, || publish::prepare(request), Worker::publisher);
+}

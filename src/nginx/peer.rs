@@ -1,0 +1,268 @@
+//! An outgoing connection in nginx's event loop: the socket of a Redis link.
+
+use std::ptr::{self, NonNull};
+
+use nginx_sys::{
+    NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK, ngx_close_connection, ngx_connection_t,
+    ngx_create_pool, ngx_cycle, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_get_peer,
+    ngx_handle_read_event, ngx_handle_write_event, ngx_peer_connection_t, ngx_post_event,
+    ngx_posted_next_events, ngx_str_t,
+};
+
+use super::event::{on_peer_read, on_peer_write};
+use super::ssl::{self, PeerTls};
+use super::{Received, Sent, client};
+
+/// Which peer an event is about; chosen by the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerId(pub u32);
+
+/// A socket address, resolved when the configuration was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// A C `sockaddr`, in the machine's byte order of nginx.
+    pub(super) sockaddr: Vec<u8>,
+    /// For the log.
+    pub name: String,
+}
+
+/// How far a peer's connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Handshaking,
+    Open,
+}
+
+/// What [`Peer::advance`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Not yet usable; wait for its next event.
+    Pending,
+    /// It has just become usable.
+    Opened,
+    /// It is usable, and was before.
+    Open,
+    /// It failed, by this cause.
+    Failed(String),
+}
+
+/// An outgoing connection. Dropping it closes it.
+pub struct Peer {
+    connection: NonNull<ngx_connection_t>,
+    stage: Stage,
+}
+
+impl Peer {
+    /// Begins to connect. Its events carry `id`.
+    ///
+    /// # Errors
+    /// The cause, for the log.
+    pub fn connect(address: &Address, tls: Option<&PeerTls>, id: PeerId) -> Result<Peer, String> {
+        let name = ngx_str_t {
+            len: address.name.len(),
+            data: address.name.as_ptr().cast_mut(),
+        };
+        // SAFETY: all zeroes is how nginx begins one too; nginx reads the address only here.
+        let mut request: ngx_peer_connection_t = unsafe { std::mem::zeroed() };
+        request.sockaddr = address.sockaddr.as_ptr().cast_mut().cast();
+        request.socklen = address.sockaddr.len() as nginx_sys::socklen_t;
+        request.name = (&raw const name).cast_mut();
+        request.get = Some(ngx_event_get_peer);
+        // SAFETY: the cycle and its log live as long as the process.
+        request.log = unsafe { (*ngx_cycle).log };
+        // SAFETY: the request is filled in.
+        let rc = unsafe { ngx_event_connect_peer(&raw mut request) };
+        let connection = NonNull::new(request.connection);
+        let failed = rc == NGX_ERROR as isize || rc == NGX_DECLINED as isize;
+        let Some(connection) = connection.filter(|_| rc != nginx_sys::NGX_BUSY as isize) else {
+            return Err("no connection to be had, or refused at once".to_owned());
+        };
+        let peer = Peer {
+            connection,
+            stage: Stage::Connecting,
+        };
+        if failed {
+            return Err(peer
+                .socket_error()
+                .unwrap_or_else(|| "connect() failed".to_owned()));
+        }
+        peer.prepare(tls, id)?;
+        Ok(peer)
+    }
+
+    fn prepare(&self, tls: Option<&PeerTls>, id: PeerId) -> Result<(), String> {
+        let c = self.connection.as_ptr();
+        // SAFETY: the connection is new and ours.
+        unsafe {
+            (*c).data = ptr::without_provenance_mut(id.0 as usize);
+            (*c).log = (*ngx_cycle).log;
+            (*(*c).read).log = (*c).log;
+            (*(*c).write).log = (*c).log;
+            (*(*c).read).handler = Some(on_peer_read);
+            (*(*c).write).handler = Some(on_peer_write);
+            (*c).pool = ngx_create_pool(512, (*c).log);
+            if (*c).pool.is_null() {
+                return Err("out of memory".to_owned());
+            }
+            if (*(*c).write).ready() != 0 {
+                // Connected at once: no event will say so.
+                ngx_post_event((*c).write, &raw mut nginx_sys::ngx_posted_events);
+            }
+        }
+        match tls {
+            Some(tls) if !tls.prepare(self.connection) => Err("TLS setup failed".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves the connection on, from its read and write events, until it is open.
+    pub fn advance(&mut self) -> Progress {
+        let c = self.connection.as_ptr();
+        if self.stage == Stage::Connecting {
+            if let Some(cause) = self.socket_error() {
+                return Progress::Failed(cause);
+            }
+            // SAFETY: the connection is live.
+            if unsafe { (*(*c).write).ready() } == 0 {
+                return Progress::Pending;
+            }
+            // SAFETY: the connection is live.
+            if unsafe { (*c).ssl.is_null() } {
+                self.stage = Stage::Open;
+                return Progress::Opened;
+            }
+            self.stage = Stage::Handshaking;
+        }
+        if self.stage == Stage::Handshaking {
+            return self.handshake();
+        }
+        Progress::Open
+    }
+
+    fn handshake(&mut self) -> Progress {
+        let c = self.connection.as_ptr();
+        // SAFETY: the connection is live. While it is under way nginx's own handlers are on it,
+        // which call `ssl->handler` at its end; ours go back there.
+        unsafe {
+            let done = |c: *mut ngx_connection_t| {
+                (*(*c).read).handler = Some(on_peer_read);
+                (*(*c).write).handler = Some(on_peer_write);
+            };
+            if (*(*c).ssl).handshaked() == 0 {
+                match nginx_sys::ngx_ssl_handshake(c) {
+                    rc if rc == NGX_AGAIN as isize => {
+                        (*(*c).ssl).handler = Some(on_handshake_end);
+                        return Progress::Pending;
+                    }
+                    rc if rc == NGX_OK as isize => done(c),
+                    _ => return Progress::Failed(self.tls_error()),
+                }
+            }
+            done(c);
+        }
+        self.stage = Stage::Open;
+        Progress::Opened
+    }
+
+    fn tls_error(&self) -> String {
+        // SAFETY: the connection is live and has its TLS part.
+        unsafe {
+            let code =
+                nginx_sys::SSL_get_verify_result((*(*self.connection.as_ptr()).ssl).connection);
+            if code == nginx_sys::X509_V_OK as std::ffi::c_long {
+                return "TLS handshake failed".to_owned();
+            }
+            let text = nginx_sys::X509_verify_cert_error_string(code);
+            format!(
+                "certificate refused: {}",
+                std::ffi::CStr::from_ptr(text).to_string_lossy()
+            )
+        }
+    }
+
+    /// The socket's pending error.
+    fn socket_error(&self) -> Option<String> {
+        let mut error: libc::c_int = 0;
+        let mut length = size_of_val(&error) as libc::socklen_t;
+        // SAFETY: writes one int.
+        let rc = unsafe {
+            libc::getsockopt(
+                (*self.connection.as_ptr()).fd,
+                libc::SOL_SOCKET,
+                libc::SO_ERROR,
+                (&raw mut error).cast(),
+                &raw mut length,
+            )
+        };
+        match (rc, error) {
+            (0, 0) => None,
+            (0, error) => Some(std::io::Error::from_raw_os_error(error).to_string()),
+            _ => Some(std::io::Error::last_os_error().to_string()),
+        }
+    }
+
+    /// It may be read and written.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Reads what the socket has, at most `buf.len()` bytes.
+    pub fn recv(&self, buf: &mut [u8]) -> Received {
+        let received = client::receive(self.connection, buf);
+        if received == Received::Again {
+            // SAFETY: the connection is live.
+            unsafe { ngx_handle_read_event((*self.connection.as_ptr()).read, 0) };
+        }
+        received
+    }
+
+    /// Writes; after [`Sent::Again`] the write event says when to go on.
+    pub fn send(&self, bytes: &[u8]) -> Sent {
+        let sent = client::send(self.connection, bytes);
+        if sent == Sent::Again {
+            // SAFETY: the connection is live.
+            unsafe { ngx_handle_write_event((*self.connection.as_ptr()).write, 0) };
+        }
+        sent
+    }
+
+    /// Calls the read handler once more in the next round of the event loop.
+    pub fn read_again(&self) {
+        // SAFETY: the connection is live; closing it takes its events out of the queue.
+        unsafe {
+            ngx_post_event(
+                (*self.connection.as_ptr()).read,
+                &raw mut ngx_posted_next_events,
+            );
+        }
+    }
+}
+
+/// nginx has finished the TLS handshake, well or not: the write event tells the worker.
+unsafe extern "C" fn on_handshake_end(c: *mut ngx_connection_t) {
+    // SAFETY: nginx calls it with a live connection.
+    unsafe {
+        (*(*c).read).handler = Some(on_peer_read);
+        (*(*c).write).handler = Some(on_peer_write);
+        ngx_post_event((*c).write, &raw mut nginx_sys::ngx_posted_events);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let c = self.connection.as_ptr();
+        // SAFETY: the connection is live and nobody else's.
+        unsafe {
+            if !(*c).ssl.is_null() {
+                ssl::end_quietly(c);
+                nginx_sys::ngx_ssl_shutdown(c);
+            }
+            let pool = (*c).pool;
+            ngx_close_connection(c);
+            if !pool.is_null() {
+                ngx_destroy_pool(pool);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What kind of process this is, and what it is about to do.
+
+use nginx_sys::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_cycle, ngx_exiting, ngx_pid,
+    ngx_process, ngx_terminate, ngx_worker,
+};
+
+/// True in processes that serve clients. `init_process` also runs in the cache manager and loader.
+pub fn serves_clients() -> bool {
+    // SAFETY: written once, after the fork.
+    let process = unsafe { ngx_process };
+    process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize
+}
+
+/// True with `master_process off`: there is no graceful quit and no new process on reload.
+pub fn is_single() -> bool {
+    // SAFETY: written once, after the fork.
+    unsafe { ngx_process == NGX_PROCESS_SINGLE as usize }
+}
+
+/// A graceful quit (reload, SIGQUIT) is under way.
+pub fn is_exiting() -> bool {
+    // SAFETY: written by the worker's own loop, in this thread.
+    unsafe { ngx_exiting != 0 }
+}
+
+/// Ends this worker as soon as its current event ends; the master starts another.
+pub fn terminate() {
+    // SAFETY: the worker's loop reads it between events, in this thread.
+    unsafe { ngx_terminate = 1 };
+}
+
+/// nginx's cached monotonic clock, in milliseconds.
+pub fn now() -> u64 {
+    // SAFETY: written by the worker's own loop, in this thread.
+    unsafe { ngx_current_msec as u64 }
+}
+
+/// The worker's process id.
+pub fn pid() -> i32 {
+    // SAFETY: written once, after the fork.
+    unsafe { ngx_pid }
+}
+
+/// The worker's number, from 0.
+pub fn worker() -> usize {
+    // SAFETY: written once, after the fork.
+    unsafe { ngx_worker }
+}
+
+/// `worker_connections`, and how many of them are free.
+pub fn connections() -> (usize, usize) {
+    // SAFETY: the cycle lives as long as the process.
+    unsafe { ((*ngx_cycle).connection_n, (*ngx_cycle).free_connection_n) }
+}
+
+/// 128 bits from the system's generator: for ids that nobody can guess.
+///
+/// # Errors
+/// The system's own, where it has no generator.
+pub fn random() -> std::io::Result<[u8; 16]> {
+    let mut bytes = [0u8; 16];
+    // SAFETY: writes at most so many bytes.
+    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if n == bytes.len() as isize {
+        Ok(bytes)
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,660 @@
+//! An HTTP request: what its headers say, its complex values, its answer.
+
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+
+use nginx_sys::{
+    NGX_DONE, NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
+    NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
+    ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_send_header, ngx_http_send_special,
+    ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event, ngx_posted_events, ngx_str_t,
+    ngx_table_elt_t,
+};
+
+use super::bindings::ngx_http_request_s;
+use super::client::{self, ClientId};
+use super::event::{self, on_client_request_gone, on_parked_request_gone, with};
+use super::guard::guard;
+use super::log::{self, Level};
+use super::{module, pool};
+use crate::session::Summary;
+use crate::worker::Worker;
+
+/// A live request. The handle is valid until nginx tells of the request's end; methods of a
+/// [`Worker`](crate::worker::Worker) keep it only for requests that they have parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request(NonNull<ngx_http_request_t>);
+
+/// What the worker decided about a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Answer at once.
+    Respond(Response),
+    /// The handshake succeeds; the client has its seat.
+    Accept(ClientId, Headers),
+    /// The worker answers later, by the effects `Answer` or `Accept`.
+    Park(u64),
+}
+
+/// Response headers: name, value.
+pub type Headers = Vec<(&'static str, String)>;
+
+/// A plain HTTP answer. A status of 300 or more without a body goes through `error_page`.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Further headers: name, value.
+    pub headers: Headers,
+    /// `Content-Type`, with a body.
+    pub content_type: &'static str,
+    /// May be empty.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A status without headers or body of its own.
+    pub fn status(status: u16) -> Response {
+        Response {
+            status,
+            ..Response::default()
+        }
+    }
+}
+
+/// A part of a request that nginx compiled from a directive's argument, variables in it.
+#[derive(Clone, Copy)]
+pub struct ComplexValue(pub(super) NonNull<ngx_http_complex_value_t>);
+
+/// Evaluating a complex value failed: out of memory, or a variable's own failure.
+#[derive(Debug)]
+pub struct EvaluationFailed;
+
+impl ComplexValue {
+    /// Its value for this request, valid as long as the request.
+    ///
+    /// # Errors
+    /// [`EvaluationFailed`]; nginx has logged why.
+    pub fn evaluate(self, request: Request) -> Result<Vec<u8>, EvaluationFailed> {
+        let mut value = ngx_str_t::empty();
+        // SAFETY: the value lies in the configuration's pool, the request is live.
+        let rc =
+            unsafe { ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), &raw mut value) };
+        if rc == NGX_OK as isize {
+            Ok(value.as_bytes().to_vec())
+        } else {
+            Err(EvaluationFailed)
+        }
+    }
+
+    /// The text of the argument, with its variables as written.
+    pub fn text(self) -> Vec<u8> {
+        // SAFETY: the value lies in the configuration's pool.
+        unsafe { self.0.as_ref() }.value.as_bytes().to_vec()
+    }
+
+    /// True if the argument names variables: its value differs between requests.
+    pub fn has_variables(self) -> bool {
+        // SAFETY: the value lies in the configuration's pool.
+        !unsafe { self.0.as_ref() }.lengths.is_null()
+    }
+}
+
+impl Request {
+    /// # Safety
+    /// `r` is a live request.
+    pub(super) unsafe fn from_raw(r: *mut ngx_http_request_t) -> Request {
+        // SAFETY: the caller's.
+        Request(unsafe { NonNull::new_unchecked(r) })
+    }
+
+    pub(super) fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    /// By our own bindings, whose bit-fields are right in every version.
+    pub(super) fn as_bound(self) -> *mut ngx_http_request_s {
+        self.0.as_ptr().cast()
+    }
+
+    fn r(&self) -> &ngx_http_request_s {
+        // SAFETY: the handle is valid as long as the request lives.
+        unsafe { &*self.as_bound() }
+    }
+
+    pub(super) fn connection(self) -> NonNull<ngx_connection_t> {
+        // SAFETY: a live request has a connection.
+        unsafe { NonNull::new_unchecked(self.r().connection) }
+    }
+
+    /// True for `GET`.
+    pub fn is_get(self) -> bool {
+        self.r().method == nginx_sys::NGX_HTTP_GET as usize
+    }
+
+    /// True for `HEAD`.
+    pub fn is_head(self) -> bool {
+        self.r().method == nginx_sys::NGX_HTTP_HEAD as usize
+    }
+
+    /// True for `POST`.
+    pub fn is_post(self) -> bool {
+        self.r().method == nginx_sys::NGX_HTTP_POST as usize
+    }
+
+    /// False for a subrequest.
+    pub fn is_main(self) -> bool {
+        self.r().main == self.as_ptr()
+    }
+
+    /// Major and minor version, as in `HTTP/1.1`.
+    pub fn http_version(self) -> (usize, usize) {
+        (self.r().http_version / 1000, self.r().http_version % 1000)
+    }
+
+    /// True if the request announces a body of at least one byte.
+    pub fn has_body(self) -> bool {
+        self.r().headers_in.content_length_n > 0 || self.r().headers_in.chunked() != 0
+    }
+
+    /// True if the client came over TLS.
+    pub fn is_tls(self) -> bool {
+        // SAFETY: a live request has a live connection.
+        !unsafe { (*self.r().connection).ssl.is_null() }
+    }
+
+    /// The header lines in order, names as the client wrote them.
+    pub fn headers<'a>(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut part: *const nginx_sys::ngx_list_part_t =
+            &raw const self.r().headers_in.headers.part;
+        let mut index = 0;
+        std::iter::from_fn(move || {
+            // SAFETY: nginx's list of headers lives as long as the request.
+            unsafe {
+                while index >= (*part).nelts {
+                    part = (*part).next;
+                    index = 0;
+                    if part.is_null() {
+                        part = &raw const EMPTY.0;
+                        return None;
+                    }
+                }
+                let line = &*(*part).elts.cast::<ngx_table_elt_t>().add(index);
+                index += 1;
+                Some((bytes(line.key), bytes(line.value)))
+            }
+        })
+    }
+
+    /// The query string, without its question mark.
+    pub fn query<'a>(self) -> &'a [u8] {
+        // SAFETY: lies in the request's pool.
+        unsafe { bytes(self.r().args) }
+    }
+
+    /// The configuration of the location that handles the request.
+    pub fn location(self) -> &'static crate::conf::Location {
+        // SAFETY: made by `create_loc_conf`, merged, and kept as long as the cycle; a worker's
+        // clients end before its cycle does.
+        unsafe { &*(*self.r().loc_conf.add(module::context_index())).cast() }
+    }
+
+    pub(super) fn context(self) -> *mut () {
+        // SAFETY: the array has a slot for each HTTP module.
+        unsafe { (*self.r().ctx.add(module::context_index())).cast() }
+    }
+
+    pub(super) fn set_context(self, context: *mut ()) {
+        // SAFETY: as `context`.
+        unsafe { *self.r().ctx.add(module::context_index()) = context.cast() };
+    }
+
+    /// The life in numbers of the request's client: while it lives, and in the log phase after.
+    pub fn summary(self) -> Option<Summary> {
+        let context = self.context();
+        if context.is_null() {
+            return None;
+        }
+        // SAFETY: the context is the client's seat, or the record of one that has left; `client`
+        // tells which.
+        match unsafe { client::occupant(context) } {
+            client::Occupant::Client(id) => with(|worker| worker.summary(id)).flatten(),
+            client::Occupant::Record(summary) => Some(summary.clone()),
+        }
+    }
+
+    /// Keeps a client's numbers for the log phase. The client leaves its request.
+    pub(super) fn remember(self, summary: Option<Summary>) {
+        self.unwatch();
+        // SAFETY: the request is live.
+        let pool = unsafe { (*self.as_bound()).pool };
+        let record = summary.and_then(|summary| pool::keep(pool, client::Record::new(summary)));
+        self.set_context(record.map_or(ptr::null_mut(), |record| record.as_ptr().cast()));
+    }
+
+    /// Writes to the connection's log, which adds client and request.
+    pub fn log(self, level: Level, text: std::fmt::Arguments<'_>) {
+        // SAFETY: a live request has a live connection, which has a log.
+        log::write(unsafe { (*self.r().connection).log }, level, text);
+    }
+
+    /// The whole body, from memory or from its file.
+    ///
+    /// # Errors
+    /// Reading the file failed.
+    pub fn body(self) -> std::io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        let r = self.r();
+        // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
+        unsafe {
+            let mut link = r
+                .request_body
+                .as_ref()
+                .map_or(ptr::null_mut(), |body| body.bufs);
+            while let Some(chain) = link.as_ref() {
+                read_buffer(&*chain.buf, &mut body)?;
+                link = chain.next;
+            }
+        }
+        Ok(body)
+    }
+
+    /// What the client sent after its handshake, already read by nginx.
+    pub(super) fn take_early_bytes(self) -> Vec<u8> {
+        // SAFETY: `header_in` is the buffer that nginx parses from.
+        unsafe {
+            let Some(buffer) = self.r().header_in.as_mut() else {
+                return Vec::new();
+            };
+            let length = buffer.last.offset_from(buffer.pos) as usize;
+            let early = std::slice::from_raw_parts(buffer.pos, length).to_vec();
+            buffer.pos = buffer.last;
+            early
+        }
+    }
+
+    pub(super) fn has_unsent_output(self) -> bool {
+        !self.r().out.is_null()
+    }
+
+    /// Adds a response header. False: out of memory.
+    fn add_header(self, name: &[u8], value: &[u8]) -> bool {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            let (Some(key), Some(value)) =
+                (pool::copy((*r).pool, name), pool::copy((*r).pool, value))
+            else {
+                return false;
+            };
+            let line = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
+            let Some(line) = line.as_mut() else {
+                return false;
+            };
+            *line = std::mem::zeroed();
+            line.hash = 1;
+            line.key = key;
+            line.value = value;
+            true
+        }
+    }
+
+    /// Sends the 101 as `ngx_http_upstream_upgrade` prepares for one; nginx's header filter adds
+    /// `Connection: upgrade`. `Some`: finalize with this status instead.
+    pub(super) fn send_switching_protocols(self, headers: &[(&str, String)]) -> Option<ngx_int_t> {
+        let r = self.as_bound();
+        let added = headers
+            .iter()
+            .all(|(name, value)| self.add_header(name.as_bytes(), value.as_bytes()));
+        if !added {
+            return Some(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
+        }
+        // SAFETY: the request is live; the status line is static.
+        unsafe {
+            (*r).set_keepalive(0);
+            (*r).headers_out.status = 101;
+            (*r).headers_out.status_line = static_str("101 Switching Protocols");
+            (*r).headers_out.content_length_n = -1;
+            let rc = ngx_http_send_header(self.as_ptr());
+            if rc == NGX_ERROR as isize || rc > NGX_OK as isize {
+                return Some(NGX_ERROR as isize);
+            }
+            let rc = ngx_http_send_special(self.as_ptr(), NGX_HTTP_FLUSH as usize);
+            (rc == NGX_ERROR as isize).then_some(rc)
+        }
+    }
+
+    /// The next read event, which is posted, is `handler`'s.
+    pub(super) fn read_with(self, handler: unsafe extern "C" fn(*mut ngx_http_request_t)) {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(handler);
+            (*r).write_event_handler = Some(ignore_event);
+            ngx_post_event((*(*r).connection).read, &raw mut ngx_posted_events);
+        }
+    }
+
+    /// The 101 did not fit the socket: writes on, then reads.
+    pub(super) fn flush_then_read(self) {
+        let r = self.as_bound();
+        // SAFETY: the request is live; nginx's write event stays set by its write filter.
+        unsafe {
+            (*r).read_event_handler = Some(ignore_event);
+            (*r).write_event_handler = Some(on_flush);
+            nginx_sys::ngx_handle_write_event((*(*r).connection).write, 0);
+        }
+    }
+
+    /// Ends a request that was parked.
+    pub(super) fn finalize(self, status: ngx_int_t) {
+        // SAFETY: the request is live; the handle is not used afterwards.
+        unsafe { ngx_http_finalize_request(self.as_ptr(), status) };
+    }
+
+    /// Tells the worker when nginx ends the request of client `id` on its own account.
+    pub(super) fn watch_client(self, id: ClientId) {
+        self.watch(on_client_request_gone, id.0 as usize);
+    }
+
+    fn watch(self, handler: unsafe extern "C" fn(*mut std::ffi::c_void), data: usize) -> bool {
+        // SAFETY: the request is live.
+        unsafe {
+            let cleanup = ngx_http_cleanup_add(self.as_ptr(), 0);
+            let Some(cleanup) = cleanup.as_mut() else {
+                return false;
+            };
+            cleanup.handler = Some(handler);
+            cleanup.data = data as *mut std::ffi::c_void;
+            true
+        }
+    }
+
+    /// nginx need not tell of the request's end any more.
+    pub(super) fn unwatch(self) {
+        let mut cleanup = self.r().cleanup;
+        // SAFETY: the list lives as long as the request.
+        while let Some(entry) = unsafe { cleanup.as_mut() } {
+            if Request::is_ours(entry) {
+                entry.handler = None;
+            }
+            cleanup = entry.next;
+        }
+    }
+
+    /// True for a cleanup that this module has set.
+    pub(super) fn is_ours(cleanup: &ngx_http_cleanup_t) -> bool {
+        let ours: [unsafe extern "C" fn(*mut std::ffi::c_void); 2] =
+            [on_client_request_gone, on_parked_request_gone];
+        cleanup
+            .handler
+            .is_some_and(|handler| ours.iter().any(|&our| ptr::fn_addr_eq(our, handler)))
+    }
+
+    /// Keeps the request open until it is answered by an effect.
+    fn park(self, parked: u64) -> bool {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(ngx_http_test_reading);
+            (*r).write_event_handler = Some(ignore_event);
+        }
+        self.watch(on_parked_request_gone, parked as usize)
+    }
+
+    fn hold(self) {
+        let r = self.as_bound();
+        // SAFETY: the request is live; a subrequest counts on its main request.
+        unsafe {
+            let main: *mut ngx_http_request_s = (*r).main.cast();
+            (*main).set_count((*main).count() + 1);
+        }
+    }
+
+    /// Sends `response`; the value is for nginx's content phase or for [`Request::finalize`].
+    fn respond(self, response: &Response) -> ngx_int_t {
+        let headers = &response.headers;
+        if !headers
+            .iter()
+            .all(|(name, value)| self.add_header(name.as_bytes(), value.as_bytes()))
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        }
+        if response.body.is_empty() && response.status >= NGX_HTTP_SPECIAL_RESPONSE as u16 {
+            return response.status as ngx_int_t;
+        }
+        self.send_body(response)
+    }
+
+    fn send_body(self, response: &Response) -> ngx_int_t {
+        let r = self.as_bound();
+        let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        // SAFETY: the request is live; body and buffer lie in its pool.
+        unsafe {
+            (*r).headers_out.status = response.status as usize;
+            (*r).headers_out.content_length_n = response.body.len() as libc::off_t;
+            (*r).headers_out.content_type = static_str(response.content_type);
+            (*r).headers_out.content_type_len = response.content_type.len();
+            let rc = ngx_http_send_header(self.as_ptr());
+            if rc == NGX_ERROR as isize || rc > NGX_OK as isize || (*r).header_only() != 0 {
+                return rc;
+            }
+            if response.body.is_empty() {
+                return ngx_http_send_special(self.as_ptr(), NGX_HTTP_LAST as usize);
+            }
+            let (Some(body), Some(buffer), Some(link)) = (
+                pool::copy((*r).pool, &response.body),
+                pool::zeroed::<nginx_sys::ngx_buf_t>((*r).pool),
+                pool::zeroed::<ngx_chain_t>((*r).pool),
+            ) else {
+                return failed;
+            };
+            let buf = &mut *buffer.as_ptr();
+            (buf.pos, buf.last) = (body.data, body.data.add(body.len));
+            (buf.start, buf.end) = (buf.pos, buf.last);
+            buf.set_memory(1);
+            buf.set_last_buf(1);
+            (*link.as_ptr()).buf = buffer.as_ptr();
+            ngx_http_output_filter(self.as_ptr(), link.as_ptr())
+        }
+    }
+}
+
+/// Body of a content handler that needs no body of the request. `prepare` runs while the worker is
+/// not lent: variables may be evaluated there.
+pub(super) fn handle<T>(
+    request: Request,
+    prepare: impl FnOnce() -> T,
+    work: impl FnOnce(&mut Worker, T) -> Outcome,
+) -> ngx_int_t {
+    // SAFETY: the request is live.
+    let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
+    if rc != NGX_OK as isize {
+        return rc;
+    }
+    request.hold();
+    let rc = conclude(request, prepare, work);
+    if rc != NGX_DONE as isize {
+        release(request);
+    }
+    rc
+}
+
+/// Body of a content handler that reads the request's body, unless `check` has an answer already.
+pub(super) fn handle_with_body(
+    request: Request,
+    check: impl FnOnce() -> Result<(), Response>,
+) -> ngx_int_t {
+    match guard(check) {
+        Ok(Ok(())) => {}
+        // SAFETY: the request is live.
+        Ok(Err(response)) => {
+            return match unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) } {
+                rc if rc == NGX_OK as isize => request.respond(&response),
+                rc => rc,
+            };
+        }
+        Err(_) => return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    }
+    // SAFETY: the request is live; the handler is called once, now or later.
+    let rc = unsafe {
+        nginx_sys::ngx_http_read_client_request_body(request.as_ptr(), Some(event::on_publish_body))
+    };
+    if rc >= NGX_HTTP_SPECIAL_RESPONSE as isize {
+        rc
+    } else {
+        NGX_DONE as isize
+    }
+}
+
+/// The body is there, and nginx has counted a reference for the handler.
+pub(super) fn body_arrived<T>(
+    request: Request,
+    prepare: impl FnOnce() -> T,
+    work: impl FnOnce(&mut Worker, T) -> Outcome,
+) {
+    let rc = conclude(request, prepare, work);
+    if rc != NGX_DONE as isize {
+        request.finalize(rc);
+    }
+}
+
+/// Does what the worker decides. `NGX_DONE`: the request goes on, and keeps the caller's reference.
+fn conclude<T>(
+    request: Request,
+    prepare: impl FnOnce() -> T,
+    work: impl FnOnce(&mut Worker, T) -> Outcome,
+) -> ngx_int_t {
+    let Ok(prepared) = guard(prepare) else {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    };
+    match event::run("requests", |worker| work(worker, prepared)) {
+        Some(Outcome::Respond(response)) => request.respond(&response),
+        Some(Outcome::Accept(id, headers)) => {
+            client::accept(request, id, &headers).unwrap_or(NGX_DONE as isize)
+        }
+        Some(Outcome::Park(parked)) => {
+            if request.park(parked) {
+                return NGX_DONE as isize;
+            }
+            event::run("requests", |worker| worker.parked_gone(parked));
+            NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
+        }
+        None => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    }
+}
+
+fn release(request: Request) {
+    let r = request.as_bound();
+    // SAFETY: the content phase still holds its own reference.
+    unsafe {
+        let main: *mut ngx_http_request_s = (*r).main.cast();
+        (*main).set_count((*main).count() - 1);
+    }
+}
+
+/// Performs `Effect::Answer`: the parked request ends, through `error_page` where one is set.
+pub(super) fn answer_parked(parked: u64, response: &Response) {
+    let Some(Some(request)) = with(|worker| worker.take_parked(parked)) else {
+        return;
+    };
+    request.unwatch();
+    let c = request.connection().as_ptr();
+    let rc = request.respond(response);
+    request.finalize(rc);
+    // SAFETY: nginx marks a connection that ended meanwhile as destroyed; its struct stays.
+    unsafe { ngx_http_run_posted_requests(c) };
+}
+
+/// Undoes a park for a client that gets its seat.
+pub fn unpark(request: Request) {
+    request.unwatch();
+}
+
+type EventHandler = unsafe extern "C" fn(*mut ngx_event_t);
+
+static NGINX_HANDLER: OnceLock<EventHandler> = OnceLock::new();
+
+/// nginx's `ngx_http_request_handler`, which is static there: seen when a client is taken over.
+pub(super) fn nginx_handler() -> Option<EventHandler> {
+    NGINX_HANDLER.get().copied()
+}
+
+/// Called while the connection's handler is still nginx's.
+pub(super) fn remember_nginx_handler(handler: Option<EventHandler>) {
+    if let Some(handler) = handler {
+        NGINX_HANDLER.get_or_init(|| handler);
+    }
+}
+
+unsafe extern "C" fn ignore_event(_request: *mut ngx_http_request_t) {}
+
+/// Write handler while the 101 is not yet out.
+unsafe extern "C" fn on_flush(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls write handlers with a live request.
+    let request = unsafe { Request::from_raw(r) };
+    // SAFETY: an empty chain makes the write filter go on with what it holds.
+    let rc = unsafe { ngx_http_output_filter(r, ptr::null_mut()) };
+    if rc == NGX_ERROR as isize {
+        request.finalize(rc);
+    } else if !request.has_unsent_output() {
+        request.read_with(event::on_take_over);
+    } else {
+        // SAFETY: the request is live.
+        unsafe { nginx_sys::ngx_handle_write_event((*request.r().connection).write, 0) };
+    }
+}
+
+fn static_str(text: &'static str) -> ngx_str_t {
+    ngx_str_t {
+        len: text.len(),
+        data: text.as_ptr().cast_mut(),
+    }
+}
+
+/// # Safety
+/// The string's memory lives as long as `'a`.
+unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
+    if text.len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's.
+    unsafe { std::slice::from_raw_parts(text.data, text.len) }
+}
+
+/// An empty list part, where an iterator over headers rests after its end.
+struct EmptyPart(nginx_sys::ngx_list_part_t);
+// SAFETY: never written.
+unsafe impl Sync for EmptyPart {}
+static EMPTY: EmptyPart = EmptyPart(nginx_sys::ngx_list_part_t {
+    elts: ptr::null_mut(),
+    nelts: 0,
+    next: ptr::null_mut(),
+});
+
+/// # Safety
+/// The buffer is one of a request's body.
+unsafe fn read_buffer(buffer: &nginx_sys::ngx_buf_t, body: &mut Vec<u8>) -> std::io::Result<()> {
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::fs::FileExt;
+    if buffer.in_file() == 0 {
+        // SAFETY: a buffer in memory holds what is between `pos` and `last`.
+        unsafe {
+            let length = buffer.last.offset_from(buffer.pos) as usize;
+            body.extend_from_slice(std::slice::from_raw_parts(buffer.pos, length));
+        }
+        return Ok(());
+    }
+    let length = usize::try_from(buffer.file_last - buffer.file_pos).unwrap_or(0);
+    let start = body.len();
+    body.resize(start + length, 0);
+    // SAFETY: nginx keeps the temporary file open as long as the request.
+    let fd = unsafe { BorrowedFd::borrow_raw((*buffer.file).fd) };
+    let file = std::fs::File::from(fd.try_clone_to_owned()?);
+    file.read_exact_at(
+        &mut body[start..],
+        u64::try_from(buffer.file_pos).unwrap_or(0),
+    )
+}

@@ -1,0 +1,79 @@
+//! The module's one timer of a worker, and its one posted event.
+
+use std::ptr;
+
+use nginx_sys::{
+    ngx_add_timer, ngx_cycle, ngx_del_timer, ngx_delete_posted_event, ngx_event_t, ngx_post_event,
+    ngx_posted_next_events,
+};
+
+use super::event;
+
+/// The timer and the posted event of a worker. Both call back into [`crate::worker::Worker`].
+pub struct Timer {
+    timer: Box<ngx_event_t>,
+    turn: Box<ngx_event_t>,
+    due: Option<u64>,
+}
+
+impl Timer {
+    /// Both are idle at first: an idle worker has no timer of ours.
+    pub fn new() -> Timer {
+        Timer {
+            timer: blank(event::on_timer),
+            turn: blank(event::on_turn),
+            due: None,
+        }
+    }
+
+    /// Calls `Worker::tick` at `due` (milliseconds of [`super::process::now`]), or never.
+    /// While `owed`, a quitting worker waits for it.
+    pub fn set(&mut self, due: Option<u64>, owed: bool) {
+        self.timer.set_cancelable(u32::from(!owed));
+        if due == self.due && (due.is_none() || self.timer.timer_set() != 0) {
+            return;
+        }
+        self.due = due;
+        // SAFETY: the event is boxed, so its place in the tree stays; one thread.
+        unsafe {
+            if self.timer.timer_set() != 0 {
+                ngx_del_timer(&raw mut *self.timer);
+            }
+            if let Some(due) = due {
+                let wait = due.saturating_sub(super::process::now()).max(1);
+                ngx_add_timer(&raw mut *self.timer, wait as usize);
+            }
+        }
+    }
+
+    /// Calls `Worker::turn` in the next round of the event loop, after a look at the sockets:
+    /// `ngx_posted_events` would be emptied before nginx returns to epoll.
+    pub fn next_turn(&mut self) {
+        // SAFETY: the event is boxed; the queue is nginx's; one thread.
+        unsafe { ngx_post_event(&raw mut *self.turn, &raw mut ngx_posted_next_events) };
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: takes the events out of nginx's tree and queue before their memory goes.
+        unsafe {
+            if self.timer.timer_set() != 0 {
+                ngx_del_timer(&raw mut *self.timer);
+            }
+            if self.turn.posted() != 0 {
+                ngx_delete_posted_event(&raw mut *self.turn);
+            }
+        }
+    }
+}
+
+fn blank(handler: unsafe extern "C" fn(*mut ngx_event_t)) -> Box<ngx_event_t> {
+    // SAFETY: nginx makes its own events by zeroing them (ngx_pcalloc).
+    let mut event: Box<ngx_event_t> = Box::new(unsafe { std::mem::zeroed() });
+    event.handler = Some(handler);
+    event.data = ptr::null_mut();
+    // SAFETY: the cycle and its log live as long as the process.
+    event.log = unsafe { (*ngx_cycle).log };
+    event
+}

@@ -1,0 +1,125 @@
+//! nginx variables.
+
+use nginx_sys::{
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK, ngx_conf_t,
+    ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
+};
+
+use super::pool;
+use super::request::Request;
+
+/// What a variable's name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// The whole name, without `$`. Computed once a request.
+    Once(&'static str),
+    /// The whole name. Computed each time.
+    Always(&'static str),
+    /// The name's beginning; the rest goes to `get`.
+    Prefix(&'static str),
+}
+
+/// One row of the table of variables.
+pub struct Variable {
+    /// Its name.
+    pub name: Name,
+    /// Its value; `None` is "not found". The second argument is the name's rest after a prefix.
+    pub get: fn(Request, &[u8]) -> Option<Vec<u8>>,
+}
+
+/// Adds the variables, in `preconfiguration`. False: nginx has said why not.
+pub(super) fn add(cf: *mut ngx_conf_t, rows: &'static [Variable]) -> bool {
+    rows.iter().all(|row| {
+        let (name, flags) = match row.name {
+            Name::Once(name) => (name, 0),
+            Name::Always(name) => (name, NGX_HTTP_VAR_NOCACHEABLE),
+            Name::Prefix(name) => (name, NGX_HTTP_VAR_NOCACHEABLE | NGX_HTTP_VAR_PREFIX),
+        };
+        let mut name = ngx_str_t {
+            len: name.len(),
+            data: name.as_ptr().cast_mut(),
+        };
+        // SAFETY: nginx copies the name, lower-cased.
+        let variable = unsafe { ngx_http_add_variable(cf, &raw mut name, flags as usize) };
+        // SAFETY: a new variable in the configuration's pool, or null.
+        let Some(variable) = (unsafe { variable.as_mut() }) else {
+            return false;
+        };
+        variable.get_handler = Some(on_get);
+        variable.data = (&raw const *row) as usize;
+        if let Name::Prefix(_) = row.name {
+            variable.get_handler = Some(on_get_prefix);
+            variable.data = name.data as usize;
+        }
+        true
+    })
+}
+
+unsafe extern "C" fn on_get(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: `add` has put a row there; nginx calls with a live request.
+    unsafe {
+        let row = &*std::ptr::with_exposed_provenance::<Variable>(data);
+        let request = Request::from_raw(r);
+        set(request, &mut *value, (row.get)(request, &[]))
+    }
+}
+
+/// Of a prefixed variable nginx gives the whole name as `data`; its row is found by the prefix.
+unsafe extern "C" fn on_get_prefix(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx points to the variable's name, and calls with a live request.
+    unsafe {
+        let name = &*std::ptr::with_exposed_provenance::<ngx_str_t>(data);
+        let request = Request::from_raw(r);
+        let found = crate::variables::TABLE
+            .iter()
+            .find_map(|row| match row.name {
+                Name::Prefix(prefix) => {
+                    let rest = name.as_bytes().strip_prefix(prefix.as_bytes())?;
+                    (row.get)(request, rest)
+                }
+                Name::Once(_) | Name::Always(_) => None,
+            });
+        set(request, &mut *value, found)
+    }
+}
+
+fn set(request: Request, value: &mut ngx_variable_value_t, found: Option<Vec<u8>>) -> ngx_int_t {
+    let Some(bytes) = found else {
+        value.set_not_found(1);
+        return NGX_OK as ngx_int_t;
+    };
+    // SAFETY: the request is live.
+    let copied = pool::copy(unsafe { (*request.as_bound()).pool }, &bytes);
+    let Some(copied) = copied else {
+        return NGX_ERROR as ngx_int_t;
+    };
+    value.set_len(copied.len as u32);
+    value.set_valid(1);
+    value.set_no_cacheable(0);
+    value.set_not_found(0);
+    value.data = copied.data;
+    NGX_OK as ngx_int_t
+}
+
+/// True if the configuration uses variable `name` anywhere.
+pub(super) fn is_used(cf: *mut ngx_conf_t, name: &str) -> bool {
+    // SAFETY: after the configuration is read, the core module lists the variables in use.
+    unsafe {
+        let context = (*cf).ctx.cast::<nginx_sys::ngx_http_conf_ctx_t>();
+        let core = *(*context)
+            .main_conf
+            .add(nginx_sys::ngx_http_core_module.ctx_index);
+        let core = &*core.cast::<nginx_sys::ngx_http_core_main_conf_t>();
+        let used = core.variables.as_slice::<nginx_sys::ngx_http_variable_t>();
+        used.iter()
+            .any(|variable| variable.name.as_bytes() == name.as_bytes())
+    }
+}

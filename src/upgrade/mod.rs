@@ -1,0 +1,7 @@
+//! From a request to a client: check, wait until subscribed, accept.
+
+mod check;
+mod waiting;
+
+pub use check::{Refused, Wish, channel, check};
+pub use waiting::WaitingRoom;

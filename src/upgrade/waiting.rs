@@ -1,0 +1,137 @@
+//! Handshakes that wait for Redis to confirm their subscriptions.
+
+use std::collections::{BTreeSet, HashMap};
+
+use fanout::ChannelId;
+
+use super::check::Wish;
+use crate::nginx::Request;
+
+/// A handshake so long may wait before it gets 504.
+pub const PATIENCE_MS: u64 = 5_000;
+
+/// One handshake that waits.
+pub struct Waiting {
+    /// The request, parked.
+    pub request: Request,
+    /// What it wants.
+    pub wish: Wish,
+    /// Its channels, confirmed or not.
+    pub channels: Vec<ChannelId>,
+    missing: usize,
+    deadline: u64,
+}
+
+/// The waiting handshakes of a worker, by number: numbers are never used again.
+#[derive(Default)]
+pub struct WaitingRoom {
+    handshakes: HashMap<u64, Waiting>,
+    by_channel: HashMap<ChannelId, Vec<u64>>,
+    deadlines: BTreeSet<(u64, u64)>,
+}
+
+impl WaitingRoom {
+    /// Lets a handshake wait for `missing` of its `channels`.
+    pub fn enter(
+        &mut self,
+        number: u64,
+        request: Request,
+        wish: Wish,
+        channels: Vec<ChannelId>,
+        missing: &[ChannelId],
+        now: u64,
+    ) {
+        for &channel in missing {
+            self.by_channel.entry(channel).or_default().push(number);
+        }
+        let deadline = now + PATIENCE_MS;
+        self.deadlines.insert((deadline, number));
+        let missing = missing.len();
+        self.handshakes.insert(
+            number,
+            Waiting {
+                request,
+                wish,
+                channels,
+                missing,
+                deadline,
+            },
+        );
+    }
+
+    /// Takes a handshake out, whatever it waits for.
+    pub fn leave(&mut self, number: u64) -> Option<Waiting> {
+        let waiting = self.handshakes.remove(&number)?;
+        self.deadlines.remove(&(waiting.deadline, number));
+        for channel in &waiting.channels {
+            if let Some(numbers) = self.by_channel.get_mut(channel) {
+                numbers.retain(|&other| other != number);
+                if numbers.is_empty() {
+                    self.by_channel.remove(channel);
+                }
+            }
+        }
+        Some(waiting)
+    }
+
+    /// A channel is confirmed: those who waited for it alone may go in now.
+    pub fn confirmed(&mut self, channel: ChannelId) -> Vec<u64> {
+        let mut ready = Vec::new();
+        for number in self.by_channel.remove(&channel).unwrap_or_default() {
+            if let Some(waiting) = self.handshakes.get_mut(&number) {
+                waiting.missing -= 1;
+                if waiting.missing == 0 {
+                    ready.push(number);
+                }
+            }
+        }
+        ready
+    }
+
+    /// Those who wait for a channel.
+    pub fn waiting_for(&self, channel: ChannelId) -> Vec<u64> {
+        self.by_channel.get(&channel).cloned().unwrap_or_default()
+    }
+
+    /// Somebody waiting has this channel among its own, confirmed or not.
+    pub fn wants(&self, channel: ChannelId) -> bool {
+        self.by_channel.contains_key(&channel)
+            || self
+                .handshakes
+                .values()
+                .any(|waiting| waiting.channels.contains(&channel))
+    }
+
+    /// All that wait at one broker.
+    pub fn at_broker(&self, broker: u16) -> Vec<u64> {
+        let here = |waiting: &Waiting| waiting.wish.location.redis == Some(broker);
+        self.handshakes
+            .iter()
+            .filter(|(_, w)| here(w))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Those whose patience has ended.
+    pub fn expired(&self, now: u64) -> Vec<u64> {
+        self.deadlines
+            .range(..=(now, u64::MAX))
+            .map(|(_, number)| *number)
+            .collect()
+    }
+
+    /// When the next one's patience ends.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The parked request of a handshake.
+    pub fn request(&self, number: u64) -> Option<Request> {
+        self.handshakes.get(&number).map(|waiting| waiting.request)
+    }
+
+    /// Number of waiting handshakes.
+    pub fn len(&self) -> usize {
+        self.handshakes.len()
+    }
+}

@@ -1,0 +1,137 @@
+//! `$websocket_…`: for `log_format`, maps and channel names.
+
+use crate::nginx::process;
+use crate::nginx::request::Request;
+use crate::nginx::variable::{Name, Variable};
+use crate::session::Summary;
+
+/// All variables of the module.
+pub static TABLE: [Variable; 9] = [
+    Variable {
+        name: Name::Once("websocket_id"),
+        get: |_, _| id(),
+    },
+    Variable {
+        name: Name::Prefix("websocket_arg_"),
+        get: |r, name| argument(r.query(), name),
+    },
+    Variable {
+        name: Name::Always("websocket_channel"),
+        get: |r, _| {
+            summary(r)
+                .map(|s| s.channel.clone())
+                .filter(|name| !name.is_empty())
+        },
+    },
+    Variable {
+        name: Name::Always("websocket_close_code"),
+        get: |r, _| {
+            summary(r)
+                .filter(|s| s.close_code > 0)
+                .map(|s| text(s.close_code.into()))
+        },
+    },
+    Variable {
+        name: Name::Always("websocket_messages_in"),
+        get: |r, _| summary(r).map(|s| text(s.messages_in)),
+    },
+    Variable {
+        name: Name::Always("websocket_messages_out"),
+        get: |r, _| summary(r).map(|s| text(s.messages_out)),
+    },
+    Variable {
+        name: Name::Always("websocket_bytes_in"),
+        get: |r, _| summary(r).map(|s| text(s.bytes_in)),
+    },
+    Variable {
+        name: Name::Always("websocket_bytes_out"),
+        get: |r, _| summary(r).map(|s| text(s.bytes_out)),
+    },
+    Variable {
+        name: Name::Always("websocket_duration"),
+        get: |r, _| {
+            summary(r).map(|s| {
+                format!("{}.{:03}", s.duration_ms / 1000, s.duration_ms % 1000).into_bytes()
+            })
+        },
+    },
+];
+
+/// Variables whose final value is known only when the client leaves: a log that asks for one keeps
+/// the request until then.
+pub const KNOWN_AT_THE_END: [&str; 6] = [
+    "websocket_close_code",
+    "websocket_messages_in",
+    "websocket_messages_out",
+    "websocket_bytes_in",
+    "websocket_bytes_out",
+    "websocket_duration",
+];
+
+fn summary(request: Request) -> Option<Summary> {
+    request.summary()
+}
+
+fn text(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+/// 128 random bits in hexadecimal: nobody can guess another client's reply channel.
+fn id() -> Option<Vec<u8>> {
+    let bits = process::random().ok()?;
+    Some(
+        bits.iter()
+            .flat_map(|byte| format!("{byte:02x}").into_bytes())
+            .collect(),
+    )
+}
+
+/// The first query argument `name`, percent-decoded, `+` as it is.
+fn argument(query: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let value = query.split(|&b| b == b'&').find_map(|pair| {
+        let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
+        let (key, value) = pair.split_at(at);
+        key.eq_ignore_ascii_case(name)
+            .then(|| value.strip_prefix(b"=").unwrap_or(value))
+    })?;
+    Some(decode(value))
+}
+
+/// Percent-decodes; a `%` without two hexadecimal digits stays as it is.
+fn decode(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| text.get(at).and_then(|&b| char::from(b).to_digit(16));
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        match (text[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_percent_decoded() {
+        let get = |query: &str, name: &str| argument(query.as_bytes(), name.as_bytes());
+        assert_eq!(get("channel=foo", "channel"), Some(b"foo".to_vec()));
+        assert_eq!(
+            get("a=1&channel=b%C3%BC%20r+%", "channel"),
+            Some("bü r+%".into())
+        );
+        assert_eq!(get("channel", "channel"), Some(vec![]));
+        assert_eq!(get("Channel=%4", "channel"), Some(b"%4".to_vec()));
+        assert_eq!(get("channels=foo", "channel"), None);
+        assert_eq!(get("", "channel"), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! What `websocket_status` counts.
+
+use serde::Serialize;
+
+use crate::upgrade::Refused;
+
+/// Counters of a worker, from its start.
+#[derive(Debug, Default, Serialize)]
+pub struct Counters {
+    /// Handshakes answered with 101.
+    pub accepted: u64,
+    /// Clients that have left.
+    pub closed: u64,
+    /// Whole messages from clients.
+    pub messages_in: u64,
+    /// Bytes from clients after the handshake.
+    pub bytes_in: u64,
+    /// Messages from Redis.
+    pub redis_messages: u64,
+    /// Messages for clients: each message once per client of its channels. What a client lost is
+    /// counted in `skipped`, or with its end.
+    pub messages_out: u64,
+    /// Messages echoed.
+    pub echoed: u64,
+    /// Messages handed to Redis for clients and `websocket_publisher`.
+    pub published: u64,
+    /// Messages that Redis did not take, or may not have taken.
+    pub publish_failed: u64,
+    /// Messages dropped because `websocket_frame text` cannot carry them.
+    pub not_text: u64,
+    /// Messages from Redis that no client wanted any more.
+    pub unwanted: u64,
+    /// Messages that slow clients lost by `drop_oldest` or `latest`.
+    pub skipped: u64,
+    /// Slow clients closed.
+    pub slow_closed: u64,
+    /// Clients closed because they broke the protocol.
+    pub protocol_errors: u64,
+    /// Clients closed because they were silent, or did not end a message.
+    pub timed_out: u64,
+    /// Clients closed because messages may have been missed.
+    pub gap_closed: u64,
+    /// Times that messages may have been missed.
+    pub gaps: u64,
+    /// Clients closed because their worker exits.
+    pub drained: u64,
+    /// Sessions ended by a bug of the module.
+    pub panics: u64,
+}
+
+/// Refused handshakes, by reason.
+#[derive(Debug, Default, Serialize)]
+pub struct Refusals {
+    /// What the RFC does not allow.
+    pub handshake: u64,
+    /// `websocket_origin`.
+    pub origin: u64,
+    /// A channel's name.
+    pub channel: u64,
+    /// Redis's ACL.
+    pub forbidden: u64,
+    /// Subrequests, and failures of ours.
+    pub internal: u64,
+    /// `websocket_max_pending`.
+    pub max_pending: u64,
+    /// `websocket_reserve`.
+    pub reserve: u64,
+    /// `websocket_memory`.
+    pub memory: u64,
+    /// The worker was about to exit.
+    pub exiting: u64,
+    /// Redis was away.
+    pub redis_away: u64,
+    /// Redis was too slow.
+    pub redis_slow: u64,
+}
+
+impl Refusals {
+    /// Counts one.
+    pub fn count(&mut self, refused: Refused) {
+        let counter = match refused {
+            Refused::Handshake(_) => &mut self.handshake,
+            Refused::Origin => &mut self.origin,
+            Refused::Channel => &mut self.channel,
+            Refused::Forbidden => &mut self.forbidden,
+            Refused::Subrequest | Refused::Internal => &mut self.internal,
+            Refused::Pending => &mut self.max_pending,
+            Refused::Reserve => &mut self.reserve,
+            Refused::Memory => &mut self.memory,
+            Refused::Exiting => &mut self.exiting,
+            Refused::BrokerAway => &mut self.redis_away,
+            Refused::BrokerSlow => &mut self.redis_slow,
+        };
+        *counter += 1;
+    }
+}

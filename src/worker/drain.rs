@@ -1,0 +1,139 @@
+//! Many clients are told to go, spread over time: a worker that exits, messages that were missed.
+
+use proto::websocket::close::CloseCode;
+
+use super::Worker;
+use crate::conf::Gap;
+use crate::nginx::log::{self, Level};
+use crate::nginx::{ClientId, process};
+use crate::session::Phase;
+
+/// Clients learn of a lost link when it is back, and after so long at the latest.
+const GRACE_MS: u64 = 5_000;
+
+/// A few clients need not be spread over all of `websocket_drain`.
+const SPREAD_MS: u64 = 10;
+
+/// Why clients are about to be told to go.
+pub struct Drain {
+    /// The worker exits; said once.
+    exiting: bool,
+    /// Per broker: when its clients are told of a link that was lost.
+    gaps: Vec<Option<u64>>,
+    /// State of the generator that spreads.
+    random: u64,
+}
+
+impl Drain {
+    /// Nobody has to go.
+    pub fn new(brokers: usize) -> Drain {
+        let seed = process::now() ^ (u64::from(process::pid().unsigned_abs()) << 32);
+        Drain {
+            exiting: false,
+            gaps: vec![None; brokers],
+            random: seed | 1,
+        }
+    }
+
+    /// When clients are told of the next lost link.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.gaps.iter().flatten().min().copied()
+    }
+
+    /// A number below `end`, as random as spreading needs (xorshift64*).
+    fn random_below(&mut self, end: u64) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) % end.max(1)
+    }
+}
+
+impl Worker {
+    /// The worker exits: every client gets its Close within its `websocket_drain`.
+    pub(super) fn begin_drain(&mut self, now: u64) {
+        if !process::is_exiting() || std::mem::replace(&mut self.drain.exiting, true) {
+            return;
+        }
+        let ids: Vec<ClientId> = self.clients.ids().collect();
+        if !ids.is_empty() {
+            let count = ids.len();
+            log::cycle(
+                Level::Notice,
+                format_args!("worker exits: {count} websocket clients leave"),
+            );
+        }
+        for id in ids {
+            let Some((_, session)) = self.clients.get(id) else {
+                continue;
+            };
+            if session.phase == Phase::Open {
+                let spread = session.location.drain();
+                session.leaving = true;
+                let wait = self.drain.random_below(spread);
+                self.watch(id, now + wait);
+            }
+        }
+        self.retime = true;
+    }
+
+    /// A leaving client's time has come.
+    pub(super) fn part_with(&mut self, id: ClientId) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let code = CloseCode::new(session.location.drain_code());
+        let code = code.unwrap_or(CloseCode::SERVICE_RESTART);
+        if self.drain.exiting {
+            self.counters.drained += 1;
+            self.close(id, code, "server is restarting", Level::Info);
+        } else {
+            self.counters.gap_closed += 1;
+            let reason = "messages may have been missed";
+            self.close(id, CloseCode::SERVICE_RESTART, reason, Level::Info);
+        }
+    }
+
+    /// A subscriber link was lost: its clients are told when it is back, or soon.
+    pub(super) fn link_lost(&mut self, broker: usize, now: u64) {
+        self.drain.gaps[broker].get_or_insert(now + GRACE_MS);
+        self.retime = true;
+    }
+
+    /// All its subscriptions are confirmed again.
+    pub(super) fn link_restored(&mut self, broker: usize, now: u64) {
+        self.counters.gaps += 1;
+        self.drain.gaps[broker] = None;
+        self.tell_gap(broker, now);
+    }
+
+    /// Links that have been away for too long.
+    pub(super) fn tell_gaps(&mut self, now: u64) {
+        for broker in 0..self.drain.gaps.len() {
+            if self.drain.gaps[broker].is_some_and(|due| due <= now) {
+                self.drain.gaps[broker] = None;
+                self.tell_gap(broker, now);
+            }
+        }
+    }
+
+    fn tell_gap(&mut self, broker: usize, now: u64) {
+        let ids: Vec<ClientId> = self.clients.ids().collect();
+        let most = SPREAD_MS * ids.len() as u64;
+        for id in ids {
+            let Some((_, session)) = self.clients.get(id) else {
+                continue;
+            };
+            let hears_it = session.location.redis == Some(broker as u16)
+                && session.location.gap() == Gap::Close
+                && self.registry.feed_of(id).is_some();
+            if hears_it && session.phase == Phase::Open && !session.leaving {
+                session.leaving = true;
+                let spread = session.location.drain().min(most);
+                let wait = self.drain.random_below(spread);
+                self.watch(id, now + wait);
+            }
+        }
+        self.retime = true;
+    }
+}

@@ -1,0 +1,278 @@
+//! Handshakes: those that wait for Redis, and those that need not.
+
+use bytes::Bytes;
+use fanout::{ChannelId, Kind, Variant};
+use proto::envelope::{Envelope, FrameKind, Wire};
+use proto::redis::{self, Role, Subscribed};
+
+use super::Worker;
+use crate::http::publish::{self, Post};
+use crate::nginx::log::Level;
+use crate::nginx::request::{self, Outcome, Response};
+use crate::nginx::{ClientId, Effect, Request, process};
+use crate::session::{Notes, Session};
+use crate::upgrade::{Refused, Wish};
+
+const ENVELOPES: [Envelope; 3] = [Envelope::Off, Envelope::Json, Envelope::Redis];
+const FRAMES: [FrameKind; 3] = [FrameKind::Auto, FrameKind::Text, FrameKind::Binary];
+
+/// The registry's number of a wire form.
+fn variant(wire: Wire) -> Variant {
+    let envelope = ENVELOPES
+        .iter()
+        .position(|&other| other == wire.envelope)
+        .unwrap_or(0);
+    let frame = FRAMES
+        .iter()
+        .position(|&other| other == wire.frame)
+        .unwrap_or(0);
+    Variant((envelope * FRAMES.len() + frame) as u32)
+}
+
+/// The wire form of a registry's number.
+pub(super) fn wire(variant: Variant) -> Wire {
+    let number = variant.0 as usize;
+    Wire {
+        envelope: ENVELOPES[number / FRAMES.len()],
+        frame: FRAMES[number % FRAMES.len()],
+    }
+}
+
+fn link_kind(kind: Kind) -> redis::Kind {
+    match kind {
+        Kind::Channel => redis::Kind::Channel,
+        Kind::Pattern => redis::Kind::Pattern,
+    }
+}
+
+impl Worker {
+    /// A handshake that [`crate::upgrade::check`] has judged.
+    pub fn handshake(&mut self, request: Request, wish: Result<Wish, Refused>) -> Outcome {
+        match wish.and_then(|wish| self.welcome(request, wish)) {
+            Ok(outcome) => outcome,
+            Err(refused) => {
+                self.refusals.count(refused);
+                Outcome::Respond(refused.response())
+            }
+        }
+    }
+
+    fn welcome(&mut self, request: Request, wish: Wish) -> Result<Outcome, Refused> {
+        self.has_room()?;
+        let now = process::now();
+        let broker = wish.location.redis.unwrap_or(0);
+        if wish.subscriptions.is_empty() {
+            let (id, headers) = self.admit(request, wish, &[]);
+            return Ok(Outcome::Accept(id, headers));
+        }
+        let (mut channels, mut missing) = (Vec::new(), Vec::new());
+        for (kind, name) in &wish.subscriptions {
+            let channel = self.registry.channel(broker, *kind, name);
+            let wire = self.brokers[usize::from(broker)].wire(Role::Subscriber);
+            let name = Bytes::copy_from_slice(name);
+            let known = wire.link.subscribe(link_kind(*kind), &name, channel.0, now);
+            let is_starting = !wire.is_down;
+            channels.push(channel);
+            match known {
+                Subscribed::Already => {}
+                Subscribed::Asked => missing.push(channel),
+                Subscribed::Away if is_starting => missing.push(channel),
+                Subscribed::Away => {
+                    self.forsake(&channels);
+                    return Err(Refused::BrokerAway);
+                }
+            }
+        }
+        if missing.is_empty() {
+            let (id, headers) = self.admit(request, wish, &channels);
+            return Ok(Outcome::Accept(id, headers));
+        }
+        if self.waiting.len() >= self.main.max_pending() {
+            self.forsake(&channels);
+            return Err(Refused::Pending);
+        }
+        let number = self.park();
+        self.waiting
+            .enter(number, request, wish, channels, &missing, now);
+        self.turn = true; // all SUBSCRIBEs of this round go out together
+        self.retime = true;
+        Ok(Outcome::Park(number))
+    }
+
+    /// A number for a parked request.
+    fn park(&mut self) -> u64 {
+        let number = self.next_parked;
+        self.next_parked += 1;
+        number
+    }
+
+    /// Gives the client its seat and joins its feed, muted: from here on it misses nothing.
+    fn admit(
+        &mut self,
+        request: Request,
+        wish: Wish,
+        channels: &[ChannelId],
+    ) -> (ClientId, Vec<(&'static str, String)>) {
+        let Wish {
+            location,
+            subscriptions,
+            publish,
+            headers,
+        } = wish;
+        let now = process::now();
+        let keeps_count = self.main.logs_the_end;
+        let notes = (publish.is_some() || keeps_count).then(|| {
+            let names: Vec<&[u8]> = subscriptions
+                .iter()
+                .map(|(_, name)| name.as_slice())
+                .collect();
+            let channel = if keeps_count {
+                names.join(&b","[..])
+            } else {
+                Vec::new()
+            };
+            Box::new(Notes {
+                publish,
+                channel,
+                since_ms: now,
+                ..Notes::default()
+            })
+        });
+        let session = Session::new(location, notes, self.session_tick(now));
+        let id = self.clients.insert(request, session);
+        if !channels.is_empty() {
+            let socket = self.socket_of(id);
+            let (variant, class) = (variant(location.wire()), location.slow_class());
+            self.registry
+                .join(id, socket, channels, variant, class, keeps_count);
+        }
+        (id, headers)
+    }
+
+    /// What the registry knows a client's socket by: negative for TLS.
+    fn socket_of(&mut self, id: ClientId) -> i32 {
+        self.clients
+            .get(id)
+            .and_then(|(io, _)| io.plain_fd())
+            .unwrap_or(-1)
+    }
+
+    /// Redis has confirmed a channel: those who waited for it alone come in, before the next
+    /// message is looked at.
+    pub(super) fn channel_confirmed(&mut self, channel: ChannelId) {
+        for number in self.waiting.confirmed(channel) {
+            if process::is_exiting() {
+                self.refuse(number, Refused::Exiting);
+                continue;
+            }
+            let Some(waiting) = self.waiting.leave(number) else {
+                continue;
+            };
+            self.retime = true;
+            request::unpark(waiting.request);
+            let (id, headers) = self.admit(waiting.request, waiting.wish, &waiting.channels);
+            self.effects.push_back(Effect::Accept(id, headers));
+        }
+    }
+
+    /// Answers a handshake that waits.
+    pub(super) fn refuse(&mut self, number: u64, refused: Refused) {
+        let Some(request) = self.waiting.request(number) else {
+            return;
+        };
+        self.refusals.count(refused);
+        let cause = match refused {
+            Refused::BrokerAway => "redis is away",
+            Refused::BrokerSlow => "redis has not confirmed the subscription in time",
+            Refused::Forbidden => "redis forbids the channel",
+            Refused::Exiting => "worker is exiting",
+            _ => "not possible now",
+        };
+        request.log(
+            Level::Info,
+            format_args!("websocket handshake refused: {cause}"),
+        );
+        self.effects
+            .push_back(Effect::Answer(number, refused.response()));
+    }
+
+    /// nginx has ended a parked request on its own account.
+    pub fn parked_gone(&mut self, number: u64) {
+        self.retime = true;
+        if let Some(waiting) = self.waiting.leave(number) {
+            self.forsake(&waiting.channels);
+        }
+        self.publishes.leave(number);
+    }
+
+    /// A handshake does not want these channels any more: those that nobody else wants leave.
+    pub(super) fn forsake(&mut self, channels: &[ChannelId]) {
+        for &channel in channels {
+            self.unsubscribe_unless_wanted(channel);
+        }
+    }
+
+    pub(super) fn unsubscribe_unless_wanted(&mut self, channel: ChannelId) {
+        if self.registry.has_clients(channel) || self.waiting.wants(channel) {
+            return;
+        }
+        let (broker, kind, name) = self.registry.name(channel);
+        let link = &mut self.brokers[usize::from(broker)]
+            .wire(Role::Subscriber)
+            .link;
+        link.unsubscribe(link_kind(kind), name, process::now());
+        self.turn = true;
+        self.retime = true;
+    }
+
+    /// Handshakes and publishes whose patience has ended.
+    pub(super) fn end_patience(&mut self, now: u64) {
+        for number in self.waiting.expired(now) {
+            self.refuse(number, Refused::BrokerSlow);
+        }
+        for number in self.publishes.expired(now) {
+            self.effects
+                .push_back(Effect::Answer(number, Response::status(504)));
+        }
+    }
+
+    /// Publishes what was posted; the answer waits for Redis's.
+    pub fn publisher(&mut self, post: Result<Post, Response>) -> Outcome {
+        let Post {
+            request,
+            broker,
+            channel,
+            body,
+        } = match post {
+            Ok(post) => post,
+            Err(response) => return Outcome::Respond(response),
+        };
+        let now = process::now();
+        let number = self.park();
+        let broker = &mut self.brokers[usize::from(broker)];
+        let link = &mut broker.wire(Role::Publisher).link;
+        if link.publish(&channel, &body, number, now).is_err() {
+            self.counters.publish_failed += 1;
+            return Outcome::Respond(Response::status(503));
+        }
+        broker.unanswered += 1;
+        self.counters.published += 1;
+        self.publishes.enter(number, request, channel, now);
+        self.turn = true;
+        self.retime = true;
+        Outcome::Park(number)
+    }
+
+    /// Redis has taken what was posted, or not.
+    pub(super) fn post_answered(&mut self, number: u64, receivers: Result<i64, String>) {
+        let Some(channel) = self.publishes.channel(number) else {
+            return;
+        };
+        let response = match receivers {
+            Ok(receivers) => publish::receipt(channel, receivers),
+            Err(reason) if reason.starts_with("NOPERM") => Response::status(403),
+            Err(_) => Response::status(502),
+        };
+        self.effects.push_back(Effect::Answer(number, response));
+    }
+}

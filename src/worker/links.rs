@@ -1,0 +1,251 @@
+//! Events of the links to Redis.
+
+use fanout::ChannelId;
+use proto::redis::{Event, PROBE_TOKEN, Role};
+use proto::websocket::close::CloseCode;
+
+use super::Worker;
+use super::handshake::wire;
+use crate::broker::redis;
+use crate::nginx::log::{self, Level};
+use crate::nginx::peer::PeerId;
+use crate::nginx::{ClientId, process};
+use crate::upgrade::Refused;
+
+/// Token of what clients publish: nobody waits for the answer.
+pub(super) const CLIENT_TOKEN: u64 = 0;
+
+/// What a link said, once its buffer is no longer borrowed.
+enum Said {
+    Connect,
+    Disconnect,
+    Up(Option<u64>),
+    Down(String),
+    Warning(String),
+    Confirmed(u32),
+    Refused(u32, String),
+    Released(u32),
+    Restored,
+    Answered(u64, Result<i64, String>),
+    Probe(bytes::Bytes, bytes::Bytes),
+    Message,
+}
+
+impl Worker {
+    /// A link's socket has something to read, or is connected.
+    pub fn peer_readable(&mut self, id: PeerId) {
+        let now = process::now();
+        let (broker, role) = redis::of_peer(id);
+        let Some(redis) = self.brokers.get_mut(broker) else {
+            return;
+        };
+        let open = redis.wire(role).advance(now);
+        self.hear_link(broker, role, now);
+        let mut read = 0;
+        while open && self.brokers[broker].wire(role).read(&mut read, now) {
+            self.hear_link(broker, role, now);
+        }
+        self.brokers[broker].wire(role).write(now);
+        self.hear_link(broker, role, now);
+        self.flush();
+        self.retime = true;
+    }
+
+    /// A link's socket takes more, or is connected.
+    pub fn peer_writable(&mut self, id: PeerId) {
+        let now = process::now();
+        let (broker, role) = redis::of_peer(id);
+        let Some(redis) = self.brokers.get_mut(broker) else {
+            return;
+        };
+        let wire = redis.wire(role);
+        if wire.advance(now) {
+            wire.write(now);
+        }
+        self.hear_link(broker, role, now);
+        self.brokers[broker].wire(role).write(now);
+        self.retime = true;
+    }
+
+    /// `worker_shutdown_timeout`: the link ends and does not come back.
+    pub fn peer_told_to_close(&mut self, id: PeerId) {
+        let (broker, role) = redis::of_peer(id);
+        if let Some(redis) = self.brokers.get_mut(broker) {
+            redis.wire(role).disconnect();
+        }
+    }
+
+    /// Does what a link says until it has said all.
+    pub(super) fn hear_link(&mut self, broker: usize, role: Role, now: u64) {
+        loop {
+            let said = match self.brokers[broker].wire(role).next_event() {
+                None => return,
+                Some(Event::Message {
+                    channel,
+                    name,
+                    pattern,
+                    payload,
+                }) => {
+                    let (mut utf8, mut not_text) = (None, 0);
+                    let mut frame = |variant, out: &mut Vec<u8>| {
+                        let framed = wire(variant).append(name, pattern, payload, &mut utf8, out);
+                        not_text += u64::from(framed.is_err());
+                        framed.is_ok()
+                    };
+                    let published = self.registry.publish(ChannelId(channel), &mut frame);
+                    self.counters.redis_messages += 1;
+                    self.counters.messages_out += published.clients as u64;
+                    self.counters.unwanted += u64::from(published.feeds == 0 && not_text == 0);
+                    if not_text > 0 {
+                        self.report_not_text(not_text);
+                    }
+                    Said::Message
+                }
+                Some(Event::Connect) => Said::Connect,
+                Some(Event::Disconnect { .. }) => Said::Disconnect,
+                Some(Event::Up { was_down_for }) => Said::Up(was_down_for),
+                Some(Event::Down { cause }) => Said::Down(cause.into_owned()),
+                Some(Event::Warning { reason }) => Said::Warning(reason),
+                Some(Event::Confirmed { channel }) => Said::Confirmed(channel),
+                Some(Event::Refused { channel, reason }) => Said::Refused(channel, reason),
+                Some(Event::Released { channel }) => Said::Released(channel),
+                Some(Event::Restored { .. }) => Said::Restored,
+                Some(Event::Published { token, receivers }) => Said::Answered(token, Ok(receivers)),
+                Some(Event::NotPublished { token, reason }) => Said::Answered(token, Err(reason)),
+                Some(Event::Probe { channel, payload }) => Said::Probe(channel, payload),
+            };
+            self.obey(broker, role, said, now);
+        }
+    }
+
+    fn obey(&mut self, broker: usize, role: Role, said: Said, now: u64) {
+        match said {
+            Said::Message => {}
+            Said::Connect => self.brokers[broker].wire(role).connect(now),
+            Said::Disconnect => self.brokers[broker].wire(role).disconnect(),
+            Said::Up(was_down_for) => self.link_up(broker, role, was_down_for),
+            Said::Down(cause) => self.link_down(broker, role, &cause, now),
+            Said::Warning(reason) => log::cycle(
+                Level::Warn,
+                format_args!("redis {}: {reason}", self.main.brokers[broker].server),
+            ),
+            Said::Confirmed(channel) => self.channel_confirmed(ChannelId(channel)),
+            Said::Refused(channel, reason) => self.channel_refused(ChannelId(channel), &reason),
+            Said::Released(channel) => {
+                self.registry.release_channel(ChannelId(channel));
+            }
+            Said::Restored => self.link_restored(broker, now),
+            Said::Answered(PROBE_TOKEN, outcome) => {
+                let outcome = outcome
+                    .as_ref()
+                    .map(|&receivers| receivers)
+                    .map_err(String::as_str);
+                let link = &mut self.brokers[broker].wire(Role::Subscriber).link;
+                link.handle_probe_reply(outcome, now);
+                self.turn = true;
+            }
+            Said::Answered(token, outcome) => self.publish_answered(broker, token, outcome),
+            Said::Probe(channel, payload) => {
+                let publisher = &mut self.brokers[broker].wire(Role::Publisher).link;
+                if publisher
+                    .publish(&channel, &payload, PROBE_TOKEN, now)
+                    .is_err()
+                {
+                    let link = &mut self.brokers[broker].wire(Role::Subscriber).link;
+                    link.handle_probe_reply(Err("publisher link is away"), now);
+                }
+                self.turn = true;
+            }
+        }
+    }
+
+    fn link_up(&mut self, broker: usize, role: Role, was_down_for: Option<u64>) {
+        self.brokers[broker].wire(role).is_down = false;
+        let server = &self.main.brokers[broker].server;
+        match was_down_for {
+            None => log::cycle(
+                Level::Info,
+                format_args!("redis {server}: {} link is up", name(role)),
+            ),
+            Some(ms) => log::cycle(
+                Level::Notice,
+                format_args!("redis {server}: {} link is back after {ms} ms", name(role)),
+            ),
+        }
+        self.turn = true;
+    }
+
+    fn link_down(&mut self, broker: usize, role: Role, cause: &str, now: u64) {
+        self.brokers[broker].wire(role).is_down = true;
+        let server = &self.main.brokers[broker].server;
+        log::cycle(
+            Level::Error,
+            format_args!("redis {server}: {} link is down: {cause}", name(role)),
+        );
+        if role == Role::Subscriber {
+            for number in self.waiting.at_broker(broker as u16) {
+                self.refuse(number, Refused::BrokerAway);
+            }
+            self.link_lost(broker, now);
+        }
+        self.turn = true;
+    }
+
+    /// Redis's ACL forbids a channel: who waits for it gets 403, who has it 1008.
+    fn channel_refused(&mut self, channel: ChannelId, reason: &str) {
+        let (_, _, channel_name) = self.registry.name(channel);
+        let shown = channel_name.escape_ascii().to_string();
+        log::cycle(
+            Level::Error,
+            format_args!("redis refuses to subscribe to \"{shown}\": {reason}"),
+        );
+        for number in self.waiting.waiting_for(channel) {
+            self.refuse(number, Refused::Forbidden);
+        }
+        let listens = |id: &ClientId| {
+            let feed = self.registry.feed_of(*id);
+            feed.is_some_and(|feed| {
+                self.registry
+                    .channels_of(feed)
+                    .any(|other| other == channel)
+            })
+        };
+        let ids: Vec<ClientId> = self.clients.ids().filter(listens).collect();
+        for id in ids {
+            self.close(
+                id,
+                CloseCode::POLICY,
+                "redis forbids the channel",
+                Level::Info,
+            );
+        }
+        self.unsubscribe_unless_wanted(channel);
+    }
+
+    fn publish_answered(&mut self, broker: usize, token: u64, outcome: Result<i64, String>) {
+        let redis = &mut self.brokers[broker];
+        redis.unanswered = redis.unanswered.saturating_sub(1);
+        if outcome.is_err() {
+            self.counters.publish_failed += 1;
+        }
+        if token == CLIENT_TOKEN {
+            if let Err(reason) = outcome {
+                self.warn(format_args!(
+                    "a client's message was not published: {reason}"
+                ));
+            }
+        } else {
+            self.post_answered(token, outcome);
+        }
+        if !self.paused.is_empty() {
+            self.turn = true;
+        }
+    }
+}
+
+fn name(role: Role) -> &'static str {
+    match role {
+        Role::Subscriber => "subscriber",
+        Role::Publisher => "publisher",
+    }
+}

@@ -1,0 +1,282 @@
+//! Everything of one nginx worker, and the only router between the rooms.
+//!
+//! nginx's callbacks come in by the trampolines of `nginx::event`. A method here changes state and
+//! sockets, and leaves [`Effect`]s for what may call back into the module: answers, ends of
+//! requests and connections.
+
+mod clients;
+mod counters;
+mod drain;
+mod flush;
+mod handshake;
+mod limits;
+mod links;
+
+use std::collections::VecDeque;
+
+use fanout::{Budget, Category, ChannelId, FlushResult, Registry, Wheel};
+use proto::redis::Role;
+
+pub use counters::{Counters, Refusals};
+
+use crate::broker::Redis;
+use crate::conf::Main;
+use crate::http::publish::Unanswered;
+use crate::http::status;
+use crate::nginx::client::Detach;
+use crate::nginx::request::Response;
+use crate::nginx::{ClientId, Clients, Effect, Request, process};
+use crate::session::{Inbox, Phase, Session, Summary, TICK_MS};
+use crate::upgrade::WaitingRoom;
+
+/// Most that is read from a client at a time.
+const BUFFER: usize = 64 << 10;
+
+/// All state of the module in this worker.
+pub struct Worker {
+    main: &'static Main,
+    clients: Clients<Session>,
+    registry: Registry,
+    brokers: Vec<Redis>,
+    waiting: WaitingRoom,
+    publishes: Unanswered,
+    wheel: Wheel,
+    budget: Budget,
+    counters: Counters,
+    refusals: Refusals,
+    limits: limits::Limits,
+    drain: drain::Drain,
+    effects: VecDeque<Effect>,
+    /// Number of the next parked request.
+    next_parked: u64,
+    /// The wheel's time began then.
+    born: u64,
+    buffer: Vec<u8>,
+    spare: Vec<u8>,
+    inbox: Inbox,
+    flushed: FlushResult,
+    emptied: Vec<ChannelId>,
+    due: Vec<u32>,
+    /// Clients that are not read until the publisher links have room.
+    paused: Vec<ClientId>,
+    /// Work is left for the next round of the event loop.
+    turn: bool,
+    /// What the timer waits for may have changed.
+    retime: bool,
+}
+
+impl Worker {
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn new(main: &'static Main) -> std::io::Result<Worker> {
+        let now = process::now();
+        let brokers = main.brokers.iter().enumerate();
+        Ok(Worker {
+            main,
+            clients: Clients::default(),
+            registry: Registry::new(),
+            brokers: brokers
+                .map(|(n, broker)| Redis::new(n, broker))
+                .collect::<Result<_, _>>()?,
+            waiting: WaitingRoom::default(),
+            publishes: Unanswered::default(),
+            wheel: Wheel::new(TICK_MS, now),
+            budget: Budget::new(main.memory()),
+            counters: Counters::default(),
+            refusals: Refusals::default(),
+            limits: limits::Limits::default(),
+            drain: drain::Drain::new(main.brokers.len()),
+            effects: VecDeque::new(),
+            next_parked: 1,
+            born: now,
+            buffer: vec![0; BUFFER],
+            spare: Vec::new(),
+            inbox: Inbox::default(),
+            flushed: FlushResult::default(),
+            emptied: Vec::new(),
+            due: Vec::new(),
+            paused: Vec::new(),
+            turn: false,
+            retime: true,
+        })
+    }
+
+    /// Begins to connect to Redis.
+    pub fn start(&mut self) {
+        self.tick(process::now());
+    }
+
+    /// The process exits: the links close, or nginx would report their sockets.
+    pub fn stop(&mut self) {
+        self.brokers.clear();
+    }
+
+    /// For `nginx::event`: the next thing to do once nothing is borrowed.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// For `nginx::event`: when to call [`Worker::tick`], whether a quitting process must wait for
+    /// it, and whether to call [`Worker::turn`]. `None`: as before.
+    pub fn wants(&mut self) -> Option<(Option<u64>, bool, bool)> {
+        let turn = std::mem::take(&mut self.turn);
+        if !std::mem::take(&mut self.retime) && !turn {
+            return None;
+        }
+        let links = self.brokers.iter().filter_map(Redis::deadline).min();
+        let deadlines = [
+            links,
+            self.wheel.next_due(),
+            self.waiting.next_deadline(),
+            self.publishes.next_deadline(),
+            self.drain.next_deadline(),
+        ];
+        Some((deadlines.into_iter().flatten().min(), self.owes(), turn))
+    }
+
+    /// Somebody is owed something: a quitting worker stays.
+    fn owes(&self) -> bool {
+        self.clients.len() > 0
+            || self.waiting.len() > 0
+            || !self.publishes.is_empty()
+            || self.brokers.iter().any(Redis::owes)
+    }
+
+    /// The timer: links, sessions, those who wait.
+    pub fn tick(&mut self, now: u64) {
+        self.retime = true;
+        if process::is_exiting() {
+            self.begin_drain(now);
+        }
+        for index in 0..self.brokers.len() {
+            for role in [Role::Subscriber, Role::Publisher] {
+                let wire = self.brokers[index].wire(role);
+                if wire.link.deadline().is_some_and(|deadline| deadline <= now) {
+                    wire.link.handle_timeout(now);
+                    self.hear_link(index, role, now);
+                    self.brokers[index].wire(role).write(now);
+                }
+            }
+        }
+        self.end_patience(now);
+        self.tell_gaps(now);
+        self.look_at_due_sessions(now);
+        self.flush();
+    }
+
+    /// The next round of the event loop: what budgets have cut short, and what was collected.
+    pub fn turn(&mut self) {
+        let now = process::now();
+        for index in 0..self.brokers.len() {
+            for role in [Role::Subscriber, Role::Publisher] {
+                self.brokers[index].wire(role).write(now);
+                self.hear_link(index, role, now);
+            }
+        }
+        self.resume_reading();
+        self.flush();
+        self.retime = true;
+    }
+
+    /// For `nginx::client`.
+    pub fn clients(&mut self) -> &mut Clients<Session> {
+        &mut self.clients
+    }
+
+    /// For `nginx::client`: whether the client's request may be freed.
+    pub fn detach_policy(&mut self, id: ClientId) -> Option<Detach> {
+        let (_, session) = self.clients.get(id)?;
+        Some(match session.location.detach() {
+            Detach::Auto if self.main.logs_the_end => Detach::Off,
+            policy => policy,
+        })
+    }
+
+    /// For `nginx::request`: takes a parked request out, to answer it.
+    pub fn take_parked(&mut self, number: u64) -> Option<Request> {
+        if let Some(waiting) = self.waiting.leave(number) {
+            self.forsake(&waiting.channels);
+            return Some(waiting.request);
+        }
+        self.publishes.leave(number).map(|(request, _)| request)
+    }
+
+    /// For variables: a client's life in numbers so far.
+    pub fn summary(&mut self, id: ClientId) -> Option<Summary> {
+        let (_, session) = self.clients.get(id)?;
+        let mut summary = Summary {
+            close_code: session.close_code,
+            ..Summary::default()
+        };
+        if let Some(notes) = &session.notes {
+            summary.channel.clone_from(&notes.channel);
+            summary.messages_in = notes.messages_in;
+            summary.bytes_in = notes.bytes_in;
+            summary.messages_out = notes.messages_out;
+            summary.bytes_out = notes.bytes_out;
+            summary.duration_ms = process::now().saturating_sub(notes.since_ms);
+        }
+        let joined = matches!(session.phase, Phase::Opening | Phase::Open);
+        let delivered = joined.then(|| self.registry.feed_of(id)).flatten();
+        if let Some((messages, bytes)) = delivered.and_then(|_| self.registry.delivered(id)) {
+            summary.messages_out += messages;
+            summary.bytes_out += bytes;
+        }
+        Some(summary)
+    }
+
+    /// Answers `websocket_status`.
+    pub fn status(&mut self, request: Request) -> Response {
+        if !request.is_get() && !request.is_head() {
+            let mut response = Response::status(405);
+            response.headers.push(("Allow", "GET, HEAD".to_owned()));
+            return response;
+        }
+        self.account();
+        let redis = self
+            .main
+            .brokers
+            .iter()
+            .zip(&self.brokers)
+            .map(|(conf, broker)| {
+                let (subscriber, publisher) = broker.is_up();
+                status::RedisStatus {
+                    server: conf.server.to_string(),
+                    subscriber,
+                    publisher,
+                    unanswered: broker.unanswered,
+                }
+            });
+        status::response(&status::Status {
+            worker_pid: process::pid(),
+            worker: process::worker(),
+            connections: self.clients.len(),
+            pending: self.waiting.len(),
+            channels: self.registry.channel_count(),
+            feeds: self.registry.feed_count(),
+            lagging: self.registry.laggard_count(),
+            counters: &self.counters,
+            refused: &self.refusals,
+            redis: redis.collect(),
+            memory: status::MemoryStatus {
+                limit: self.budget.limit(),
+                logs: self.budget.held(Category::Logs),
+                partial_messages: self.budget.held(Category::PartialMessages),
+                replies: self.budget.held(Category::Replies),
+            },
+        })
+    }
+
+    /// Milliseconds to the clock of sessions.
+    fn session_tick(&self, now: u64) -> u32 {
+        // From 1 on: 0 means "no message under way".
+        1 + u32::try_from(now.saturating_sub(self.born) / TICK_MS).unwrap_or(u32::MAX / 2)
+    }
+
+    /// Brings the memory account up to date with what is counted elsewhere.
+    fn account(&mut self) {
+        self.budget.set(Category::Logs, self.registry.log_bytes());
+        let links: usize = self.brokers.iter().map(Redis::memory).sum();
+        self.budget.set(Category::Replies, links as u64);
+    }
+}

@@ -1,5 +1,7 @@
 //! The directives, a row each. README's table is compared with this one by a test.
 
+use std::ffi::CStr;
+
 use fanout::{Kind, SlowPolicy};
 use proto::envelope::{Envelope, FrameKind};
 use proto::websocket::origin::Policy;
@@ -17,7 +19,7 @@ use crate::nginx::directive::{
 
 type Result = std::result::Result<(), Complaint>;
 
-const fn http(name: &'static str, set: fn(&mut Main, &Args<'_>) -> Result) -> Directive {
+const fn http(name: &'static CStr, set: fn(&mut Main, &Args<'_>) -> Result) -> Directive {
     Directive {
         name,
         context: Http,
@@ -27,7 +29,7 @@ const fn http(name: &'static str, set: fn(&mut Main, &Args<'_>) -> Result) -> Di
 }
 
 const fn any(
-    name: &'static str,
+    name: &'static CStr,
     takes: Takes,
     set: fn(&mut Location, &mut Main, &Args<'_>) -> Result,
 ) -> Directive {
@@ -40,7 +42,7 @@ const fn any(
 }
 
 const fn location(
-    name: &'static str,
+    name: &'static CStr,
     takes: Takes,
     set: fn(&mut Location, &mut Main, &Args<'_>) -> Result,
 ) -> Directive {
@@ -54,31 +56,31 @@ const fn location(
 
 /// All directives of the module.
 pub const DIRECTIVES: [Directive; 24] = [
-    any("websocket_redis", One, |l, main, a| {
+    any(c"websocket_redis", One, |l, main, a| {
         put(&mut l.redis, main.broker(a)?)
     }),
-    location("websocket_subscribe", Many, |l, _, a| {
+    location(c"websocket_subscribe", Many, |l, _, a| {
         subscribe(l, a, Kind::Channel)
     }),
-    location("websocket_psubscribe", Many, |l, _, a| {
+    location(c"websocket_psubscribe", Many, |l, _, a| {
         subscribe(l, a, Kind::Pattern)
     }),
-    location("websocket_publish", One, |l, _, a| {
+    location(c"websocket_publish", One, |l, _, a| {
         put(&mut l.publish, a.complex(0)?)?;
         serve(l, Service::WebSocket, "websocket_publish")
     }),
-    location("websocket_echo", Takes::None, |l, _, _| {
+    location(c"websocket_echo", Takes::None, |l, _, _| {
         l.echo = true;
         serve(l, Service::WebSocket, "websocket_echo")
     }),
-    location("websocket_publisher", One, |l, _, a| {
+    location(c"websocket_publisher", One, |l, _, a| {
         put(&mut l.publisher, a.complex(0)?)?;
         serve(l, Service::Publisher, "websocket_publisher")
     }),
-    location("websocket_status", Takes::None, |l, _, _| {
+    location(c"websocket_status", Takes::None, |l, _, _| {
         serve(l, Service::Status, "websocket_status")
     }),
-    any("websocket_envelope", One, |l, _, a| {
+    any(c"websocket_envelope", One, |l, _, a| {
         let named = [
             ("off", Envelope::Off),
             ("json", Envelope::Json),
@@ -86,7 +88,7 @@ pub const DIRECTIVES: [Directive; 24] = [
         ];
         put(&mut l.envelope, a.one_of(0, &named)?)
     }),
-    any("websocket_frame", One, |l, _, a| {
+    any(c"websocket_frame", One, |l, _, a| {
         let named = [
             ("auto", FrameKind::Auto),
             ("text", FrameKind::Text),
@@ -94,22 +96,22 @@ pub const DIRECTIVES: [Directive; 24] = [
         ];
         put(&mut l.frame, a.one_of(0, &named)?)
     }),
-    any("websocket_origin", Many, |l, _, a| {
+    any(c"websocket_origin", Many, |l, _, a| {
         put(&mut l.origin, origin(a)?)
     }),
-    any("websocket_subprotocol", Many, |l, _, a| {
+    any(c"websocket_subprotocol", Many, |l, _, a| {
         put(&mut l.subprotocols, subprotocols(a)?)
     }),
-    any("websocket_max_message", One, |l, _, a| {
+    any(c"websocket_max_message", One, |l, _, a| {
         put(&mut l.max_message, positive(a)?)
     }),
-    any("websocket_max_frame", One, |l, _, a| {
+    any(c"websocket_max_frame", One, |l, _, a| {
         put(&mut l.max_frame, positive(a)?)
     }),
-    any("websocket_send_queue", One, |l, _, a| {
+    any(c"websocket_send_queue", One, |l, _, a| {
         put(&mut l.send_queue, a.size(0)?)
     }),
-    any("websocket_slow", One, |l, _, a| {
+    any(c"websocket_slow", One, |l, _, a| {
         let named = [
             ("close", SlowPolicy::Close),
             ("drop_oldest", SlowPolicy::DropOldest),
@@ -117,29 +119,29 @@ pub const DIRECTIVES: [Directive; 24] = [
         ];
         put(&mut l.slow, a.one_of(0, &named)?)
     }),
-    any("websocket_notsent", One, |l, _, a| {
+    any(c"websocket_notsent", One, |l, _, a| {
         put(&mut l.notsent, a.size(0)?)
     }),
-    any("websocket_ping_interval", One, |l, _, a| {
+    any(c"websocket_ping_interval", One, |l, _, a| {
         put(&mut l.ping_interval, a.time(0)?)
     }),
-    any("websocket_timeout", One, |l, _, a| {
+    any(c"websocket_timeout", One, |l, _, a| {
         put(&mut l.timeout, a.time(0)?)
     }),
-    any("websocket_gap", One, |l, _, a| {
+    any(c"websocket_gap", One, |l, _, a| {
         put(
             &mut l.gap,
             a.one_of(0, &[("close", Gap::Close), ("keep", Gap::Keep)])?,
         )
     }),
-    any("websocket_drain", OneOrTwo, |l, _, a| {
+    any(c"websocket_drain", OneOrTwo, |l, _, a| {
         put(&mut l.drain, a.time(0)?)?;
         if a.len() > 1 {
             l.drain_code = Some(a.one_of(1, &[("1001", 1001), ("1012", 1012)])?);
         }
         Ok(())
     }),
-    any("websocket_detach", One, |l, _, a| {
+    any(c"websocket_detach", One, |l, _, a| {
         let named = [
             ("auto", Detach::Auto),
             ("on", Detach::On),
@@ -147,13 +149,13 @@ pub const DIRECTIVES: [Directive; 24] = [
         ];
         put(&mut l.detach, a.one_of(0, &named)?)
     }),
-    http("websocket_memory", |main, a| {
+    http(c"websocket_memory", |main, a| {
         put(&mut main.memory, positive(a)?)
     }),
-    http("websocket_reserve", |main, a| {
+    http(c"websocket_reserve", |main, a| {
         put(&mut main.reserve, fraction(a)?)
     }),
-    http("websocket_max_pending", |main, a| {
+    http(c"websocket_max_pending", |main, a| {
         put(&mut main.max_pending, a.number(0)?)
     }),
 ];

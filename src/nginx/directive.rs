@@ -1,6 +1,6 @@
 //! Directives: rows of a table become nginx's commands, and each value is checked by `nginx -t`.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
@@ -52,8 +52,8 @@ pub enum Set {
 
 /// One row of the table of directives.
 pub struct Directive {
-    /// Its name in nginx.conf.
-    pub name: &'static str,
+    /// Its name in nginx.conf; nginx compares names as C strings.
+    pub name: &'static CStr,
     /// Where it may stand.
     pub context: Context,
     /// How many arguments it takes.
@@ -197,7 +197,7 @@ impl Args<'_> {
             parsed.default_port = 6379;
             if nginx_sys::ngx_parse_url((*self.cf).pool, &raw mut parsed) != NGX_OK as isize {
                 let cause = match NonNull::new(parsed.err) {
-                    Some(text) => std::ffi::CStr::from_ptr(text.as_ptr()).to_string_lossy(),
+                    Some(text) => CStr::from_ptr(text.as_ptr()).to_string_lossy(),
                     None => "out of memory".into(),
                 };
                 return Err(self.refuse(index, format!("{cause} in \"{url}\"")));
@@ -232,8 +232,8 @@ pub(super) const fn commands<const N: usize, const M: usize>(
     while index < N {
         let row = &rows[index];
         commands[index].name = ngx_str_t {
-            len: row.name.len(),
-            data: row.name.as_ptr().cast_mut(),
+            len: row.name.count_bytes(),
+            data: row.name.as_ptr().cast_mut().cast(),
         };
         commands[index].type_ = (contexts(row.context) | arity(row.takes)) as ngx_uint_t;
         commands[index].set = Some(on_directive);
@@ -297,7 +297,7 @@ unsafe extern "C" fn on_directive(
         match result {
             Ok(()) => ptr::null_mut(),
             Err(Complaint::Duplicate) => c"is duplicate".as_ptr().cast_mut(),
-            Err(complaint) => complain(cf, row.name, complaint),
+            Err(complaint) => complain(cf, &row.name.to_string_lossy(), complaint),
         }
     }
 }

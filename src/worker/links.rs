@@ -127,7 +127,7 @@ impl Worker {
             Said::Down(cause) => self.link_down(broker, role, &cause, now),
             Said::Warning(reason) => log::cycle(
                 Level::Warn,
-                format_args!("redis {}: {reason}", self.main.brokers[broker].server),
+                format_args!("{}: {reason}", self.main.brokers[broker].server),
             ),
             Said::Confirmed(channel) => self.channel_confirmed(ChannelId(channel)),
             Said::Refused(channel, reason) => self.channel_refused(ChannelId(channel), &reason),
@@ -165,11 +165,11 @@ impl Worker {
         match was_down_for {
             None => log::cycle(
                 Level::Info,
-                format_args!("redis {server}: {} link is up", name(role)),
+                format_args!("{server}: {} link is up", name(role)),
             ),
             Some(ms) => log::cycle(
                 Level::Notice,
-                format_args!("redis {server}: {} link is back after {ms} ms", name(role)),
+                format_args!("{server}: {} link is back after {ms} ms", name(role)),
             ),
         }
         self.turn = true;
@@ -180,7 +180,7 @@ impl Worker {
         let server = &self.main.brokers[broker].server;
         log::cycle(
             Level::Error,
-            format_args!("redis {server}: {} link is down: {cause}", name(role)),
+            format_args!("{server}: {} link is down: {cause}", name(role)),
         );
         if role == Role::Subscriber {
             for number in self.waiting.at_broker(broker as u16) {

@@ -1,0 +1,62 @@
+//! Any headers: no panic, and what is accepted keeps its promises.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use proto::websocket::handshake::{HttpVersion, RequestLine, check};
+use proto::websocket::origin::Policy;
+
+// Lines of a request as on the wire. What a handshake must have is added when the first byte is
+// even, so that the fuzzer gets beyond it.
+fuzz_target!(|input: &[u8]| {
+    let [complete, lines @ ..] = input else {
+        return;
+    };
+    let line = RequestLine {
+        method_is_get: true,
+        version: HttpVersion::V11,
+        has_body: false,
+    };
+    let needed: &[(&[u8], &[u8])] = &[
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Version", b"13"),
+        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let needed = if complete % 2 == 0 { needed } else { &[] };
+    let given = lines.split(|&byte| byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        Some((&line[..colon], &line[colon + 1..]))
+    });
+    let Ok(handshake) = check(&line, needed.iter().copied().chain(given)) else {
+        return;
+    };
+    assert!(handshake.accept().is_ascii());
+    for name in handshake.subprotocols() {
+        assert!(!name.is_empty() && name.iter().all(u8::is_ascii_graphic));
+    }
+    for offer in handshake.extensions() {
+        let texts = offer
+            .parameters()
+            .flat_map(|(name, value)| [Some(name), value])
+            .flatten();
+        for text in texts.chain([offer.name()]) {
+            assert!(!text.is_empty() && text.iter().all(u8::is_ascii_graphic));
+        }
+    }
+    let (origin, host) = (handshake.origin(), handshake.host());
+    let same = Policy::Same.allows(origin, host, true);
+    assert!(
+        !same || Policy::Same.allows(origin, host, false),
+        "TLS only ever forbids more"
+    );
+    if let Some(pattern) = origin.and_then(|origin| std::str::from_utf8(origin).ok())
+        && let Ok(list @ Policy::List(_)) = Policy::parse(&[pattern])
+        && pattern.contains("://")
+        && !pattern.contains(['*', '['])
+    {
+        assert!(
+            list.allows(origin, None, false),
+            "an origin does not match itself"
+        );
+    }
+});

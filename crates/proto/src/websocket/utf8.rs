@@ -1,7 +1,7 @@
 //! UTF-8 of a text that arrives in pieces (RFC 3629; RFC 6455, 8.1).
 //!
 //! Whole code points of a piece are checked in bulk. The few bytes at its end that begin a code
-//! point and do not finish it go through [`Utf8::push`], which knows of each byte whether any text
+//! point and do not finish it go through `Utf8::push`, which knows of each byte whether any text
 //! could still go on with it: a text that can't become valid fails with its first bad byte, not
 //! with its last.
 

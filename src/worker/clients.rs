@@ -308,14 +308,11 @@ impl Worker {
         outbox.push(rest);
         session.paused |= outbox.blocks_reading();
         let after = session.held_bytes();
-        let writable = io.want_write();
         self.hold(before, after);
         if joined {
             self.registry.hold(id);
         }
-        if !writable {
-            self.lose(id);
-        }
+        self.write_client(id);
     }
 
     /// Answers a ping. While the socket is full the newest pong replaces an older one.

@@ -59,6 +59,9 @@ impl Worker {
                 self.lose(client);
             }
         }
+        for client in flushed.resumed.drain(..) {
+            self.write_client(client);
+        }
         for client in flushed.gone.drain(..) {
             self.lose(client);
         }

@@ -44,7 +44,7 @@ pub struct Wire {
 
 /// Which server's which link a peer is.
 pub fn of_peer(id: PeerId) -> (usize, Role) {
-    let role = if id.0 % 2 == 0 {
+    let role = if id.0.is_multiple_of(2) {
         Role::Subscriber
     } else {
         Role::Publisher

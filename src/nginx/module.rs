@@ -45,7 +45,7 @@ pub static mut ngx_http_websocket_module: ngx_module_t = ngx_module_t {
 /// This module's number among HTTP modules; nginx gives it when it loads the module.
 pub(super) fn context_index() -> usize {
     // SAFETY: written once, before the configuration is read.
-    unsafe { (*(&raw const ngx_http_websocket_module)).ctx_index }
+    unsafe { ngx_http_websocket_module.ctx_index }
 }
 
 unsafe extern "C" fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
@@ -76,7 +76,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 unsafe fn main_of(cycle: *mut ngx_cycle_t) -> Option<&'static Main> {
     // SAFETY: the cycle's configuration lives as long as the worker.
     unsafe {
-        let context = *(*cycle).conf_ctx.add((*(&raw const ngx_http_module)).index);
+        let context = *(*cycle).conf_ctx.add(ngx_http_module.index);
         let context = context.cast::<ngx_http_conf_ctx_t>().as_ref()?;
         (*context.main_conf.add(context_index()))
             .cast::<Main>()

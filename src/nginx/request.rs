@@ -489,11 +489,13 @@ pub(super) fn handle_with_body(
 ) -> ngx_int_t {
     match guard(check) {
         Ok(Ok(())) => {}
-        // SAFETY: the request is live.
         Ok(Err(response)) => {
-            return match unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) } {
-                rc if rc == NGX_OK as isize => request.respond(&response),
-                rc => rc,
+            // SAFETY: the request is live.
+            let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
+            return if rc == NGX_OK as isize {
+                request.respond(&response)
+            } else {
+                rc
             };
         }
         Err(_) => return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,

@@ -2,6 +2,7 @@
 //! of other modules may be evaluated.
 
 use fanout::Kind;
+use proto::redis::PROBE_PREFIX;
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 
 use crate::conf::{Location, Service};
@@ -196,6 +197,8 @@ fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(),
         Err("has a control character")
     } else if variable && name.starts_with(b"__key") && !template.starts_with(b"__key") {
         Err("is a keyspace notification's")
+    } else if name.starts_with(PROBE_PREFIX) {
+        Err("is reserved for probes of the redis links")
     } else if kind == Kind::Pattern && globs(name) != globs(template) {
         Err("has a glob character from a variable")
     } else {
@@ -235,6 +238,7 @@ mod tests {
             (Channel, "$a", "__keyspace@0__:x", false),
             (Channel, "__keyspace@0__:$a", "__keyspace@0__:x", true),
             (Channel, "__keyevent@0__:set", "__keyevent@0__:set", true),
+            (Channel, "$a", "ngx_ws_probe:00", false),
             (Pattern, "news.*", "news.*", true),
             (Pattern, "news.$a.*", "news.de.*", true),
             (Pattern, "news.$a.*", "news.*.*", false),

@@ -30,6 +30,8 @@
 mod arrows;
 mod broker;
 mod conf;
+#[cfg(test)]
+mod documented;
 mod http;
 #[allow(unsafe_code)] // the one room for FFI
 mod nginx;

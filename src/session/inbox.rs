@@ -18,14 +18,14 @@ pub enum End {
     Misbehaved(Misbehaved),
 }
 
-/// The messages of one read, in order. Kept between reads for its memory; bodies lie in the buffer
-/// that was read into, or were collected from several reads.
+/// What one read said, in order. Kept between reads for its memory; bodies lie in the buffer that
+/// was read into, or were collected from several reads.
 #[derive(Default)]
 pub struct Inbox {
-    /// Whole messages.
-    pub messages: Vec<(Kind, Payload)>,
-    /// The answer to the newest ping: older ones need none (RFC 6455, 5.5.3).
-    pub pong: Option<ControlFrame>,
+    /// Whole messages, and pings as the pongs that answer them.
+    items: Vec<(Opcode, Payload)>,
+    /// Whole messages among `items`.
+    pub messages: u64,
     /// What came last, if nothing can follow.
     pub end: Option<End>,
     /// A frame was completed: a sign of life.
@@ -36,74 +36,85 @@ impl Inbox {
     /// Takes `buf`, just received, apart. The session's parser keeps what is not whole yet.
     pub fn fill(&mut self, session: &mut Session, buf: &mut [u8]) {
         let limits = session.location.limits();
-        self.messages.clear();
-        (self.pong, self.end, self.heard) = (None, None, false);
+        self.items.clear();
+        (self.messages, self.end, self.heard) = (0, None, false);
         let mut at = 0;
-        loop {
+        while self.end.is_none() {
             match session.connection.receive(buf, &mut at, &limits) {
                 Ok(None) => break,
-                Ok(Some(event)) => {
-                    self.heard = true;
-                    match event {
-                        Event::Message { kind, payload } => self.messages.push((kind, payload)),
-                        Event::Ping(payload) => {
-                            self.pong = Some(ControlFrame::pong(payload.bytes(buf)));
-                        }
-                        Event::Pong(_) => {}
-                        Event::Close(close) => {
-                            self.end = Some(End::Close(close));
-                            break;
-                        }
-                    }
-                }
-                Err(misbehaved) => {
-                    self.end = Some(End::Misbehaved(misbehaved));
-                    break;
-                }
+                Ok(Some(event)) => self.note(event),
+                Err(misbehaved) => self.end = Some(End::Misbehaved(misbehaved)),
             }
         }
     }
 
-    /// Turns the messages into frames that go back. A server's header is at least four bytes
-    /// shorter than the client's, so whole messages move together within `buf`, and the range that
-    /// they fill comes back; with a collected one among them, `spare` takes all.
-    pub fn echo<'a>(&self, buf: &'a mut [u8], spare: &'a mut Vec<u8>) -> &'a [u8] {
+    fn note(&mut self, event: Event) {
+        self.heard = true;
+        match event {
+            Event::Message { kind, payload } => {
+                self.messages += 1;
+                self.items.push((opcode(kind), payload));
+            }
+            Event::Ping(payload) => self.items.push((Opcode::Pong, payload)),
+            Event::Pong(_) => {}
+            Event::Close(close) => self.end = Some(End::Close(close)),
+        }
+    }
+
+    /// The bodies of the messages.
+    pub fn bodies<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let messages = self.items.iter().filter(|(opcode, _)| !opcode.is_control());
+        messages.map(|(_, payload)| payload.bytes(buf))
+    }
+
+    /// The pong to the newest ping, if there was nothing but pings: while a client does not take its
+    /// pongs, older ones need not be sent (RFC 6455, 5.5.3).
+    pub fn only_pong(&self, buf: &[u8]) -> Option<ControlFrame> {
+        let (_, payload) = self.items.last().filter(|_| self.messages == 0)?;
+        Some(ControlFrame::pong(payload.bytes(buf)))
+    }
+
+    /// The frames that go back, in order: pongs and, with `echo`, the messages. A server's header
+    /// is at least four bytes shorter than the client's, so frames that came whole move together
+    /// within `buf`; with a collected one among them, `spare` takes all.
+    pub fn replies<'a>(&self, echo: bool, buf: &'a mut [u8], spare: &'a mut Vec<u8>) -> &'a [u8] {
         spare.clear();
-        let whole = self
-            .messages
-            .iter()
-            .all(|(_, payload)| matches!(payload, Payload::InPlace(_)));
-        if whole {
-            let filled = self.echo_in_place(buf);
+        let due = |(opcode, _): &&(Opcode, Payload)| echo || opcode.is_control();
+        let whole = |(_, payload): &(_, Payload)| matches!(payload, Payload::InPlace(_));
+        if self.items.iter().filter(due).all(whole) {
+            let filled = in_place(self.items.iter().filter(due), buf);
             return &buf[filled];
         }
-        for (kind, payload) in &self.messages {
-            frame::append(spare, opcode(*kind), payload.bytes(buf));
+        for (opcode, payload) in self.items.iter().filter(due) {
+            frame::append(spare, *opcode, payload.bytes(buf));
         }
         spare
     }
+}
 
-    fn echo_in_place(&self, buf: &mut [u8]) -> Range<usize> {
-        // The first frame stays: its header is written right before its payload.
-        let mut filled: Option<Range<usize>> = None;
-        for (kind, payload) in &self.messages {
-            let Payload::InPlace(body) = payload else {
-                continue;
-            };
-            let (header, header_len) = frame::header(true, false, opcode(*kind), body.len());
-            let start = filled
-                .as_ref()
-                .map_or(body.start - header_len, |range| range.end);
-            let body_at = start + header_len;
-            buf[start..body_at].copy_from_slice(&header[..header_len]);
-            if body_at != body.start {
-                buf.copy_within(body.clone(), body_at);
-            }
-            let first = filled.map_or(start, |range| range.start);
-            filled = Some(first..body_at + body.len());
+fn in_place<'a>(
+    items: impl Iterator<Item = &'a (Opcode, Payload)>,
+    buf: &mut [u8],
+) -> Range<usize> {
+    // The first frame stays: its header is written right before its payload.
+    let mut filled: Option<Range<usize>> = None;
+    for (opcode, payload) in items {
+        let Payload::InPlace(body) = payload else {
+            continue;
+        };
+        let (header, header_len) = frame::header(true, false, *opcode, body.len());
+        let start = filled
+            .as_ref()
+            .map_or(body.start - header_len, |range| range.end);
+        let body_at = start + header_len;
+        buf[start..body_at].copy_from_slice(&header[..header_len]);
+        if body_at != body.start {
+            buf.copy_within(body.clone(), body_at);
         }
-        filled.unwrap_or(0..0)
+        let first = filled.map_or(start, |range| range.start);
+        filled = Some(first..body_at + body.len());
     }
+    filled.unwrap_or(0..0)
 }
 
 fn opcode(kind: Kind) -> Opcode {
@@ -163,7 +174,10 @@ mod tests {
         }
         let (mut inbox, mut spare) = (Inbox::default(), Vec::new());
         inbox.fill(&mut session(), &mut buf);
-        assert_eq!(inbox.echo(&mut buf, &mut spare), expected(&messages));
+        assert_eq!(
+            inbox.replies(true, &mut buf, &mut spare),
+            expected(&messages)
+        );
         assert!(spare.is_empty());
     }
 
@@ -179,25 +193,45 @@ mod tests {
             let (mut inbox, mut spare, mut session) = (Inbox::default(), Vec::new(), session());
             let (mut first, mut second) = (stream[..cut].to_vec(), stream[cut..].to_vec());
             inbox.fill(&mut session, &mut first);
-            assert!(inbox.messages.is_empty());
+            assert_eq!(inbox.messages, 0);
             inbox.fill(&mut session, &mut second);
-            assert_eq!(inbox.echo(&mut second, &mut spare), expected(&messages));
+            assert_eq!(
+                inbox.replies(true, &mut second, &mut spare),
+                expected(&messages)
+            );
             assert_eq!(session.held_bytes(), 0);
         }
     }
 
     #[test]
-    fn the_newest_ping_is_answered_and_nothing_after_a_close_is_read() {
+    fn pings_are_answered_where_they_stood_and_nothing_after_a_close_is_read() {
         let mut buf = client_frame(0x89, b"1");
+        buf.extend(client_frame(0x82, b"between"));
         buf.extend(client_frame(0x89, b"2"));
         buf.extend(client_frame(0x88, &[0x03, 0xe8]));
         buf.extend(client_frame(0x81, b"late"));
+        let (mut inbox, mut spare) = (Inbox::default(), Vec::new());
+        inbox.fill(&mut session(), &mut buf);
+        assert_eq!((inbox.messages, inbox.heard), (1, true));
+        assert_eq!(inbox.bodies(&buf).collect::<Vec<_>>(), [b"between"]);
+        assert!(inbox.only_pong(&buf).is_none());
+        assert!(
+            matches!(&inbox.end, Some(End::Close(close)) if close.reply()[..] == b"\x88\x02\x03\xe8"[..])
+        );
+        let mut again = buf.clone();
+        assert_eq!(
+            inbox.replies(false, &mut again, &mut spare),
+            b"\x8a\x011\x8a\x012"
+        );
+        let all = b"\x8a\x011\x82\x07between\x8a\x012";
+        assert_eq!(inbox.replies(true, &mut buf, &mut spare), all);
+    }
+
+    #[test]
+    fn of_pings_alone_the_newest_is_enough() {
+        let mut buf = [client_frame(0x89, b"1"), client_frame(0x89, b"2")].concat();
         let mut inbox = Inbox::default();
         inbox.fill(&mut session(), &mut buf);
-        assert_eq!(inbox.pong.as_deref(), Some(&b"\x8a\x012"[..]));
-        assert!(
-            matches!(inbox.end, Some(End::Close(close)) if close.reply()[..] == b"\x88\x02\x03\xe8"[..])
-        );
-        assert!(inbox.messages.is_empty() && inbox.heard);
+        assert_eq!(inbox.only_pong(&buf).as_deref(), Some(&b"\x8a\x012"[..]));
     }
 }

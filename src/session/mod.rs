@@ -166,10 +166,10 @@ impl Session {
 /// A panic in a session, for the test that it costs that session only.
 #[cfg(feature = "test-panic")]
 pub fn panic_if_asked(inbox: &Inbox, input: &[u8]) {
-    let asked = |(_, payload): &(_, proto::websocket::connection::Payload)| {
-        payload.bytes(input) == b"panic, please"
-    };
-    assert!(!inbox.messages.iter().any(asked), "asked for by a client");
+    assert!(
+        !inbox.bodies(input).any(|body| body == b"panic, please"),
+        "asked for by a client"
+    );
 }
 
 /// What [`Session::check`] found.

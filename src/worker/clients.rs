@@ -168,11 +168,11 @@ impl Worker {
         };
         if let Some(notes) = &mut session.notes {
             notes.bytes_in += input.len() as u64;
-            notes.messages_in += inbox.messages.len() as u64;
+            notes.messages_in += inbox.messages;
         }
         let after = session.held_bytes();
         self.counters.bytes_in += input.len() as u64;
-        self.counters.messages_in += inbox.messages.len() as u64;
+        self.counters.messages_in += inbox.messages;
         self.hold(before, after);
         self.serve(id, &inbox, input);
         self.inbox = inbox;
@@ -209,26 +209,10 @@ impl Worker {
     fn serve(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
         #[cfg(feature = "test-panic")]
         crate::session::panic_if_asked(inbox, input);
-        if !inbox.messages.is_empty() {
+        if inbox.messages > 0 {
             self.publish_from(id, inbox, input);
-            let Some((_, session)) = self.clients.get(id) else {
-                return;
-            };
-            if session.location.echo {
-                self.counters.echoed += inbox.messages.len() as u64;
-                if let Some(notes) = &mut session.notes {
-                    notes.messages_out += inbox.messages.len() as u64;
-                }
-                let mut spare = std::mem::take(&mut self.spare);
-                self.send_own(id, inbox.echo(input, &mut spare));
-                // One large message must not be paid for forever.
-                spare.shrink_to(super::BUFFER);
-                self.spare = spare;
-            }
         }
-        if let Some(pong) = inbox.pong {
-            self.send_pong(id, pong);
-        }
+        self.reply(id, inbox, input);
         match &inbox.end {
             None => {}
             Some(End::Close(received)) => {
@@ -247,6 +231,30 @@ impl Worker {
         }
     }
 
+    /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
+    fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let echo = session.location.echo;
+        if let Some(outbox) = &mut session.outbox
+            && let Some(pong) = inbox.only_pong(input)
+        {
+            return outbox.set_pong(pong);
+        }
+        if echo {
+            self.counters.echoed += inbox.messages;
+            if let Some(notes) = &mut session.notes {
+                notes.messages_out += inbox.messages;
+            }
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        self.send_own(id, inbox.replies(echo, input, &mut spare));
+        // One large message must not be paid for forever.
+        spare.shrink_to(super::BUFFER);
+        self.spare = spare;
+    }
+
     fn publish_from(&mut self, id: ClientId, inbox: &Inbox, input: &[u8]) {
         let now = process::now();
         let Some((_, session)) = self.clients.get(id) else {
@@ -258,19 +266,14 @@ impl Worker {
         };
         let broker = &mut self.brokers[usize::from(broker)];
         let mut lost = 0;
-        for (_, payload) in &inbox.messages {
+        for body in inbox.bodies(input) {
             let link = &mut broker.wire(Role::Publisher).link;
-            match link.publish(
-                channel,
-                payload.bytes(input),
-                super::links::CLIENT_TOKEN,
-                now,
-            ) {
+            match link.publish(channel, body, super::links::CLIENT_TOKEN, now) {
                 Ok(()) => broker.unanswered += 1,
                 Err(_) => lost += 1,
             }
         }
-        self.counters.published += inbox.messages.len() as u64 - lost;
+        self.counters.published += inbox.messages - lost;
         self.turn = true; // all clients' messages of this round go out together
         self.retime = true;
         if lost > 0 {
@@ -313,17 +316,6 @@ impl Worker {
             self.registry.hold(id);
         }
         self.write_client(id);
-    }
-
-    /// Answers a ping. While the socket is full the newest pong replaces an older one.
-    fn send_pong(&mut self, id: ClientId, pong: ControlFrame) {
-        let Some((_, session)) = self.clients.get(id) else {
-            return;
-        };
-        match &mut session.outbox {
-            Some(outbox) => outbox.set_pong(pong),
-            None => self.send_own(id, &pong),
-        }
     }
 
     /// The socket takes more.
@@ -496,8 +488,9 @@ impl Worker {
         };
         session.phase = Phase::Lingering;
         io.shutdown();
+        // The buffer may be in use now: what is there already is dropped in the next round.
+        io.read_again();
         self.watch(id, due);
-        self.discard(id);
     }
 
     /// Drops what a closing client still sends.

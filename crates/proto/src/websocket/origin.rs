@@ -105,10 +105,9 @@ impl Pattern {
             return Err("\"any\" must stand alone".to_owned());
         }
         Self::read(value).ok_or_else(|| {
-            format!(
-                "invalid origin \"{value}\", it must be \"same\", \"any\" or like \
-                 \"https://example.com\", \"*.example.com\" or \"http://localhost:*\""
-            )
+            "it must be \"same\", \"any\" or like \"https://example.com\", \"*.example.com\" or \
+             \"http://localhost:*\""
+                .to_owned()
         })
     }
 
@@ -437,7 +436,7 @@ mod tests {
         ] {
             let message = Policy::parse(&[value]).expect_err(value);
             assert!(
-                message.contains(&format!("invalid origin \"{value}\"")),
+                message.contains("it must be"),
                 "{message}"
             );
         }

@@ -1,0 +1,333 @@
+//! Tests that the documents say what the code does: directives, variables, status, files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fanout::SlowPolicy;
+use proto::envelope::{Envelope, FrameKind};
+use proto::websocket::origin::Policy;
+use serde_json::Value;
+
+use crate::conf::{DIRECTIVES, Gap, Location, Main};
+use crate::http::status::{MemoryStatus, RedisStatus, Status};
+use crate::nginx::client::Detach;
+use crate::nginx::directive::{Context, Takes};
+use crate::nginx::variable::Name;
+use crate::variables::TABLE;
+use crate::worker::{Counters, Refusals};
+
+// The rows' functions need nginx's symbols, which a test has not; the compiler takes the rest out.
+const ROWS: [(&[u8], Context, Takes); DIRECTIVES.len()] = {
+    let mut rows = [(&b""[..], Context::Any, Takes::None); DIRECTIVES.len()];
+    let mut at = 0;
+    while at < rows.len() {
+        let row = &DIRECTIVES[at];
+        rows[at] = (row.name.to_bytes(), row.context, row.takes);
+        at += 1;
+    }
+    rows
+};
+
+const NAMES: [Name; TABLE.len()] = {
+    let mut names = [Name::Once(""); TABLE.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TABLE[at].name;
+        at += 1;
+    }
+    names
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The cells of the table whose first column has this heading; a cell loses its backticks.
+fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = text(document);
+    let begins = format!("| {heading} |");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(&begins));
+    assert!(lines.next().is_some(), "{document} has no table {heading}");
+    let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let row = row.trim_start_matches("| ").trim_end_matches(" |");
+        let cells = row.split(" | ");
+        cells.map(|cell| cell.trim().replace('`', "")).collect()
+    })
+    .collect()
+}
+
+fn words(names: impl Iterator<Item = impl AsRef<str>>) -> BTreeSet<String> {
+    names.map(|name| name.as_ref().to_owned()).collect()
+}
+
+fn directives() -> BTreeSet<String> {
+    words(ROWS.iter().map(|(name, ..)| String::from_utf8_lossy(name)))
+}
+
+#[test]
+fn readme_has_each_directive_with_its_arguments_and_contexts() {
+    let rows = table("README.md", "directive");
+    let told = |row: &Vec<String>| row[0].split(' ').next().unwrap_or_default().to_owned();
+    assert_eq!(words(rows.iter().map(told)), directives());
+    for (name, context, takes) in ROWS {
+        let name = String::from_utf8_lossy(name);
+        let row = rows.iter().find(|row| told(row) == name).expect("a row");
+        let arguments: Vec<&str> = row[0].split(' ').skip(1).collect();
+        let arity = match arguments[..] {
+            [] => Takes::None,
+            [many] if many.ends_with('…') => Takes::Many,
+            [_] => Takes::One,
+            [_, optional] if optional.starts_with('[') => Takes::OneOrTwo,
+            _ => panic!("{name}: {arguments:?}"),
+        };
+        assert_eq!(arity, takes, "{name}");
+        let contexts = match context {
+            Context::Http => "http",
+            Context::Any => "http, server, location",
+            Context::Location => "location",
+        };
+        assert_eq!(row[2], contexts, "{name}");
+    }
+}
+
+#[test]
+fn readme_has_the_defaults() {
+    for row in table("README.md", "directive") {
+        let name = row[0].split(' ').next().unwrap_or_default();
+        assert_eq!(row[1], default_of(name), "{name}");
+    }
+}
+
+/// A directive's default, as one would write it.
+fn default_of(name: &str) -> String {
+    let (here, main) = (Location::default(), Main::default());
+    let named = match name {
+        "websocket_envelope" => match here.wire().envelope {
+            Envelope::Off => "off",
+            Envelope::Json => "json",
+            Envelope::Redis => "redis",
+        },
+        "websocket_frame" => match here.wire().frame {
+            FrameKind::Auto => "auto",
+            FrameKind::Text => "text",
+            FrameKind::Binary => "binary",
+        },
+        "websocket_origin" => match here.origin() {
+            Policy::Same => "same",
+            Policy::Any => "any",
+            Policy::List(_) => "a list",
+        },
+        "websocket_slow" => match here.slow_class().policy {
+            SlowPolicy::Close => "close",
+            SlowPolicy::DropOldest => "drop_oldest",
+            SlowPolicy::Latest => "latest",
+        },
+        "websocket_gap" => match here.gap() {
+            Gap::Close => "close",
+            Gap::Keep => "keep",
+        },
+        "websocket_detach" => match here.detach() {
+            Detach::Auto => "auto",
+            Detach::On => "on",
+            Detach::Off => "off",
+        },
+        "websocket_max_message" => return size(here.limits().max_message),
+        "websocket_max_frame" => {
+            let larger = Location {
+                max_message: Some(1 << 20),
+                ..Location::default()
+            };
+            assert_eq!(larger.limits().max_frame, 1 << 20);
+            "max_message"
+        }
+        "websocket_send_queue" => return size(here.slow_class().send_queue),
+        "websocket_notsent" => return size(here.notsent() as u64),
+        "websocket_ping_interval" => return seconds(here.ping_interval()),
+        "websocket_timeout" => return seconds(here.timeout()),
+        "websocket_drain" => return format!("{} {}", seconds(here.drain()), here.drain_code()),
+        "websocket_memory" => return size(main.memory()),
+        "websocket_reserve" => return format!("1/{}", 1_000_000 / main.reserved(1_000_000)),
+        "websocket_max_pending" => return main.max_pending().to_string(),
+        _ => "–",
+    };
+    named.to_owned()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}m", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}k", bytes >> 10),
+        _ => bytes.to_string(),
+    }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}s", milliseconds / 1000)
+}
+
+#[test]
+fn readme_has_each_variable() {
+    let told = table("README.md", "variable");
+    let known = NAMES.iter().map(|name| match name {
+        Name::Once(name) | Name::Always(name) => format!("${name}"),
+        Name::Prefix(prefix) => format!("${prefix}NAME"),
+    });
+    assert_eq!(words(told.iter().map(|row| &row[0])), words(known));
+    for row in told {
+        let at_the_end = crate::variables::KNOWN_AT_THE_END.contains(&row[0].trim_matches('$'));
+        let when = if at_the_end { "end" } else { "handshake" };
+        assert_eq!(row[1], when, "{}", row[0]);
+    }
+}
+
+/// The places of a status's fields, such as `counters.accepted`; those in a list as `redis[].server`.
+fn fields(value: &Value, place: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            let dot = if place.is_empty() { "" } else { "." };
+            for (name, value) in object {
+                fields(value, &format!("{place}{dot}{name}"), found);
+            }
+        }
+        Value::Array(list) => {
+            for value in list {
+                fields(value, &format!("{place}[]"), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            found.insert(place.to_owned());
+        }
+    }
+}
+
+#[test]
+fn each_field_of_the_status_is_explained() {
+    let status = Status {
+        worker_pid: 0,
+        worker: 0,
+        connections: 0,
+        pending: 0,
+        channels: 0,
+        feeds: 0,
+        lagging: 0,
+        counters: &Counters::default(),
+        refused: &Refusals::default(),
+        redis: vec![RedisStatus {
+            server: String::new(),
+            subscriber: false,
+            publisher: false,
+            unanswered: 0,
+        }],
+        memory: MemoryStatus {
+            limit: 0,
+            logs: 0,
+            partial_messages: 0,
+            replies: 0,
+        },
+    };
+    let mut known = BTreeSet::new();
+    let status = serde_json::to_value(status).expect("JSON");
+    fields(&status, "", &mut known);
+    let told = table("docs/status.md", "field");
+    assert_eq!(words(told.iter().map(|row| &row[0])), known);
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![
+        root().join("README.md"),
+        root().join("CONTRIBUTING.md"),
+        root().join("CHANGELOG.md"),
+    ];
+    for entry in fs::read_dir(root().join("docs")).expect("docs") {
+        found.push(entry.expect("an entry").path());
+    }
+    found
+}
+
+/// What a document puts between single backticks, without blocks of code.
+fn quoted(text: &str) -> Vec<String> {
+    let mut in_block = false;
+    let prose: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            let fence = line.trim_start().starts_with("```");
+            in_block ^= fence;
+            !in_block && !fence
+        })
+        .collect();
+    let prose = prose.join("\n");
+    prose
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn files_that_documents_name_are_there() {
+    let ours = ["src/", "crates/", "t/", "scripts/", "nginx-conf/", "docs/"];
+    for document in documents() {
+        let text = text(&document);
+        let links = text.split("](").skip(1);
+        let links = links.filter_map(|rest| rest.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
+        let named = quoted(&text).into_iter().filter_map(|quote| {
+            let path = quote.split(' ').next()?;
+            let is_ours = ours.iter().any(|home| path.starts_with(home));
+            is_ours.then(|| path.to_owned())
+        });
+        let beside = document.parent().expect("a folder");
+        let links = links.map(|link| beside.join(link));
+        for path in links.chain(named.map(|path| root().join(path))) {
+            assert!(path.exists(), "{}: {}", document.display(), path.display());
+        }
+    }
+}
+
+#[test]
+fn each_promise_of_the_readme_names_its_test() {
+    for row in table("README.md", "promise") {
+        let test = row.last().expect("a cell");
+        assert!(
+            test.starts_with("t/") && root().join(test).exists(),
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
+fn what_begins_as_our_names_do_is_a_directive_or_a_variable() {
+    let variables: BTreeSet<String> = words(NAMES.iter().map(|name| match name {
+        Name::Once(name) | Name::Always(name) | Name::Prefix(name) => name,
+    }));
+    let mut files: Vec<PathBuf> = documents();
+    files.retain(|file| !file.ends_with("CONTRIBUTING.md"));
+    for entry in fs::read_dir(root().join("nginx-conf")).expect("nginx-conf") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "conf")
+        {
+            files.push(path);
+        }
+    }
+    for file in files {
+        let text = text(&file);
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let names = text.split(|c| !of_a_name(c));
+        for name in names.filter(|name| name.starts_with("websocket_")) {
+            let known = directives().contains(name)
+                || variables.contains(name)
+                || name.starts_with("websocket_arg_");
+            assert!(known, "{}: {name}", file.display());
+        }
+    }
+}

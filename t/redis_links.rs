@@ -75,7 +75,9 @@ fn tls_trusted_without_check_and_refused_with_it() {
     let (redis, port) = redis_with_tls();
     works(&redis, &format!("rediss://localhost:{port}/#insecure"));
     // The certificate is one that no authority signed.
-    let nginx = Nginx::start(Conf::push_url(&format!("rediss://localhost:{port}")));
+    let mut nginx = Nginx::start(Conf::push_url(&format!("rediss://localhost:{port}")));
+    // nginx's own words and level for it.
+    nginx.expect_log("certificate verify failed");
     until("it is refused", || {
         nginx.handshake("/ws?channel=foo") == 503
     });

@@ -101,28 +101,41 @@ fn code(line: &str) -> &str {
 #[test]
 fn detached_what_is_known_at_the_handshake_is_logged() {
     let redis = Redis::start();
-    for detach in ["on", "auto"] {
-        let nginx = logged(&redis, detach);
-        let mut client = Client::connect(&nginx, "/ws?channel=foo&name=a%20b");
-        redis.publish("foo", "hello");
-        client.expect(["hello"]);
-        let fields = fields(&nginx);
-        assert!(is_id(&fields[1]), "{fields:?}");
-        assert_eq!((fields[2].as_str(), fields[9].as_str()), ("foo", "a b"));
-        client.close();
-        let lines = nginx
-            .access_log()
-            .iter()
-            .filter(|line| line.starts_with("101"))
-            .count();
-        assert_eq!(lines, 1, "logged once");
+    let nginx = logged(&redis, "on");
+    let mut client = Client::connect(&nginx, "/ws?channel=foo&name=a%20b");
+    redis.publish("foo", "hello");
+    client.expect(["hello"]);
+    let fields = fields(&nginx);
+    assert!(is_id(&fields[1]), "{fields:?}");
+    assert_eq!((fields[2].as_str(), fields[9].as_str()), ("foo", "a b"));
+    client.close();
+    let is_socket = |line: &&String| line.starts_with("101");
+    assert_eq!(
+        nginx.access_log().iter().filter(is_socket).count(),
+        1,
+        "logged once"
+    );
+}
+
+#[test]
+fn the_channel_is_logged_also_when_it_is_all_that_is_asked_for() {
+    let redis = Redis::start();
+    for detach in ["auto", "on", "off"] {
+        let conf = Conf::push(&redis).http(&format!("websocket_detach {detach};"));
+        let nginx = Nginx::start(conf.access_log("$status $websocket_channel"));
+        Client::connect(&nginx, "/ws?channel=foo").close();
+        assert_eq!(
+            nginx.until_access_log(2)[1],
+            "101 foo",
+            "websocket_detach {detach}"
+        );
     }
 }
 
 #[test]
 fn ids_are_random_and_one_for_each_connection() {
     let redis = Redis::start();
-    let location = "add_header X-Id $websocket_id; websocket_subscribe own:$websocket_id;";
+    let location = "add_header X-Id $websocket_id always; websocket_subscribe own:$websocket_id;";
     let nginx = Nginx::start(Conf::with(&redis).location("/own", location));
     let mut ids = HashSet::new();
     for i in 0..100 {

@@ -359,13 +359,13 @@ impl Nginx {
     /// Sends SIGHUP and waits until the new workers serve.
     #[track_caller]
     pub fn reload(&mut self) {
+        let old = self.workers();
         self.reload_nowait();
-        let expected = self.expected_workers;
-        until("the new workers start", || {
-            self.count_log("start worker process ") >= expected
-        });
         let n = self.conf.workers;
-        until("the old workers quit", || self.workers().len() == n);
+        until("new workers serve instead of the old", || {
+            let workers = self.workers();
+            workers.len() == n && workers.iter().all(|pid| !old.contains(pid))
+        });
     }
 
     /// Sends SIGHUP.

@@ -1,11 +1,12 @@
 //! Tests that the documents say what the code does: directives, variables, status, files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use fanout::SlowPolicy;
 use proto::envelope::{Envelope, FrameKind};
+use proto::websocket::handshake::Refusal;
 use proto::websocket::origin::Policy;
 use serde_json::Value;
 
@@ -14,12 +15,13 @@ use crate::http::status::{MemoryStatus, RedisStatus, Status};
 use crate::nginx::client::Detach;
 use crate::nginx::directive::{Context, Takes};
 use crate::nginx::variable::Name;
+use crate::upgrade::Refused;
 use crate::variables::TABLE;
 use crate::worker::{Counters, Refusals};
 
 // The rows' functions need nginx's symbols, which a test has not; the compiler takes the rest out.
 const ROWS: [(&[u8], Context, Takes); DIRECTIVES.len()] = {
-    let mut rows = [(&b""[..], Context::Any, Takes::None); DIRECTIVES.len()];
+    let mut rows = [(b"".as_slice(), Context::Any, Takes::None); DIRECTIVES.len()];
     let mut at = 0;
     while at < rows.len() {
         let row = &DIRECTIVES[at];
@@ -205,6 +207,57 @@ fn fields(value: &Value, place: &str, found: &mut BTreeSet<String>) {
             found.insert(place.to_owned());
         }
     }
+}
+
+/// The statuses of each reason for which handshakes are refused, by the name of its counter.
+fn statuses() -> BTreeMap<String, BTreeSet<u16>> {
+    use Refusal::{Body, Extensions, Http2, Key, Method, NotUpgrade, OldHttp, Version};
+    let of_the_rfc = [
+        Body,
+        Extensions,
+        Http2,
+        Key,
+        Method,
+        NotUpgrade,
+        OldHttp,
+        Version,
+        Refusal::Origin,
+        Refusal::Subprotocol,
+    ];
+    let ours = [
+        Refused::Origin,
+        Refused::Channel,
+        Refused::Subrequest,
+        Refused::Internal,
+        Refused::Pending,
+        Refused::Reserve,
+        Refused::Memory,
+        Refused::Exiting,
+        Refused::BrokerAway,
+        Refused::BrokerSlow,
+        Refused::Forbidden,
+    ];
+    let mut found = BTreeMap::<String, BTreeSet<u16>>::new();
+    for refused in of_the_rfc.map(Refused::Handshake).into_iter().chain(ours) {
+        let mut counters = Refusals::default();
+        counters.count(refused);
+        let counters = serde_json::to_value(counters).expect("JSON");
+        let counted = counters.as_object().into_iter().flatten();
+        let (reason, _) = { counted }.find(|(_, count)| **count == 1).expect("one");
+        let statuses = found.entry(reason.clone()).or_default();
+        statuses.insert(refused.status());
+    }
+    found
+}
+
+#[test]
+fn each_refusal_is_told_with_its_statuses() {
+    let told = table("docs/answers.md", "reason");
+    let told = told.iter().map(|row| {
+        let statuses = row[1].split(", ").map(|s| s.parse().expect("a status"));
+        (row[0].clone(), statuses.collect())
+    });
+    assert_eq!(told.collect::<BTreeMap<_, _>>(), statuses());
 }
 
 #[test]

@@ -23,6 +23,24 @@ pub fn flavor() -> Flavor {
     }
 }
 
+/// How the module under test was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// As operators run it.
+    Release,
+    /// With debug assertions and overflow checks, and the feature `test-panic`.
+    Debug,
+}
+
+/// `WS_BUILD`: `release` (default) or `debug`.
+pub fn build() -> Build {
+    match env::var("WS_BUILD").as_deref() {
+        Err(_) | Ok("" | "release") => Build::Release,
+        Ok("debug") => Build::Debug,
+        Ok(other) => panic!("WS_BUILD is {other:?}: it must be \"release\" or \"debug\""),
+    }
+}
+
 /// `WS_NGINX`: the nginx binary.
 pub fn nginx() -> PathBuf {
     program("WS_NGINX", &["nginx", "/usr/sbin/nginx"])

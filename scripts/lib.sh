@@ -149,12 +149,12 @@ nginx_user() {
 
 # --- end-to-end tests -----------------------------------------------------------------------------
 
-# nginx_and_module NGINX PROFILE: builds both, and sets what the tests read.
+# nginx_and_module NGINX release|debug: builds both, and sets what the tests read.
 nginx_and_module() {
     WS_FLAVOR=$1
     WS_BUILD=$2
     WS_NGINX=$(nginx_binary "$1")
-    WS_MODULE=$("$root/scripts/build" --nginx "$1" "--$2")
+    WS_MODULE=$("$root/scripts/build" --nginx "$1" "--${2/debug/testing}")
     export WS_FLAVOR WS_BUILD WS_NGINX WS_MODULE
 }
 

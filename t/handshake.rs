@@ -272,6 +272,38 @@ fn frames_in_the_packet_of_the_handshake_are_heard() {
 }
 
 #[test]
+fn a_handshake_may_follow_other_requests_on_its_connection() {
+    let redis = Redis::start();
+    let plain = Request::new("GET", "/plain").wire();
+    let cookies = Request::upgrade("/echo")
+        .header("Cookie", &"c=".repeat(3000))
+        .wire();
+    for detach in ["auto", "on", "off"] {
+        let nginx = Nginx::start(echo(&redis).http(&format!("websocket_detach {detach};")));
+        for transport in Transport::BOTH {
+            for upgrade in [Request::upgrade("/echo").wire(), cookies.clone()] {
+                let frame = frames::text("x".repeat(3000));
+                let all = [&plain[..], &plain, &upgrade, &frame.wire()].concat();
+                let mut pipelined = Raw::open(&nginx, transport);
+                pipelined.send(&all);
+                assert_eq!(pipelined.response().status, 200);
+                assert_eq!(pipelined.response().status, 200);
+                let mut one_by_one = Raw::open(&nginx, transport);
+                one_by_one.send(&plain);
+                assert_eq!(one_by_one.response().status, 200);
+                one_by_one.send([&upgrade[..], &frame.wire()].concat());
+                for raw in [&mut pipelined, &mut one_by_one] {
+                    raw.expect_101();
+                    raw.expect([frame.clone()]);
+                    raw.send_frame(&frames::ping("x"));
+                    raw.expect([frames::pong("x")]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn frames_sent_while_the_handshake_waits_are_heard_after_it() {
     let redis = Redis::start();
     let proxy = t::Proxy::start(redis.port());

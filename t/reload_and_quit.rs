@@ -59,6 +59,15 @@ fn new_workers_serve_while_the_old_ones_drain() {
 }
 
 #[test]
+fn the_code_may_be_1001() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).server("websocket_drain 100ms 1001;"));
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    nginx.quit();
+    client.expect_close(1001);
+}
+
+#[test]
 fn closes_go_out_over_tls_and_to_clients_that_never_answer() {
     let redis = Redis::start();
     let nginx = Nginx::start(Conf::push(&redis).location("/echo", "websocket_echo;"));

@@ -140,6 +140,48 @@ fn latest_keeps_the_newest_of_each_channel() {
     assert_eq!(numbers[numbers.len() - 2..], [2998, 2999]);
 }
 
+/// The limit is on frames not yet begun: one message may be larger.
+#[test]
+fn a_message_larger_than_the_queue_reaches_who_reads() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).http("websocket_send_queue 100k;"));
+    let big = "x".repeat(12 << 20);
+    for transport in Transport::BOTH {
+        let mut client = Client::connect_over(&nginx, transport, "/ws?channel=foo");
+        redis.publish("foo", &big);
+        assert!(client.text() == big);
+        redis.publish("foo", "small");
+        client.expect(["small"]);
+    }
+}
+
+/// What clients publish while Redis is silent is held back in their own sockets.
+#[test]
+fn a_flood_towards_a_silent_redis_is_held_back_and_not_lost() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::with(&redis).location("/say", "websocket_publish said;"));
+    let mut listener = redis.session();
+    listener.subscribe("said");
+    let mut talker = Client::connect(&nginx, "/say");
+    talker.send("first");
+    assert_eq!(listener.push().1, "first");
+    let before = process::resident_bytes(nginx.worker());
+    redis.stop();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..6000).for_each(|number| talker.send(&numbered(number))));
+        std::thread::sleep(Duration::from_secs(2));
+        let grown = process::resident_bytes(nginx.worker()).saturating_sub(before);
+        assert_eq!(nginx.get("/plain").text(), "plain");
+        redis.cont();
+        for number in 0..6000 {
+            assert_eq!(listener.push().1, numbered(number));
+        }
+        if memory_is_measurable() {
+            assert!(grown < 24 * MIB, "60 MB sent: grown by {grown} bytes");
+        }
+    });
+}
+
 #[test]
 fn the_kernel_holds_little_for_a_reader_that_stops() {
     let redis = Redis::start();

@@ -5,6 +5,9 @@ use crate::nginx::request::Request;
 use crate::nginx::variable::{Name, Variable};
 use crate::session::Summary;
 
+/// A client's channels, kept for it only where nginx.conf names this variable.
+pub const CHANNEL: &str = "websocket_channel";
+
 /// All variables of the module.
 pub static TABLE: [Variable; 9] = [
     Variable {
@@ -16,7 +19,7 @@ pub static TABLE: [Variable; 9] = [
         get: |r, name| argument(r.query(), name),
     },
     Variable {
-        name: Name::Always("websocket_channel"),
+        name: Name::Always(CHANNEL),
         get: |r, _| {
             summary(r)
                 .map(|s| s.channel.clone())

@@ -92,8 +92,8 @@ fn a_link_that_is_cut_again_and_again_is_renewed_each_time() {
         proxy.cut();
         until_heard(&redis, &mut client, &format!("round {round}"));
     }
-    let links = redis.links();
-    assert_eq!(links.len(), 2, "{links:?}");
+    // The publisher link may still wait for its next attempt.
+    until("both links are back", || redis.links().len() == 2);
 }
 
 /// Publishes it until the client hears it: meanwhile the link may be down.

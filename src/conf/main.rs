@@ -28,6 +28,8 @@ pub struct Main {
     pub max_pending: Option<u64>,
     /// The log asks for what is known only when a client leaves.
     pub logs_the_end: bool,
+    /// The log, or anything else, asks for a client's channel.
+    pub names_channels: bool,
     /// Some location serves WebSocket: without one, the module does nothing at all.
     pub used: bool,
 }

@@ -68,6 +68,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         main.logs_the_end = crate::variables::KNOWN_AT_THE_END
             .iter()
             .any(|name| variable::is_used(cf, name));
+        main.names_channels = variable::is_used(cf, crate::variables::CHANNEL);
     }
     NGX_OK as ngx_int_t
 }

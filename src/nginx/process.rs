@@ -24,6 +24,16 @@ pub fn is_exiting() -> bool {
     unsafe { ngx_exiting != 0 }
 }
 
+/// `worker_shutdown_timeout` in milliseconds, if it is set.
+pub fn shutdown_timeout() -> Option<u64> {
+    // SAFETY: the cycle and its configuration live as long as the process.
+    let timeout = unsafe {
+        let conf = *(*ngx_cycle).conf_ctx.add(nginx_sys::ngx_core_module.index);
+        (*conf.cast::<nginx_sys::ngx_core_conf_t>()).shutdown_timeout
+    };
+    (timeout != 0 && timeout != usize::MAX).then_some(timeout as u64)
+}
+
 /// Ends this worker as soon as its current event ends; the master starts another.
 pub fn terminate() {
     // SAFETY: the worker's loop reads it between events, in this thread.

@@ -268,8 +268,12 @@ impl Request {
             let Some(buffer) = self.r().header_in.as_mut() else {
                 return Vec::new();
             };
-            let length = buffer.last.offset_from(buffer.pos) as usize;
-            let early = std::slice::from_raw_parts(buffer.pos, length).to_vec();
+            let len = buffer.last.offset_from(buffer.pos) as usize;
+            let early = bytes(ngx_str_t {
+                len,
+                data: buffer.pos,
+            })
+            .to_vec();
             buffer.pos = buffer.last;
             early
         }
@@ -642,11 +646,15 @@ unsafe fn read_buffer(buffer: &nginx_sys::ngx_buf_t, body: &mut Vec<u8>) -> std:
     use std::os::fd::BorrowedFd;
     use std::os::unix::fs::FileExt;
     if buffer.in_file() == 0 {
-        // SAFETY: a buffer in memory holds what is between `pos` and `last`.
-        unsafe {
-            let length = buffer.last.offset_from(buffer.pos) as usize;
-            body.extend_from_slice(std::slice::from_raw_parts(buffer.pos, length));
-        }
+        // SAFETY: a buffer in memory holds what is between `pos` and `last`, both null in one that
+        // only ends the chain.
+        let length = unsafe { buffer.last.offset_from(buffer.pos) } as usize;
+        let text = ngx_str_t {
+            len: length,
+            data: buffer.pos,
+        };
+        // SAFETY: as above; copied before the chain goes.
+        body.extend_from_slice(unsafe { bytes(text) });
         return Ok(());
     }
     let length = usize::try_from(buffer.file_last - buffer.file_pos).unwrap_or(0);

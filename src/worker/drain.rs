@@ -55,6 +55,8 @@ impl Worker {
         if !process::is_exiting() || std::mem::replace(&mut self.drain.exiting, true) {
             return;
         }
+        // nginx cuts who is left then: the last Close must be out before.
+        let most = process::shutdown_timeout().map_or(u64::MAX, |timeout| timeout / 4 * 3);
         let ids: Vec<ClientId> = self.clients.ids().collect();
         if !ids.is_empty() {
             let count = ids.len();
@@ -68,7 +70,7 @@ impl Worker {
                 continue;
             };
             if session.phase == Phase::Open {
-                let spread = session.location.drain();
+                let spread = session.location.drain().min(most);
                 session.leaving = true;
                 let wait = self.drain.random_below(spread);
                 self.watch(id, now + wait);

@@ -120,16 +120,13 @@ impl Worker {
             headers,
         } = wish;
         let now = process::now();
-        let keeps_count = self.main.logs_the_end;
-        let notes = (publish.is_some() || keeps_count).then(|| {
-            let names: Vec<&[u8]> = subscriptions
-                .iter()
-                .map(|(_, name)| name.as_slice())
-                .collect();
-            let channel = if keeps_count {
-                names.join(&b","[..])
+        let (counts, names) = (self.main.logs_the_end, self.main.names_channels);
+        let notes = (publish.is_some() || counts || names).then(|| {
+            let channels = subscriptions.iter().map(|(_, name)| name.as_slice());
+            let channel = if names {
+                channels.collect::<Vec<_>>().join(&b","[..])
             } else {
-                Vec::new()
+                vec![]
             };
             Box::new(Notes {
                 publish,
@@ -144,7 +141,7 @@ impl Worker {
             let socket = self.socket_of(id);
             let (variant, class) = (variant(location.wire()), location.slow_class());
             self.registry
-                .join(id, socket, channels, variant, class, keeps_count);
+                .join(id, socket, channels, variant, class, counts);
         }
         (id, headers)
     }

@@ -1,0 +1,172 @@
+//! How a client ends.
+
+use proto::websocket::close::{self, CloseCode};
+
+use crate::nginx::log::Level;
+use crate::nginx::{ClientId, Effect, Received, process};
+use crate::session::{LINGER_MS, Outbox, Phase};
+use crate::worker::{BUFFER, Worker};
+
+/// Of a closing client at most so much is dropped in one event.
+const DISCARD_BUDGET: usize = 256 << 10;
+
+impl Worker {
+    /// Closes a session for a reason of ours.
+    pub(in crate::worker) fn close(
+        &mut self,
+        id: ClientId,
+        code: CloseCode,
+        reason: &str,
+        level: Level,
+    ) {
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Open {
+            return;
+        }
+        io.log(
+            level,
+            format_args!("websocket closed with {}: {reason}", code.get()),
+        );
+        self.start_closing(id, &close::frame(code, reason), code.get());
+    }
+
+    /// The one road to the end: out of the registry, Close, shutdown, discard, gone.
+    pub(super) fn start_closing(&mut self, id: ClientId, frame: &[u8], code: u16) {
+        let now = process::now();
+        let mut begun = Vec::new();
+        if self.registry.feed_of(id).is_some() {
+            self.note_delivered(id);
+            self.registry.rest_of_frame(id, &mut begun);
+            self.leave_feed(id);
+        }
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Open {
+            return;
+        }
+        let before = session.held_bytes();
+        session.phase = Phase::Closing;
+        session.close_code = code;
+        let outbox = session
+            .outbox
+            .get_or_insert_with(|| Box::new(Outbox::default()));
+        outbox.forget_pong();
+        if !begun.is_empty() {
+            outbox.put_first(&begun);
+        }
+        outbox.push(frame);
+        let after = session.held_bytes();
+        self.hold(before, after);
+        self.watch(id, now + LINGER_MS);
+        self.write_client(id);
+    }
+
+    /// Keeps what the feed has sent, for the log, before the client leaves it.
+    pub(super) fn note_delivered(&mut self, id: ClientId) {
+        let Some((messages, bytes)) = self.registry.delivered(id) else {
+            return;
+        };
+        if let Some((_, session)) = self.clients.get(id)
+            && let Some(notes) = &mut session.notes
+        {
+            notes.messages_out += messages;
+            notes.bytes_out += bytes;
+        }
+    }
+
+    /// The Close is out.
+    pub(super) fn linger(&mut self, id: ClientId) {
+        let due = process::now() + LINGER_MS;
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        session.phase = Phase::Lingering;
+        io.shutdown();
+        // The buffer may be in use now: what is there already is dropped in the next round.
+        io.read_again();
+        self.watch(id, due);
+    }
+
+    /// Drops what a closing client still sends.
+    pub(super) fn discard(&mut self, id: ClientId) {
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        match io.discard(&mut self.buffer, DISCARD_BUDGET) {
+            Received::Again => {
+                if !io.want_read() {
+                    self.effects.push_back(Effect::Close(id));
+                }
+            }
+            Received::Bytes(_) => io.read_again(),
+            Received::Eof if session.phase == Phase::Closing => {}
+            Received::Eof | Received::Failed => self.effects.push_back(Effect::Close(id)),
+        }
+    }
+
+    /// The connection is broken, or the client has gone without a Close.
+    pub(in crate::worker) fn lose(&mut self, id: ClientId) {
+        self.note_delivered_if_joined(id);
+        self.leave_feed(id);
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.close_code == 0 {
+            session.close_code = 1006;
+        }
+        // Nothing more is read, written or told, until the effect ends it.
+        session.phase = Phase::Opening;
+        self.effects.push_back(Effect::Close(id));
+    }
+
+    pub(super) fn note_delivered_if_joined(&mut self, id: ClientId) {
+        if self.registry.feed_of(id).is_some() {
+            self.note_delivered(id);
+        }
+    }
+
+    pub(super) fn leave_feed(&mut self, id: ClientId) {
+        let mut emptied = std::mem::take(&mut self.emptied);
+        self.registry.leave(id, &mut emptied);
+        for channel in emptied.drain(..) {
+            self.unsubscribe_unless_wanted(channel);
+        }
+        self.emptied = emptied;
+    }
+
+    /// The client's seat is free from here on.
+    pub fn client_gone(&mut self, id: ClientId) {
+        self.leave_feed(id);
+        self.wheel.cancel(id.0);
+        let Some(session) = self.clients.remove(id) else {
+            return;
+        };
+        self.hold(session.held_bytes(), 0);
+        if session.paused {
+            self.paused.retain(|&other| other != id);
+        }
+        self.counters.closed += 1;
+        self.retime = true;
+    }
+
+    /// A panic in its event: that client is closed, the others go on.
+    pub fn client_panicked(&mut self, id: ClientId) {
+        self.counters.panics += 1;
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER];
+        }
+        self.close(id, CloseCode::INTERNAL, "internal error", Level::Error);
+    }
+
+    /// nginx's graceful quit (once), or `worker_shutdown_timeout` (`forced`).
+    pub fn client_told_to_close(&mut self, id: ClientId, forced: bool) {
+        if forced {
+            self.lose(id);
+        } else {
+            self.begin_drain(process::now());
+        }
+    }
+}

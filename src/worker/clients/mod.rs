@@ -1,0 +1,6 @@
+//! Events of one client: how it begins, what it sends, what it is sent, how it ends.
+
+mod close;
+mod read;
+mod watch;
+mod write;

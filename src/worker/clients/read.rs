@@ -1,0 +1,193 @@
+//! What a client sends.
+
+use proto::redis::Role;
+use proto::websocket::close::CloseCode;
+
+use crate::nginx::log::Level;
+use crate::nginx::{ClientId, Received, process};
+use crate::session::{End, Inbox, Phase};
+use crate::worker::{Worker, links};
+
+/// A client is read at most so much in one event.
+const READ_BUDGET: usize = 256 << 10;
+
+impl Worker {
+    /// The socket has something to read.
+    pub fn client_readable(&mut self, id: ClientId) {
+        let mut read = 0;
+        loop {
+            let Some((io, session)) = self.clients.get(id) else {
+                return;
+            };
+            match session.phase {
+                Phase::Opening => return,
+                Phase::Lingering => return self.discard(id),
+                Phase::Closing if io.plain_fd().is_some() => return self.discard(id),
+                Phase::Closing => return,
+                Phase::Open => {}
+            }
+            if session.paused {
+                return;
+            }
+            if !io.is_readable() {
+                if !io.want_read() {
+                    self.lose(id);
+                }
+                return;
+            }
+            if read >= READ_BUDGET {
+                return io.read_again();
+            }
+            if self.is_publisher_congested(id) {
+                return self.pause(id);
+            }
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let Some((io, _)) = self.clients.get(id) else {
+                return;
+            };
+            let received = io.recv(&mut buffer);
+            if let Received::Bytes(count) = received {
+                read += count;
+                self.take_input(id, &mut buffer[..count]);
+            }
+            self.buffer = buffer;
+            match received {
+                Received::Bytes(_) | Received::Again => {}
+                Received::Eof | Received::Failed => return self.lose(id),
+            }
+        }
+    }
+
+    pub(super) fn is_publisher_congested(&mut self, id: ClientId) -> bool {
+        let Some((_, session)) = self.clients.get(id) else {
+            return false;
+        };
+        let (Some(_), Some(broker)) = (session.publish_channel(), session.location.redis) else {
+            return false;
+        };
+        self.brokers[usize::from(broker)].is_congested()
+    }
+
+    pub(super) fn pause(&mut self, id: ClientId) {
+        if let Some((_, session)) = self.clients.get(id) {
+            session.paused = true;
+            self.paused.push(id);
+        }
+    }
+
+    /// The publisher links have answered: clients that waited for room are read again.
+    pub(in crate::worker) fn resume_reading(&mut self) {
+        if self.paused.is_empty() || self.brokers.iter_mut().any(|broker| broker.is_congested()) {
+            return;
+        }
+        for id in std::mem::take(&mut self.paused) {
+            if let Some((io, session)) = self.clients.get(id)
+                && session.phase == Phase::Open
+            {
+                session.paused = false;
+                io.read_again();
+            }
+        }
+    }
+
+    /// Takes what a client sent apart, and does it.
+    pub(super) fn take_input(&mut self, id: ClientId, input: &mut [u8]) {
+        let tick = self.session_tick(process::now());
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Open {
+            return;
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let before = session.held_bytes();
+        inbox.fill(session, input);
+        if inbox.heard {
+            session.is_alive(tick);
+        }
+        session.began = match (session.connection.is_mid_message(), session.began) {
+            (false, _) => 0,
+            (true, 0) => tick,
+            (true, began) => began,
+        };
+        if let Some(notes) = &mut session.notes {
+            notes.bytes_in += input.len() as u64;
+            notes.messages_in += inbox.messages;
+        }
+        let after = session.held_bytes();
+        self.counters.bytes_in += input.len() as u64;
+        self.counters.messages_in += inbox.messages;
+        self.hold(before, after);
+        self.serve(id, &inbox, input);
+        self.inbox = inbox;
+        if after > before && self.budget.over() {
+            self.refuse_upload(id);
+        }
+    }
+
+    /// A growing message finds no memory, even after those who lag have been treated.
+    pub(super) fn refuse_upload(&mut self, id: ClientId) {
+        self.enforce_memory();
+        if self.budget.over() {
+            self.close(
+                id,
+                CloseCode::TRY_AGAIN,
+                "out of websocket_memory",
+                Level::Warn,
+            );
+        }
+    }
+
+    /// Messages go where the location says; then the pong; then the end.
+    pub(super) fn serve(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
+        #[cfg(feature = "test-panic")]
+        crate::session::panic_if_asked(inbox, input);
+        if inbox.messages > 0 {
+            self.publish_from(id, inbox, input);
+        }
+        self.reply(id, inbox, input);
+        match &inbox.end {
+            None => {}
+            Some(End::Close(received)) => {
+                let code = received.code.map_or(1005, CloseCode::get);
+                self.start_closing(id, &received.reply(), code);
+            }
+            Some(End::Misbehaved(misbehaved)) => {
+                self.counters.protocol_errors += 1;
+                self.close(
+                    id,
+                    misbehaved.close_code(),
+                    &misbehaved.to_string(),
+                    Level::Info,
+                );
+            }
+        }
+    }
+
+    pub(super) fn publish_from(&mut self, id: ClientId, inbox: &Inbox, input: &[u8]) {
+        let now = process::now();
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let (Some(channel), Some(broker)) = (session.publish_channel(), session.location.redis)
+        else {
+            return;
+        };
+        let broker = &mut self.brokers[usize::from(broker)];
+        let mut lost = 0;
+        for body in inbox.bodies(input) {
+            let link = &mut broker.wire(Role::Publisher).link;
+            match link.publish(channel, body, links::CLIENT_TOKEN, now) {
+                Ok(()) => broker.unanswered += 1,
+                Err(_) => lost += 1,
+            }
+        }
+        self.counters.published += inbox.messages - lost;
+        self.turn = true; // all clients' messages of this round go out together
+        self.retime = true;
+        if lost > 0 {
+            self.counters.publish_failed += lost;
+            self.close(id, CloseCode::TRY_AGAIN, "redis is away", Level::Info);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A client begins, and is watched by the wheel.
+
+use fanout::Category;
+use proto::websocket::close::CloseCode;
+use proto::websocket::frame::ControlFrame;
+
+use crate::nginx::log::Level;
+use crate::nginx::{ClientId, Effect, process};
+use crate::session::{Check, LINGER_MS, Phase, TICK_MS};
+use crate::worker::Worker;
+
+/// Sessions that one timer event looks at.
+const CHECK_BUDGET: usize = 1_000;
+
+impl Worker {
+    /// The 101 is out and the connection is ours. `early` came with the handshake.
+    pub fn client_open(&mut self, id: ClientId, mut early: Vec<u8>) {
+        let now = process::now();
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        session.phase = Phase::Open;
+        session.heard = tick;
+        io.set_notsent_lowat(session.location.notsent());
+        let check = session.next_check();
+        let wants_detach = !io.is_detached();
+        self.counters.accepted += 1;
+        self.schedule(id, check, wants_detach);
+        if self.registry.feed_of(id).is_some() && !self.registry.unmute(id) {
+            self.write_client(id);
+        }
+        if process::is_exiting() {
+            self.begin_drain(now);
+            self.part_with(id);
+            return;
+        }
+        if !early.is_empty() {
+            self.take_input(id, &mut early);
+        }
+        self.client_readable(id);
+    }
+
+    /// Watches a session: at `check`, in ticks, or soon when its request could not be freed at the
+    /// 101, as a mirror still used it.
+    pub(super) fn schedule(&mut self, id: ClientId, check: Option<u32>, wants_detach: bool) {
+        const DETACH_AGAIN_MS: u64 = 1_000;
+        let check = check.map(|tick| self.born + u64::from(tick - 1) * TICK_MS);
+        let again = wants_detach.then(|| process::now() + DETACH_AGAIN_MS);
+        let due = match (check, again) {
+            (Some(check), Some(again)) => check.min(again),
+            (Some(due), None) | (None, Some(due)) => due,
+            (None, None) => return,
+        };
+        self.watch(id, due);
+    }
+
+    /// Sets the session's one deadline.
+    pub(in crate::worker) fn watch(&mut self, id: ClientId, due: u64) {
+        self.wheel.schedule(id.0, due);
+        self.retime = true;
+    }
+
+    /// The memory account's part of one session has changed.
+    pub(super) fn hold(&mut self, before: usize, after: usize) {
+        if after > before {
+            self.budget
+                .take(Category::PartialMessages, (after - before) as u64);
+        } else if before > after {
+            self.budget
+                .give_back(Category::PartialMessages, (before - after) as u64);
+        }
+    }
+
+    /// The wheel: liveness, closes that are due, closing that takes too long.
+    pub(in crate::worker) fn look_at_due_sessions(&mut self, now: u64) {
+        let mut due = std::mem::take(&mut self.due);
+        if self.wheel.expire(now, CHECK_BUDGET, &mut due) {
+            self.turn = true;
+        }
+        for id in due.drain(..) {
+            self.look_at(ClientId(id), now);
+        }
+        self.due = due;
+    }
+
+    pub(super) fn look_at(&mut self, id: ClientId, now: u64) {
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        match session.phase {
+            Phase::Opening => return self.watch(id, now + LINGER_MS),
+            Phase::Closing | Phase::Lingering => return self.effects.push_back(Effect::Close(id)),
+            Phase::Open => {}
+        }
+        if session.leaving {
+            return self.part_with(id);
+        }
+        let wants_detach = !io.is_detached();
+        match session.check(tick) {
+            Check::Alive => {}
+            Check::Ping => {
+                session.pinged = true;
+                if session.outbox.is_none() {
+                    self.send_own(id, &ControlFrame::ping(b""));
+                }
+            }
+            Check::Silent => {
+                self.counters.timed_out += 1;
+                return self.close(id, CloseCode::GOING_AWAY, "client is silent", Level::Info);
+            }
+            Check::Unfinished => {
+                self.counters.timed_out += 1;
+                let reason = "message is not finished in time";
+                return self.close(id, CloseCode::POLICY, reason, Level::Info);
+            }
+        }
+        if wants_detach {
+            self.effects.push_back(Effect::Detach(id));
+        }
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let check = session.next_check();
+        self.schedule(id, check, false);
+    }
+}

@@ -1,0 +1,172 @@
+//! What a client is sent beside the flush: its own frames, and what it could not take before.
+
+use crate::nginx::{ClientId, Sent, process};
+use crate::session::{Inbox, Phase};
+use crate::worker::{BUFFER, Worker, flush};
+
+/// A client is written at most so much in one event.
+const WRITE_BUDGET: usize = 1 << 20;
+
+impl Worker {
+    /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
+    pub(super) fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let echo = session.location.echo;
+        if let Some(outbox) = &mut session.outbox
+            && let Some(pong) = inbox.only_pong(input)
+        {
+            return outbox.set_pong(pong);
+        }
+        if echo {
+            self.counters.echoed += inbox.messages;
+            if let Some(notes) = &mut session.notes {
+                notes.messages_out += inbox.messages;
+            }
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        self.send_own(id, inbox.replies(echo, input, &mut spare));
+        // One large message must not be paid for forever.
+        spare.shrink_to(BUFFER);
+        self.spare = spare;
+    }
+
+    /// Sends frames of the client's own: at once if nothing is before them.
+    pub(super) fn send_own(&mut self, id: ClientId, frames: &[u8]) {
+        if frames.is_empty() {
+            return;
+        }
+        let joined = self.registry.feed_of(id).is_some();
+        let at_boundary = !joined || self.registry.at_boundary(id);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        if let Some(notes) = &mut session.notes {
+            notes.bytes_out += frames.len() as u64;
+        }
+        let mut rest = frames;
+        if session.outbox.is_none() && at_boundary {
+            loop {
+                match io.send(rest) {
+                    Sent::Bytes(count) if count == rest.len() => return,
+                    Sent::Bytes(count) => rest = &rest[count..],
+                    Sent::Again => break,
+                    Sent::Failed => return self.lose(id),
+                }
+            }
+        }
+        let before = session.held_bytes();
+        let outbox = session.outbox.get_or_insert_default();
+        outbox.push(rest);
+        session.paused |= outbox.blocks_reading();
+        let after = session.held_bytes();
+        self.hold(before, after);
+        if joined {
+            self.registry.hold(id);
+        }
+        self.write_client(id);
+    }
+
+    /// The socket takes more.
+    pub fn client_writable(&mut self, id: ClientId) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if matches!(session.phase, Phase::Open | Phase::Closing) {
+            self.write_client(id);
+        }
+    }
+
+    /// Writes what is due to a client that is not current: the frame begun, its own frames, the
+    /// rest of its feed.
+    pub(in crate::worker) fn write_client(&mut self, id: ClientId) {
+        let mut written = 0;
+        loop {
+            let joined = self.registry.feed_of(id).is_some();
+            let Some((io, session)) = self.clients.get(id) else {
+                return;
+            };
+            let due = if joined {
+                self.registry.unsent(id)
+            } else {
+                None
+            };
+            if let Some(due) = due {
+                let due = &due[..due.len().min(WRITE_BUDGET)];
+                match io.send(due) {
+                    Sent::Bytes(count) => {
+                        written += count;
+                        self.registry.sent(id, count, 0);
+                    }
+                    Sent::Again => {
+                        let committed = flush::committed(&io, due.len());
+                        self.registry.sent(id, 0, committed);
+                        return self.await_writable(id, written);
+                    }
+                    Sent::Failed => return self.lose(id),
+                }
+            } else if let Some(outbox) = &mut session.outbox {
+                match io.send(outbox.unsent()) {
+                    Sent::Bytes(count) => {
+                        written += count;
+                        outbox.written(count);
+                        if outbox.unsent().is_empty() {
+                            self.outbox_is_empty(id);
+                        }
+                    }
+                    Sent::Again => return self.await_writable(id, written),
+                    Sent::Failed => return self.lose(id),
+                }
+            } else if !joined || self.registry.release(id) || self.registry.unsent(id).is_none() {
+                break;
+            }
+            if written >= WRITE_BUDGET {
+                let Some((io, _)) = self.clients.get(id) else {
+                    return;
+                };
+                io.write_again();
+                break;
+            }
+        }
+        self.note_progress(id, written);
+    }
+
+    pub(super) fn await_writable(&mut self, id: ClientId, written: usize) {
+        self.note_progress(id, written);
+        if let Some((io, _)) = self.clients.get(id)
+            && !io.want_write()
+        {
+            self.lose(id);
+        }
+    }
+
+    /// Bytes went past a socket buffer that had been full: the client reads.
+    pub(super) fn note_progress(&mut self, id: ClientId, written: usize) {
+        let tick = self.session_tick(process::now());
+        if written > 0
+            && let Some((_, session)) = self.clients.get(id)
+        {
+            session.heard = tick;
+        }
+    }
+
+    /// The client's own frames are out: it is read again, or, after its Close, shut.
+    pub(super) fn outbox_is_empty(&mut self, id: ClientId) {
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        let before = session.held_bytes();
+        session.outbox = None;
+        let after = session.held_bytes();
+        let closing = session.phase == Phase::Closing;
+        if session.paused && !self.paused.contains(&id) {
+            session.paused = false;
+            io.read_again();
+        }
+        self.hold(before, after);
+        if closing {
+            self.linger(id);
+        }
+    }
+}

@@ -13,6 +13,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::websocket::deflate::Deflater;
 use crate::websocket::frame::{self, Opcode};
 
 /// What is told around a message.
@@ -48,6 +49,15 @@ pub struct Wire {
     pub frame: FrameKind,
 }
 
+/// How a feed's frames are compressed.
+#[derive(Debug)]
+pub struct Compression<'a> {
+    /// The compressor of the feed's level and window.
+    pub deflater: &'a mut Deflater,
+    /// Payloads of less bytes go as they are, and so do those that compression makes no smaller.
+    pub min_length: usize,
+}
+
 /// The frame must be text, and a name or the payload is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotText;
@@ -74,9 +84,66 @@ impl Wire {
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
-        let mut is_text = || *utf8.get_or_insert_with(|| is_utf8(payload));
+        let opcode = self.opcode(channel, pattern, payload, utf8)?;
+        match self.envelope {
+            Envelope::Off => frame::append(out, opcode, payload),
+            Envelope::Json => enclose(out, opcode, payload.len(), |out| {
+                put_object(channel, pattern, payload, utf8, out);
+            }),
+            Envelope::Redis => enclose(out, opcode, payload.len(), |out| {
+                put_array(channel, pattern, payload, utf8, out);
+            }),
+        }
+        Ok(())
+    }
+
+    /// [`append`](Self::append) for clients with which permessage-deflate was agreed: the frame is
+    /// compressed if `compression` says so of its payload, envelope included.
+    ///
+    /// # Errors
+    /// Those of `append`.
+    pub fn append_deflated(
+        self,
+        channel: &[u8],
+        pattern: Option<&[u8]>,
+        payload: &[u8],
+        utf8: &mut Option<bool>,
+        compression: Compression<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotText> {
+        let opcode = self.opcode(channel, pattern, payload, utf8)?;
+        let mut enclosed = Vec::new();
+        let body = match self.envelope {
+            Envelope::Off => payload,
+            Envelope::Json => {
+                enclosed.reserve(payload.len() + 2 * USUAL_NAMES);
+                put_object(channel, pattern, payload, utf8, &mut enclosed);
+                &enclosed
+            }
+            Envelope::Redis => {
+                enclosed.reserve(payload.len() + 2 * USUAL_NAMES);
+                put_array(channel, pattern, payload, utf8, &mut enclosed);
+                &enclosed
+            }
+        };
+        let Compression {
+            deflater,
+            min_length,
+        } = compression;
+        frame::append_compressed(out, opcode, body, deflater, min_length);
+        Ok(())
+    }
+
+    fn opcode(
+        self,
+        channel: &[u8],
+        pattern: Option<&[u8]>,
+        payload: &[u8],
+        utf8: &mut Option<bool>,
+    ) -> Result<Opcode, NotText> {
+        let mut is_text = || is_text(payload, utf8);
         let names_are_text = || is_utf8(channel) && pattern.is_none_or(is_utf8);
-        let opcode = match (self.envelope, self.frame) {
+        Ok(match (self.envelope, self.frame) {
             (_, FrameKind::Binary) => Opcode::Binary,
             (Envelope::Off, FrameKind::Auto) if !is_text() => Opcode::Binary,
             (_, FrameKind::Auto) => Opcode::Text,
@@ -87,43 +154,59 @@ impl Wire {
                 Opcode::Text
             }
             (_, FrameKind::Text) => return Err(NotText),
-        };
-        match self.envelope {
-            Envelope::Off => frame::append(out, opcode, payload),
-            Envelope::Json => enclose(out, opcode, payload.len(), |out| {
-                if let Some(pattern) = pattern {
-                    out.extend_from_slice(b"{\"pattern\":");
-                    put_string(out, pattern, is_utf8(pattern));
-                    out.extend_from_slice(b",\"channel\":");
-                } else {
-                    out.extend_from_slice(b"{\"channel\":");
-                }
-                put_string(out, channel, is_utf8(channel));
-                out.extend_from_slice(b",\"data\":");
-                put_string(out, payload, is_text());
-                out.push(b'}');
-            }),
-            Envelope::Redis => enclose(out, opcode, payload.len(), |out| {
-                if let Some(pattern) = pattern {
-                    out.extend_from_slice(b"[\"pmessage\",");
-                    put_string(out, pattern, is_utf8(pattern));
-                    out.push(b',');
-                } else {
-                    out.extend_from_slice(b"[\"message\",");
-                }
-                put_string(out, channel, is_utf8(channel));
-                out.push(b',');
-                put_string(out, payload, is_text());
-                out.push(b']');
-            }),
-        }
-        Ok(())
+        })
     }
+}
+
+/// Room for the names of an envelope, and what stands between them.
+const USUAL_NAMES: usize = 64;
+
+fn is_text(payload: &[u8], utf8: &mut Option<bool>) -> bool {
+    *utf8.get_or_insert_with(|| is_utf8(payload))
+}
+
+fn put_object(
+    channel: &[u8],
+    pattern: Option<&[u8]>,
+    payload: &[u8],
+    utf8: &mut Option<bool>,
+    out: &mut Vec<u8>,
+) {
+    if let Some(pattern) = pattern {
+        out.extend_from_slice(b"{\"pattern\":");
+        put_string(out, pattern, is_utf8(pattern));
+        out.extend_from_slice(b",\"channel\":");
+    } else {
+        out.extend_from_slice(b"{\"channel\":");
+    }
+    put_string(out, channel, is_utf8(channel));
+    out.extend_from_slice(b",\"data\":");
+    put_string(out, payload, is_text(payload, utf8));
+    out.push(b'}');
+}
+
+fn put_array(
+    channel: &[u8],
+    pattern: Option<&[u8]>,
+    payload: &[u8],
+    utf8: &mut Option<bool>,
+    out: &mut Vec<u8>,
+) {
+    if let Some(pattern) = pattern {
+        out.extend_from_slice(b"[\"pmessage\",");
+        put_string(out, pattern, is_utf8(pattern));
+        out.push(b',');
+    } else {
+        out.extend_from_slice(b"[\"message\",");
+    }
+    put_string(out, channel, is_utf8(channel));
+    out.push(b',');
+    put_string(out, payload, is_text(payload, utf8));
+    out.push(b']');
 }
 
 /// A frame around what `body` appends, which will be a little more than `at_least` bytes.
 fn enclose(out: &mut Vec<u8>, opcode: Opcode, at_least: usize, body: impl FnOnce(&mut Vec<u8>)) {
-    const USUAL_NAMES: usize = 64;
     let start = out.len();
     let guess = frame::header_len(at_least + USUAL_NAMES);
     out.reserve(guess + at_least + 2 * USUAL_NAMES);

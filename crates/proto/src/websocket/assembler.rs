@@ -23,20 +23,27 @@ pub enum Kind {
 pub(super) enum Content {
     Text(Utf8),
     Binary,
+    /// Compressed: its text is checked when it is inflated.
+    Deflated(Kind),
 }
 
 impl Content {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind, deflated: bool) -> Self {
         match kind {
+            _ if deflated => Self::Deflated(kind),
             Kind::Text => Self::Text(Utf8::default()),
             Kind::Binary => Self::Binary,
         }
     }
 
+    pub(super) fn is_deflated(&self) -> bool {
+        matches!(self, Self::Deflated(_))
+    }
+
     /// Unmasks the message's next bytes in place, and checks them.
     pub(super) fn open(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), InvalidUtf8> {
         match self {
-            Self::Binary => mask.apply(bytes),
+            Self::Binary | Self::Deflated(_) => mask.apply(bytes),
             Self::Text(utf8) => {
                 for block in bytes.chunks_mut(BLOCK) {
                     mask.apply(block);
@@ -51,6 +58,7 @@ impl Content {
     pub(super) fn finish(self) -> Result<Kind, InvalidUtf8> {
         match self {
             Self::Binary => Ok(Kind::Binary),
+            Self::Deflated(kind) => Ok(kind),
             Self::Text(utf8) if utf8.is_complete() => Ok(Kind::Text),
             Self::Text(_) => Err(InvalidUtf8),
         }
@@ -78,9 +86,9 @@ pub(super) struct Assembler {
 
 impl Assembler {
     /// A message of which all but `first`'s header is still to come.
-    pub(super) fn new(kind: Kind, first: Fragment) -> Self {
+    pub(super) fn new(content: Content, first: Fragment) -> Self {
         Self {
-            content: Content::new(kind),
+            content,
             fragment: first,
             payload: Vec::new(),
         }
@@ -99,6 +107,11 @@ impl Assembler {
     /// All has come.
     pub(super) fn is_whole(&self) -> bool {
         self.fragment.fin && self.fragment.missing == 0
+    }
+
+    /// It is compressed.
+    pub(super) fn is_deflated(&self) -> bool {
+        self.content.is_deflated()
     }
 
     /// The message's bytes so far.

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::assembler::{Assembler, Content, Fragment};
 use super::close::CloseReceived;
-use super::extension;
+use super::deflate::{History, Inflater};
 use super::frame::{Header, MAX_CLIENT_HEADER, Opcode};
 use super::mask::Mask;
 
@@ -53,7 +53,7 @@ pub enum Payload {
     /// In the buffer given to [`Connection::receive`]. Before them is their own header, now free: at
     /// least four bytes more than the header of a server's frame with the same payload takes.
     InPlace(Range<usize>),
-    /// Collected from several buffers or fragments.
+    /// Collected from several buffers or fragments, or inflated.
     Assembled(Vec<u8>),
 }
 
@@ -117,6 +117,17 @@ enum Signal {
     Pong,
 }
 
+/// What was agreed with the client.
+struct Rules<'a> {
+    limits: &'a Limits,
+    inflation: Option<Inflation<'a>>,
+}
+
+struct Inflation<'a> {
+    inflater: &'a mut Inflater,
+    history: Option<&'a mut History>,
+}
+
 /// What a frame is to the message under way.
 enum Part {
     First(Kind),
@@ -137,12 +148,51 @@ impl Connection {
         at: &mut usize,
         limits: &Limits,
     ) -> Result<Option<Event>, Misbehaved> {
+        let mut rules = Rules {
+            limits,
+            inflation: None,
+        };
+        self.receive_by(buf, at, &mut rules)
+    }
+
+    /// [`receive`](Self::receive) for a client with which permessage-deflate was
+    /// [agreed](super::deflate::negotiate): any message may be compressed (RFC 7692, 6.2). It is
+    /// inflated when all of it is there. `history` is what the agreement gave, or `None`.
+    ///
+    /// Both limits count a message's bytes before compression. Of a compressed one an eighth more
+    /// may arrive, since what can't be compressed becomes so much longer; what it inflates to is
+    /// held to `max_message` exactly.
+    ///
+    /// # Errors
+    /// Those of `receive`, a message that can't be inflated, or that inflates to too much: no more
+    /// than one byte beyond `max_message` is.
+    pub fn receive_deflated(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+        inflater: &mut Inflater,
+        history: Option<&mut History>,
+    ) -> Result<Option<Event>, Misbehaved> {
+        let mut rules = Rules {
+            limits,
+            inflation: Some(Inflation { inflater, history }),
+        };
+        self.receive_by(buf, at, &mut rules)
+    }
+
+    fn receive_by(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        rules: &mut Rules<'_>,
+    ) -> Result<Option<Event>, Misbehaved> {
         debug_assert!(!self.over, "received after a Close or a misdeed");
         if self.over {
             *at = buf.len();
             return Ok(None);
         }
-        let outcome = self.next_event(buf, at, limits);
+        let outcome = self.next_event(buf, at, rules);
         if matches!(outcome, Ok(Some(Event::Close(_))) | Err(_)) {
             *self = Self {
                 pending: None,
@@ -168,19 +218,19 @@ impl Connection {
         &mut self,
         buf: &mut [u8],
         at: &mut usize,
-        limits: &Limits,
+        rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
         while *at < buf.len() {
             let event = match self.pending.as_deref_mut() {
-                Some(pending) if pending.is_in_payload() => self.fill(buf, at)?,
+                Some(pending) if pending.is_in_payload() => self.fill(buf, at, rules)?,
                 Some(Pending {
                     aside: Aside::Header(prefix),
                     ..
                 }) => match prefix.complete(buf, at)? {
-                    Some(header) => self.collect(&header, buf, at, limits)?,
+                    Some(header) => self.collect(&header, buf, at, rules)?,
                     None => None,
                 },
-                _ => self.begin_frame(buf, at, limits)?,
+                _ => self.begin_frame(buf, at, rules)?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -193,7 +243,7 @@ impl Connection {
         &mut self,
         buf: &mut [u8],
         at: &mut usize,
-        limits: &Limits,
+        rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
         let Some((header, header_len)) = Header::parse(&buf[*at..])? else {
             let prefix = Prefix::new(&buf[*at..]);
@@ -203,33 +253,36 @@ impl Connection {
         };
         *at += header_len;
         if header.payload > (buf.len() - *at) as u64 {
-            return self.collect(&header, buf, at, limits);
+            return self.collect(&header, buf, at, rules);
         }
         let place = *at..*at + header.payload as usize;
         let bytes = &mut buf[place.clone()];
         let mut mask = header.mask;
-        let event = match self.check(&header, limits)? {
+        let event = match self.check(&header, rules)? {
             Part::First(kind) if header.fin => {
-                let mut content = Content::new(kind);
+                let mut content = Content::new(kind, header.rsv1);
                 content.open(bytes, &mut mask)?;
+                let payload = match content.is_deflated() {
+                    true => Payload::Assembled(rules.inflate(bytes, kind)?),
+                    false => Payload::InPlace(place.clone()),
+                };
                 Event::Message {
                     kind: content.finish()?,
-                    payload: Payload::InPlace(place.clone()),
+                    payload,
                 }
             }
             Part::Control(signal) => {
                 mask.apply(bytes);
                 signal.event(Payload::InPlace(place.clone()), buf)?
             }
-            Part::First(_) | Part::Next => return self.collect(&header, buf, at, limits),
+            Part::First(_) | Part::Next => return self.collect(&header, buf, at, rules),
         };
         *at = place.end;
         Ok(Some(event))
     }
 
     /// Whether the frame may come now, and may be so big.
-    fn check(&self, header: &Header, limits: &Limits) -> Result<Part, Misbehaved> {
-        extension::check_rsv1(header)?;
+    fn check(&self, header: &Header, rules: &Rules<'_>) -> Result<Part, Misbehaved> {
         let message = self
             .pending
             .as_ref()
@@ -244,7 +297,16 @@ impl Connection {
             (Opcode::Continuation, None) => return Err(Misbehaved::LoneContinuation),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Misbehaved::InterleavedMessage),
         };
+        let may_be_deflated = matches!(part, Part::First(_)) && rules.inflation.is_some();
+        if header.rsv1 && !may_be_deflated {
+            return Err(Misbehaved::ReservedBits);
+        }
         if let Part::First(_) | Part::Next = part {
+            let deflated = header.rsv1 || message.is_some_and(Assembler::is_deflated);
+            let limits = match deflated {
+                true => rules.limits.of_deflated(),
+                false => *rules.limits,
+            };
             limits.check(message.map_or(0, Assembler::len), header.payload)?;
         }
         Ok(part)
@@ -256,11 +318,12 @@ impl Connection {
         header: &Header,
         buf: &mut [u8],
         at: &mut usize,
-        limits: &Limits,
+        rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
-        let part = self.check(header, limits)?;
+        let part = self.check(header, rules)?;
         let &Header {
             fin,
+            rsv1,
             mask,
             payload: missing,
             ..
@@ -273,14 +336,21 @@ impl Connection {
                 *aside = Aside::Control(Control::new(signal, mask, missing as usize));
             }
             (Part::Next, Some(message)) => message.go_on(fragment),
-            (Part::First(kind), message) => *message = Some(Assembler::new(kind, fragment)),
+            (Part::First(kind), message) => {
+                *message = Some(Assembler::new(Content::new(kind, rsv1), fragment));
+            }
             (Part::Next, None) => return Err(Misbehaved::LoneContinuation),
         }
-        self.fill(buf, at)
+        self.fill(buf, at, rules)
     }
 
     /// Takes what there is of the payload under way: the event, if that ends one.
-    fn fill(&mut self, buf: &mut [u8], at: &mut usize) -> Result<Option<Event>, Misbehaved> {
+    fn fill(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        rules: &mut Rules<'_>,
+    ) -> Result<Option<Event>, Misbehaved> {
         let Some(pending) = &mut self.pending else {
             return Ok(None);
         };
@@ -302,7 +372,12 @@ impl Connection {
             return Ok(None);
         };
         self.pending = None;
+        let deflated = message.is_deflated();
         let (kind, bytes) = message.finish()?;
+        let bytes = match deflated {
+            true => rules.inflate(&bytes, kind)?,
+            false => bytes,
+        };
         Ok(Some(Event::Message {
             kind,
             payload: Payload::Assembled(bytes),
@@ -310,7 +385,31 @@ impl Connection {
     }
 }
 
+impl Rules<'_> {
+    fn inflate(&mut self, compressed: &[u8], kind: Kind) -> Result<Vec<u8>, Misbehaved> {
+        let Some(Inflation { inflater, history }) = &mut self.inflation else {
+            return Err(Misbehaved::ReservedBits);
+        };
+        inflater.message(
+            compressed,
+            kind,
+            self.limits.max_message,
+            history.as_deref_mut(),
+        )
+    }
+}
+
 impl Limits {
+    /// DEFLATE's fixed codes take nine bits for some bytes; then there are headers of blocks.
+    fn of_deflated(&self) -> Self {
+        const HEADERS: u64 = 64;
+        let deflated = |bytes: u64| bytes.saturating_add(bytes / 8 + HEADERS);
+        Self {
+            max_message: deflated(self.max_message),
+            max_frame: deflated(self.max_frame),
+        }
+    }
+
     fn check(&self, before: u64, payload: u64) -> Result<(), Misbehaved> {
         if payload > self.max_frame {
             return Err(Misbehaved::FrameTooBig { announced: payload });

@@ -1,12 +1,7 @@
-//! Extensions (RFC 6455, 9): what a client offers, and what an agreed one changes in frames.
-//!
-//! None is agreed to at present: the answer has no `Sec-WebSocket-Extensions`, and RSV1 is
-//! reserved. The offers are parsed all the same, since a malformed one must end the handshake
-//! (RFC 6455, 9.1).
+//! Extensions that a client offers (RFC 6455, 9). [`deflate`](super::deflate) answers its own;
+//! all are parsed, since a malformed one must end the handshake (9.1).
 
-use super::frame::Header;
 use super::list::{elements, is_token, trim};
-use super::misbehaved::Misbehaved;
 
 /// One extension that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +47,6 @@ impl<'a> Offer<'a> {
 // A quoted value must be a token once it is unquoted (RFC 6455, 9.1), so it hides no comma.
 pub(super) fn offers(line: &[u8]) -> impl Iterator<Item = Option<Offer<'_>>> {
     elements(line).map(Offer::parse)
-}
-
-/// RSV1 has no meaning unless an extension gives it one.
-pub(super) fn check_rsv1(header: &Header) -> Result<(), Misbehaved> {
-    if header.rsv1 {
-        Err(Misbehaved::ReservedBits)
-    } else {
-        Ok(())
-    }
 }
 
 fn split_at_first(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {

@@ -8,7 +8,8 @@ use super::utf8::InvalidUtf8;
 /// A client's misdeed. The connection can only be closed, with [`Misbehaved::close_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaved {
-    /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (RFC 6455, 5.2).
+    /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (RFC 6455, 5.2), or RSV1
+    /// on another frame than a message's first (RFC 7692, 6).
     ReservedBits,
     /// An opcode of 3 to 7 or 11 to 15 (5.2).
     ReservedOpcode(u8),
@@ -40,6 +41,13 @@ pub enum Misbehaved {
         /// The message's bytes so far and those that the header announces.
         announced: u64,
     },
+    /// A compressed message that inflates to more bytes than `max_message` (10.4).
+    MessageInflatesTooBig {
+        /// `max_message`, beyond which nothing was inflated.
+        limit: u64,
+    },
+    /// A compressed message that is not DEFLATE, or not all of it (RFC 7692, 7.2.2).
+    InvalidDeflate,
 }
 
 impl Misbehaved {
@@ -56,8 +64,10 @@ impl Misbehaved {
             | Self::InterleavedMessage
             | Self::ShortClose
             | Self::BadCloseCode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => CloseCode::INVALID_DATA,
-            Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_DATA,
+            Self::FrameTooBig { .. }
+            | Self::MessageTooBig { .. }
+            | Self::MessageInflatesTooBig { .. } => CloseCode::TOO_BIG,
         }
     }
 }
@@ -90,6 +100,13 @@ impl fmt::Display for Misbehaved {
                     "client intended to send too large message: {announced} bytes"
                 )
             }
+            Self::MessageInflatesTooBig { limit } => {
+                write!(
+                    f,
+                    "client sent compressed message of more than {limit} bytes"
+                )
+            }
+            Self::InvalidDeflate => f.write_str("client sent message that can't be inflated"),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The server's side of RFC 6455, without a socket.
 //!
 //! ```text
-//!  request ──> handshake ──> 101          (origin, extension: what the answer depends on)
-//!  bytes ────> connection ──> Event       frame ─> mask + utf8 ─> assembler
+//!  request ──> handshake ──> 101          (origin, deflate: what the answer depends on)
+//!  bytes ────> connection ──> Event       frame ─> mask + utf8 ─> assembler ─> deflate
 //!  Event ────> frame, close ──> bytes     (what goes out is never masked)
 //! ```
 //!
@@ -12,6 +12,7 @@
 pub mod assembler;
 pub mod close;
 pub mod connection;
+pub mod deflate;
 pub mod extension;
 pub mod frame;
 pub mod handshake;

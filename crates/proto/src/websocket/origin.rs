@@ -435,10 +435,7 @@ mod tests {
             "a..b",
         ] {
             let message = Policy::parse(&[value]).expect_err(value);
-            assert!(
-                message.contains("it must be"),
-                "{message}"
-            );
+            assert!(message.contains("it must be"), "{message}");
         }
         for values in [&["same", "any"][..], &["*"], &["a", "any"]] {
             assert!(

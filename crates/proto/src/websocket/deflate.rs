@@ -1,0 +1,418 @@
+//! permessage-deflate (RFC 7692): the agreement, one message's way in, one message's way out.
+//!
+//! Towards clients no context is ever kept: a message is compressed once, and the same bytes serve
+//! all who agreed on the same window. From clients none is kept unless the operator allows it, so
+//! that between messages a connection holds no byte of this. If he does, a client costs its
+//! [`History`], the last 2^bits bytes that it sent, and nothing else: DEFLATE's state between two
+//! messages is its window, and [`Inflater`], which all connections share, takes that back before
+//! each message.
+//!
+//! The crate's README has the measurements by which zlib-rs and the default level were chosen.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
+
+use super::connection::Kind;
+use super::extension::Offer;
+use super::misbehaved::Misbehaved;
+use super::utf8::Utf8;
+
+/// The name under which the extension is offered.
+pub const NAME: &str = "permessage-deflate";
+/// Windows that can be configured, in bits. zlib's raw compressor knows no window of 8.
+pub const WINDOW_BITS: RangeInclusive<u8> = 9..=15;
+/// Levels that can be configured.
+pub const LEVELS: RangeInclusive<u8> = 1..=9;
+
+const MAX_WINDOW_BITS: u8 = 15;
+/// What a sender takes off the end of each message (RFC 7692, 7.2.1).
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+/// A last, empty block: only where a block may begin does it end the stream.
+const END: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+/// Blocks with BFINAL in a message (RFC 7692, 7.2.3.4). A sender needs one per flush; each makes
+/// the window be taken over, 32 KiB of copying for two bytes.
+const MAX_FINAL_BLOCKS: usize = 64;
+/// Bytes inflated at a time: they are checked and copied while the processor's cache has them.
+const BLOCK: usize = 16 * 1024;
+/// A compressor's buffer that is larger does not outlive its message.
+const KEPT_BUFFER: usize = 256 * 1024;
+
+/// What the operator configured. Windows are in [`WINDOW_BITS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The window of what we compress, at most; a client may ask for a smaller one.
+    pub server_window_bits: u8,
+    /// The window that is kept of each client's messages, at most; `None` keeps none.
+    pub client_window_bits: Option<u8>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server_window_bits: MAX_WINDOW_BITS,
+            client_window_bits: None,
+        }
+    }
+}
+
+/// What was agreed with a client; `Display` is the value of the answer's
+/// `Sec-WebSocket-Extensions`. `server_no_context_takeover` always holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    server_window_bits: u8,
+    tells_server_window: bool,
+    takeover: Takeover,
+}
+
+/// The client's `context takeover`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takeover {
+    No,
+    /// Its window has as many bits as DEFLATE allows.
+    Full,
+    /// Its window was limited.
+    Limited(u8),
+}
+
+/// The answer to the first offer that can be accepted; `None` declines them all.
+///
+/// An offer with a parameter that is unknown, twice there, or has a value that is not its own is
+/// declined (RFC 7692, 7.1); so is `server_max_window_bits=8`, which zlib can't do.
+pub fn negotiate<'a>(
+    mut offers: impl Iterator<Item = Offer<'a>>,
+    settings: &Settings,
+) -> Option<Agreed> {
+    offers.find_map(|offer| Asked::read(&offer)?.accept(settings))
+}
+
+/// One well-formed offer's parameters (RFC 7692, 7.1.1 and 7.1.2).
+#[derive(Default)]
+struct Asked {
+    server_no_takeover: bool,
+    client_no_takeover: bool,
+    server_window_bits: Option<u8>,
+    client_window: ClientWindow,
+}
+
+#[derive(Clone, Copy, Default)]
+enum ClientWindow {
+    /// The client may not know how to limit it, and must not be asked to.
+    #[default]
+    Fixed,
+    /// It can be limited; the client will use no more than these bits in any case.
+    UpTo(u8),
+}
+
+impl Asked {
+    fn read(offer: &Offer<'_>) -> Option<Self> {
+        if offer.name() != NAME.as_bytes() {
+            return None;
+        }
+        let mut asked = Self::default();
+        for (name, value) in offer.parameters() {
+            let is_first = match (name, value) {
+                (b"server_no_context_takeover", None) => {
+                    !std::mem::replace(&mut asked.server_no_takeover, true)
+                }
+                (b"client_no_context_takeover", None) => {
+                    !std::mem::replace(&mut asked.client_no_takeover, true)
+                }
+                (b"server_max_window_bits", Some(bits)) => asked
+                    .server_window_bits
+                    .replace(window_bits(bits)?)
+                    .is_none(),
+                (b"client_max_window_bits", bits) => {
+                    let bits = bits.map_or(Some(MAX_WINDOW_BITS), window_bits)?;
+                    let before =
+                        std::mem::replace(&mut asked.client_window, ClientWindow::UpTo(bits));
+                    matches!(before, ClientWindow::Fixed)
+                }
+                _ => false,
+            };
+            if !is_first {
+                return None;
+            }
+        }
+        Some(asked)
+    }
+
+    fn accept(&self, settings: &Settings) -> Option<Agreed> {
+        let asked_bits = self.server_window_bits.unwrap_or(MAX_WINDOW_BITS);
+        let server_window_bits = settings.server_window_bits.min(asked_bits);
+        let takeover = match (settings.client_window_bits, self.client_window) {
+            _ if self.client_no_takeover => Takeover::No,
+            (None, _) => Takeover::No,
+            (Some(MAX_WINDOW_BITS), ClientWindow::Fixed) => Takeover::Full,
+            // It would need more than the operator grants.
+            (Some(_), ClientWindow::Fixed) => Takeover::No,
+            (Some(granted), ClientWindow::UpTo(bits)) => Takeover::Limited(granted.min(bits)),
+        };
+        WINDOW_BITS.contains(&server_window_bits).then_some(Agreed {
+            server_window_bits,
+            tells_server_window: self.server_window_bits.is_some()
+                || server_window_bits < MAX_WINDOW_BITS,
+            takeover,
+        })
+    }
+}
+
+/// "A decimal integer value without leading zeroes between 8 to 15" (RFC 7692, 7.1.2.1).
+fn window_bits(value: &[u8]) -> Option<u8> {
+    match value {
+        [digit @ b'8'..=b'9'] => Some(digit - b'0'),
+        [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
+        _ => None,
+    }
+}
+
+impl Agreed {
+    /// The window towards this client, in [`WINDOW_BITS`]: which [`Deflater`] serves it.
+    pub fn server_window_bits(&self) -> u8 {
+        self.server_window_bits
+    }
+
+    /// What must be kept of this client's messages; `None` without context takeover.
+    pub fn history(&self) -> Option<History> {
+        match self.takeover {
+            Takeover::No => None,
+            Takeover::Full => Some(History::new(MAX_WINDOW_BITS)),
+            Takeover::Limited(bits) => Some(History::new(bits)),
+        }
+    }
+}
+
+impl fmt::Display for Agreed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{NAME}; server_no_context_takeover")?;
+        if self.tells_server_window {
+            write!(f, "; server_max_window_bits={}", self.server_window_bits)?;
+        }
+        match self.takeover {
+            Takeover::No => write!(f, "; client_no_context_takeover"),
+            Takeover::Full => Ok(()),
+            Takeover::Limited(bits) => write!(f, "; client_max_window_bits={bits}"),
+        }
+    }
+}
+
+/// The end of what a client with context takeover has sent compressed, up to its window.
+#[derive(Debug, PartialEq, Eq)]
+pub struct History {
+    bytes: Vec<u8>,
+    window: usize,
+}
+
+impl History {
+    // zlib's compressors take a window of 8 bits for one of 9.
+    fn new(window_bits: u8) -> Self {
+        Self {
+            bytes: Vec::new(),
+            window: 1 << window_bits.max(*WINDOW_BITS.start()),
+        }
+    }
+
+    /// The heap it holds, in bytes: nothing before the first message, the window at most.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    fn push(&mut self, message: &[u8]) {
+        let message = &message[message.len().saturating_sub(self.window)..];
+        let all = self.bytes.len() + message.len();
+        self.bytes.drain(..all.saturating_sub(self.window));
+        if all > self.bytes.capacity() {
+            let room = (2 * all).min(self.window);
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(message);
+    }
+}
+
+/// A decompressor that any number of connections share: it keeps nothing from one message to the
+/// next. About 64 KiB.
+pub struct Inflater {
+    zlib: Inflate,
+    block: Box<[u8]>,
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").finish_non_exhaustive()
+    }
+}
+
+impl Inflater {
+    /// For all connections of a worker.
+    pub fn new() -> Self {
+        Self {
+            zlib: Inflate::new(false, MAX_WINDOW_BITS),
+            block: vec![0; BLOCK].into(),
+        }
+    }
+
+    /// One message (RFC 7692, 7.2.2). Nothing is inflated beyond `max_message` and one byte more.
+    ///
+    /// # Errors
+    /// What is not DEFLATE, or ends within a block; a text that is not UTF-8; too much.
+    pub(super) fn message(
+        &mut self,
+        compressed: &[u8],
+        kind: Kind,
+        max_message: u64,
+        history: Option<&mut History>,
+    ) -> Result<Vec<u8>, Misbehaved> {
+        let before = history.as_deref().map_or(&[][..], |history| &history.bytes);
+        let mut message = Inflated {
+            bytes: Vec::new(),
+            text: matches!(kind, Kind::Text).then(Utf8::default),
+            max: usize::try_from(max_message).unwrap_or(usize::MAX),
+            final_blocks: 0,
+        };
+        self.begin(before, &[])?;
+        self.run(compressed, before, &mut message)?;
+        let length = message.bytes.len();
+        let at_end = self.run(&[&TAIL[..], &END].concat(), before, &mut message)?;
+        // Otherwise the tail was taken for something else: the message ends within a block.
+        if !at_end || message.bytes.len() != length {
+            return Err(Misbehaved::InvalidDeflate);
+        }
+        if message.text.is_some_and(|text| !text.is_complete()) {
+            return Err(Misbehaved::InvalidUtf8);
+        }
+        if let Some(history) = history {
+            history.push(&message.bytes);
+        }
+        Ok(message.bytes)
+    }
+
+    /// A stream begins, which may refer to all that was there before.
+    fn begin(&mut self, before: &[u8], message: &[u8]) -> Result<(), Misbehaved> {
+        self.zlib.reset(false);
+        for past in [before, message] {
+            if !past.is_empty() {
+                self.zlib
+                    .set_dictionary(past)
+                    .map_err(|_| Misbehaved::InvalidDeflate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inflates all of `input`: whether a stream ends with it.
+    fn run(
+        &mut self,
+        mut input: &[u8],
+        before: &[u8],
+        message: &mut Inflated,
+    ) -> Result<bool, Misbehaved> {
+        loop {
+            let room = message.room().min(self.block.len());
+            let (read, written) = (self.zlib.total_in(), self.zlib.total_out());
+            let status = self
+                .zlib
+                .decompress(input, &mut self.block[..room], InflateFlush::NoFlush)
+                .map_err(|_| Misbehaved::InvalidDeflate)?;
+            input = &input[(self.zlib.total_in() - read) as usize..];
+            let written = (self.zlib.total_out() - written) as usize;
+            message.take(&self.block[..written])?;
+            match status {
+                Status::StreamEnd if input.is_empty() => return Ok(true),
+                Status::StreamEnd => {
+                    message.final_block()?;
+                    self.begin(before, &message.bytes)?;
+                }
+                // With room left, all that the input has is out.
+                Status::Ok | Status::BufError if written < room => return Ok(false),
+                Status::Ok | Status::BufError => {}
+            }
+        }
+    }
+}
+
+/// A message as far as it is inflated.
+struct Inflated {
+    bytes: Vec<u8>,
+    text: Option<Utf8>,
+    max: usize,
+    final_blocks: usize,
+}
+
+impl Inflated {
+    /// One more than may come: that tells that it is too much.
+    fn room(&self) -> usize {
+        (self.max - self.bytes.len()).saturating_add(1)
+    }
+
+    fn take(&mut self, block: &[u8]) -> Result<(), Misbehaved> {
+        if block.len() >= self.room() {
+            return Err(Misbehaved::MessageInflatesTooBig {
+                limit: self.max as u64,
+            });
+        }
+        if let Some(text) = &mut self.text {
+            text.feed(block)?;
+        }
+        self.bytes.extend_from_slice(block);
+        Ok(())
+    }
+
+    fn final_block(&mut self) -> Result<(), Misbehaved> {
+        self.final_blocks += 1;
+        if self.final_blocks > MAX_FINAL_BLOCKS {
+            return Err(Misbehaved::InvalidDeflate);
+        }
+        Ok(())
+    }
+}
+
+/// A compressor for all messages of one level and window; it keeps nothing from one to the next.
+/// About 300 KiB.
+pub struct Deflater {
+    zlib: Deflate,
+    buffer: Vec<u8>,
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflater").finish_non_exhaustive()
+    }
+}
+
+impl Deflater {
+    /// `level` and `window_bits` are moved into [`LEVELS`] and [`WINDOW_BITS`].
+    pub fn new(level: u8, window_bits: u8) -> Self {
+        let level = level.clamp(*LEVELS.start(), *LEVELS.end());
+        let window_bits = window_bits.clamp(*WINDOW_BITS.start(), *WINDOW_BITS.end());
+        Self {
+            zlib: Deflate::new(level.into(), false, window_bits),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// One message (RFC 7692, 7.2.1), unless that makes it no smaller.
+    pub fn message(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        let room = payload.len() + TAIL.len();
+        if self.buffer.len() > KEPT_BUFFER.max(room) {
+            self.buffer = Vec::new();
+        }
+        if self.buffer.len() < room {
+            self.buffer.resize(room, 0);
+        }
+        self.zlib.reset();
+        self.zlib
+            .compress(payload, &mut self.buffer[..room], DeflateFlush::SyncFlush)
+            .ok()?;
+        let written = self.zlib.total_out() as usize;
+        // A flush that fills its room may have more to say.
+        let is_whole = written < room && self.zlib.total_in() == payload.len() as u64;
+        is_whole.then(|| self.buffer[..written].strip_suffix(&TAIL))?
+    }
+}

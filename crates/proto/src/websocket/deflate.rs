@@ -7,7 +7,24 @@
 //! messages is its window, and [`Inflater`], which all connections share, takes that back before
 //! each message.
 //!
-//! The crate's README has the measurements by which zlib-rs and the default level were chosen.
+//! zlib-rs does the work: it is pure Rust, maintained, takes windows from 9 bits on, and is the
+//! fastest at inflating. Microseconds per message of JSON, each by itself, on one core:
+//!
+//! | | level | 128 B | | 1 KiB | | 16 KiB | |
+//! | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | | | deflate | inflate | deflate | inflate | deflate | inflate |
+//! | zlib-rs 0.6.8 | 1 | 2.3 to 104 B | 0.3 | 3.6 to 424 B | 1.0 | 24 to 4937 B | 11 |
+//! | | 3 | 6.3 to 100 B | 1.1 | 10 to 324 B | 2.0 | 53 to 3214 B | 11 |
+//! | | 6 | 6.3 to 100 B | 1.1 | 11 to 309 B | 2.0 | 105 to 3019 B | 10 |
+//! | | 9 | 6.3 to 100 B | 0.3 | 12 to 301 B | 1.9 | 147 to 2869 B | 10 |
+//! | zlib 1.2.13 (C) | 1 | 3.6 to 101 B | 0.3 | 6.7 to 346 B | 2.4 | 37 to 3767 B | 15 |
+//! | | 6 | 3.8 to 100 B | 0.3 | 8.1 to 301 B | 2.3 | 110 to 2868 B | 14 |
+//! | miniz_oxide 0.9.1 | 1 | 14 to 104 B | 2.3 | 16 to 362 B | 3.3 | 42 to 3989 B | 18 |
+//! | | 6 | 15 to 103 B | 2.3 | 19 to 301 B | 3.1 | 212 to 2864 B | 13 |
+//!
+//! Below some hundred bytes compression saves next to nothing; level 3 is within a few percent of
+//! 6 at half its time for large messages. A smaller window is no faster: what a message costs at
+//! least is the clearing of the compressor's table, whose size is fixed.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -260,6 +277,9 @@ impl Inflater {
 
     /// One message (RFC 7692, 7.2.2). Nothing is inflated beyond `max_message` and one byte more.
     ///
+    /// No byte at all is taken for the empty message, which should be `00` (7.2.3.6): of a client's
+    /// zlib that was flushed before, nothing else comes.
+    ///
     /// # Errors
     /// What is not DEFLATE, or ends within a block; a text that is not UTF-8; too much.
     pub(super) fn message(
@@ -269,6 +289,9 @@ impl Inflater {
         max_message: u64,
         history: Option<&mut History>,
     ) -> Result<Vec<u8>, Misbehaved> {
+        if compressed.is_empty() {
+            return Ok(Vec::new());
+        }
         let before = history.as_deref().map_or(&[][..], |history| &history.bytes);
         let mut message = Inflated {
             bytes: Vec::new(),
@@ -414,5 +437,61 @@ impl Deflater {
         // A flush that fills its room may have more to say.
         let is_whole = written < room && self.zlib.total_in() == payload.len() as u64;
         is_whole.then(|| self.buffer[..written].strip_suffix(&TAIL))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bomb_is_not_inflated_beyond_its_limit() {
+        let mut zlib = Deflate::new(6, false, 15);
+        let mut bomb = vec![0; 1 << 20];
+        zlib.compress(&vec![0; 64 << 20], &mut bomb, DeflateFlush::SyncFlush)
+            .unwrap();
+        bomb.truncate(zlib.total_out() as usize - TAIL.len());
+        assert!(bomb.len() < 70_000);
+        let mut inflater = Inflater::new();
+        for limit in [0, 1, BLOCK as u64 - 1, BLOCK as u64, 100_000, 1 << 20] {
+            for kind in [Kind::Text, Kind::Binary] {
+                let outcome = inflater.message(&bomb, kind, limit, None);
+                assert_eq!(outcome, Err(Misbehaved::MessageInflatesTooBig { limit }));
+                assert_eq!(inflater.zlib.total_out(), limit + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_message_leaves_nothing_for_the_next() {
+        let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        let again = [0xf2, 0x00, 0x11, 0x00, 0x00];
+        let mut inflater = Inflater::new();
+        let mut history = History::new(9);
+        let mut read = |message: &[u8], keeps: bool| {
+            let history = keeps.then_some(&mut history);
+            inflater.message(message, Kind::Text, 100, history)
+        };
+        assert_eq!(read(&hello, true).unwrap(), b"Hello");
+        for bad in [&[0x06][..], &hello[..3], &again] {
+            assert_eq!(read(bad, false), Err(Misbehaved::InvalidDeflate));
+            assert_eq!(read(&hello, false).unwrap(), b"Hello");
+            assert_eq!(read(&again, true).unwrap(), b"Hello");
+        }
+    }
+
+    #[test]
+    fn a_history_is_the_end_of_all_that_was_said() {
+        let said: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+        for step in [1, 7, 100, 511, 512, 513, 600, 2000] {
+            let mut history = History::new(9);
+            let mut end = 0;
+            for message in said.chunks(step) {
+                history.push(message);
+                end += message.len();
+                assert_eq!(history.bytes, said[end.saturating_sub(512)..end], "{step}");
+                assert!(history.held_bytes() <= 512, "{step}");
+            }
+        }
     }
 }

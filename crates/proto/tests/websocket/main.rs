@@ -1,9 +1,11 @@
-//! The WebSocket room against the RFC's text, a naive twin and an independent client.
+//! The WebSocket room against the RFCs' text, a naive twin and an independent client.
 
 mod client;
+mod deflate;
 mod dialogue;
 mod handshake;
 mod memory;
+mod negotiation;
 mod rules;
 mod splits;
 mod support;

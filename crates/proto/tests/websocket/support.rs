@@ -1,7 +1,9 @@
 //! Builders of a client's frames, and a peer that feeds them to a `Connection`.
 
-use proto::websocket::connection::{Connection, Event, Kind, Limits, Payload};
+use proto::websocket::connection::{Connection, Event, Kind, Limits, Misbehaved, Payload};
+use proto::websocket::deflate::{self, Agreed, History, Inflater, Settings};
 use proto::websocket::frame;
+use proto::websocket::handshake::{self, HttpVersion, RequestLine};
 
 use crate::twin::{Ending, Said};
 
@@ -104,9 +106,59 @@ pub fn hex(text: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(pair).collect()
 }
 
+/// What is agreed with a client that sends this header.
+pub fn negotiate(offers: &str, settings: &Settings) -> Option<Agreed> {
+    let line = RequestLine {
+        method_is_get: true,
+        version: HttpVersion::V11,
+        has_body: false,
+    };
+    let headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Extensions", offers),
+    ];
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let handshake = handshake::check(&line, headers).expect(offers);
+    deflate::negotiate(handshake.extensions(), settings)
+}
+
+/// permessage-deflate as agreed with a client.
+pub struct Deflating {
+    inflater: Inflater,
+    pub history: Option<History>,
+}
+
+impl Deflating {
+    pub fn without_takeover() -> Self {
+        let agreed = negotiate("permessage-deflate", &Settings::default()).unwrap();
+        Self::new(agreed)
+    }
+
+    pub fn with_takeover(window_bits: u8) -> Self {
+        let settings = Settings {
+            client_window_bits: Some(window_bits),
+            ..Settings::default()
+        };
+        Self::new(negotiate("permessage-deflate; client_max_window_bits", &settings).unwrap())
+    }
+
+    fn new(agreed: Agreed) -> Self {
+        Self {
+            inflater: Inflater::new(),
+            history: agreed.history(),
+        }
+    }
+}
+
 /// A connection that is fed and watched.
 pub struct Peer {
     pub connection: Connection,
+    pub deflating: Option<Deflating>,
     limits: Limits,
     pub said: Vec<Said>,
     pub ending: Ending,
@@ -119,10 +171,18 @@ impl Peer {
         let (said, ending, since_idle) = (Vec::new(), Ending::Idle, 0);
         Self {
             connection: Connection::default(),
+            deflating: None,
             limits,
             said,
             ending,
             since_idle,
+        }
+    }
+
+    pub fn deflating(limits: Limits, deflating: Deflating) -> Self {
+        Self {
+            deflating: Some(deflating),
+            ..Self::new(limits)
         }
     }
 
@@ -136,7 +196,7 @@ impl Peer {
         self.since_idle += bytes.len();
         loop {
             let before = at;
-            match self.connection.receive(&mut buf, &mut at, &self.limits) {
+            match self.receive(&mut buf, &mut at) {
                 Ok(Some(event)) => {
                     self.note(&event, &mut buf, before);
                     if matches!(event, Event::Close(_)) {
@@ -157,6 +217,16 @@ impl Peer {
             }
         }
         self.check_memory();
+    }
+
+    fn receive(&mut self, buf: &mut [u8], at: &mut usize) -> Result<Option<Event>, Misbehaved> {
+        match &mut self.deflating {
+            None => self.connection.receive(buf, at, &self.limits),
+            Some(Deflating { inflater, history }) => {
+                self.connection
+                    .receive_deflated(buf, at, &self.limits, inflater, history.as_mut())
+            }
+        }
     }
 
     pub fn send(&mut self, frame: Frame) {
@@ -214,7 +284,13 @@ impl Peer {
 
 /// What a connection makes of `stream`, read in these pieces.
 pub fn run<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Said>, Ending) {
-    let mut peer = Peer::new(limits);
+    run_on(Peer::new(limits), pieces)
+}
+
+pub fn run_on<'a>(
+    mut peer: Peer,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Said>, Ending) {
     for piece in pieces {
         peer.feed(piece);
     }

@@ -1,5 +1,8 @@
 //! The naive twin of `Connection`: the RFC read off word by word over the whole stream, with
-//! copies everywhere. It shares no code with what it judges.
+//! copies everywhere. It shares no code with what it judges, and inflates with another library.
+
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
 /// Something a client said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,20 +29,44 @@ pub enum Ending {
 
 /// What a client that sent `stream` has said so far.
 pub fn judge(stream: &[u8], max_message: u64, max_frame: u64) -> (Vec<Said>, Ending) {
+    judge_by(stream, max_message, max_frame, None)
+}
+
+/// The same with permessage-deflate, and with context takeover if `window` is not 0.
+pub fn judge_deflated(
+    stream: &[u8],
+    max_message: u64,
+    max_frame: u64,
+    window: usize,
+) -> (Vec<Said>, Ending) {
+    let context = Context {
+        past: Vec::new(),
+        window,
+    };
+    judge_by(stream, max_message, max_frame, Some(context))
+}
+
+fn judge_by(
+    stream: &[u8],
+    max_message: u64,
+    max_frame: u64,
+    mut context: Option<Context>,
+) -> (Vec<Said>, Ending) {
     let mut said = Vec::new();
-    let ending = read(stream, max_message, max_frame, &mut said).unwrap_or_else(|ending| ending);
-    (said, ending)
+    let ending = read(stream, max_message, max_frame, &mut context, &mut said);
+    (said, ending.unwrap_or_else(|ending| ending))
 }
 
 fn read(
     stream: &[u8],
     max_message: u64,
     max_frame: u64,
+    context: &mut Option<Context>,
     said: &mut Vec<Said>,
 ) -> Result<Ending, Ending> {
     let mut rest = stream.iter().copied();
-    // The opcode of the message under way, and its bytes.
-    let mut message: Option<(u8, Vec<u8>)> = None;
+    // The opcode of the message under way, whether it is compressed, and its bytes.
+    let mut message: Option<(u8, bool, Vec<u8>)> = None;
     loop {
         let Some(first) = rest.next() else {
             return Ok(if message.is_some() {
@@ -65,11 +92,15 @@ fn read(
         must(second & 127 != 126 || length > 125, 1002)?;
         must(second & 127 != 127 || length > 65535, 1002)?;
         let key = number(&mut rest, 4)?.to_be_bytes();
-        must(reserved == 0, 1002)?;
+        let may_compress = context.is_some() && matches!(opcode, 1 | 2);
+        must(reserved == 0 || may_compress, 1002)?;
         must(control || (opcode == 0) == message.is_some(), 1002)?;
-        let before = message.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+        let before = message.as_ref();
+        let compressed = before.map_or(reserved == 4, |(_, compressed, _)| *compressed);
+        let before = before.map_or(0, |(_, _, bytes)| bytes.len() as u64);
+        let most = |limit: u64| limit + if compressed { limit / 8 + 64 } else { 0 };
         must(
-            control || (length <= max_frame && before + length <= max_message),
+            control || (length <= most(max_frame) && before + length <= most(max_message)),
             1009,
         )?;
 
@@ -91,10 +122,13 @@ fn read(
             }
             continue;
         }
-        let (kind, bytes) = message.get_or_insert((opcode, Vec::new()));
+        let (kind, compressed, bytes) = message.get_or_insert((opcode, reserved == 4, Vec::new()));
         bytes.extend(payload);
-        if *kind == 1 {
-            let cut = arrived && fin;
+        let cut = arrived && fin;
+        if let (true, true, Some(context)) = (*compressed, cut, context.as_mut()) {
+            *bytes = context.inflate(bytes, max_message as usize)?;
+        }
+        if *kind == 1 && (cut || !*compressed) {
             let error = std::str::from_utf8(bytes).err();
             must(
                 error.is_none_or(|error| error.error_len().is_none() && !cut),
@@ -105,11 +139,55 @@ fn read(
             return Ok(Ending::Midway);
         }
         if fin {
-            said.extend(message.take().map(|(kind, bytes)| match kind {
+            said.extend(message.take().map(|(kind, _, bytes)| match kind {
                 1 => Said::Text(bytes),
                 _ => Said::Binary(bytes),
             }));
         }
+    }
+}
+
+/// What the compressed messages so far were.
+struct Context {
+    past: Vec<u8>,
+    window: usize,
+}
+
+impl Context {
+    fn inflate(&mut self, compressed: &[u8], max: usize) -> Result<Vec<u8>, Ending> {
+        if compressed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begin = self.past.len();
+        let mut out = self.past.clone();
+        out.resize(begin + max + 1, 0);
+        let mut stream = Box::<DecompressorOxide>::default();
+        let (mut written, mut ended) = (begin, false);
+        let mut feed = |mut input: &[u8]| {
+            loop {
+                let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT
+                    | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+                let (status, read, more) = decompress(&mut stream, input, &mut out, written, flags);
+                (input, written) = (&input[read..], written + more);
+                must(written <= begin + max, 1009)?;
+                ended = status == TINFLStatus::Done;
+                must(ended || status == TINFLStatus::NeedsMoreInput, 1007)?;
+                if ended {
+                    stream = Box::default();
+                }
+                if input.is_empty() {
+                    return Ok((written, ended));
+                }
+            }
+        };
+        let (length, _) = feed(compressed)?;
+        // RFC 7692, 7.2.2; then one more block, to see that one could begin here.
+        feed(&[0, 0, 0xff, 0xff])?;
+        must(feed(&[1, 0, 0, 0xff, 0xff])? == (length, true), 1007)?;
+        out.truncate(length);
+        let message = out[begin..].to_vec();
+        self.past = out[length.saturating_sub(self.window)..].to_vec();
+        Ok(message)
     }
 }
 

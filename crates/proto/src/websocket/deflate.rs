@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn a_history_is_the_end_of_all_that_was_said() {
-        let said: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+        let said: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
         for step in [1, 7, 100, 511, 512, 513, 600, 2000] {
             let mut history = History::new(9);
             let mut end = 0;

@@ -173,7 +173,7 @@ impl Context {
                 ended = status == TINFLStatus::Done;
                 must(ended || status == TINFLStatus::NeedsMoreInput, 1007)?;
                 if ended {
-                    stream = Box::default();
+                    *stream = DecompressorOxide::default();
                 }
                 if input.is_empty() {
                     return Ok((written, ended));

@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod support;
 #[path = "../../crates/proto/tests/websocket/twin.rs"]
+#[allow(dead_code)]
 mod twin;
 
 use libfuzzer_sys::fuzz_target;

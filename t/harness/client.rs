@@ -95,12 +95,6 @@ impl Client {
         }
     }
 
-    /// The next message, of whatever kind.
-    #[track_caller]
-    pub fn any_message(&mut self) -> Message {
-        self.socket.read().expect("a message")
-    }
-
     /// The next message, which must be text.
     #[track_caller]
     pub fn text(&mut self) -> String {

@@ -305,11 +305,6 @@ impl Nginx {
         self.dir.path()
     }
 
-    /// The configuration it runs with.
-    pub fn conf(&self) -> &Conf {
-        &self.conf
-    }
-
     /// Sends a request over `http:`.
     #[track_caller]
     pub fn send(&self, request: &Request) -> Response {
@@ -435,11 +430,6 @@ impl Nginx {
     /// Lines with this part may be in the error log although they are grave.
     pub fn expect_log(&mut self, part: &str) {
         self.expected_log.push(part.to_owned());
-    }
-
-    /// One more worker start is fine: the test made a worker end.
-    pub fn expect_another_worker(&mut self) {
-        self.expected_workers += 1;
     }
 
     /// Quits (SIGQUIT), waits, and judges: no `alert`, `crit`, `emerg`, no socket left open, nothing

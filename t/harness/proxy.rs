@@ -3,7 +3,7 @@
 use super::wait::until;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -102,11 +102,6 @@ impl Proxy {
         String::from_utf8_lossy(&self.rules.rules.lock().unwrap().commands).into_owned()
     }
 
-    /// Forgets what nginx has sent so far.
-    pub fn forget_commands(&self) {
-        self.set(|rules| rules.commands.clear());
-    }
-
     /// Waits until nginx has sent this command for this name, held back or not.
     #[track_caller]
     pub fn until_command(&self, command: &str, name: &str) {
@@ -170,33 +165,44 @@ fn accept(listener: &TcpListener, upstream: u16, shared: &Arc<Shared>) {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Shared) {
-    let mut buf = vec![0; 64 * 1024];
-    while let Ok(n @ 1..) = from.read(&mut buf) {
-        let (piece, delay) = wait_for_leave(&buf[..n], way, shared);
-        for part in buf[..n].chunks(piece) {
-            thread::sleep(delay);
-            if to.write_all(part).is_err() {
-                break;
+/// Reads in a thread of its own: what is held back is noted all the same.
+fn pass(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Arc<Shared>) {
+    let (pieces, arrived) = mpsc::channel::<Vec<u8>>();
+    let writer = Arc::clone(shared);
+    thread::spawn(move || {
+        for bytes in arrived {
+            let (piece, delay) = wait_for_leave(bytes.len(), way, &writer);
+            for part in bytes.chunks(piece) {
+                thread::sleep(delay);
+                if to.write_all(part).is_err() {
+                    return;
+                }
             }
         }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let mut buf = vec![0; 64 * 1024];
+    while let Ok(n @ 1..) = from.read(&mut buf) {
+        if way == Way::Commands {
+            let mut rules = shared.rules.lock().unwrap();
+            rules.commands.extend_from_slice(&buf[..n]);
+        }
+        if pieces.send(buf[..n].to_vec()).is_err() {
+            return;
+        }
     }
-    let _ = to.shutdown(Shutdown::Write);
 }
 
-/// Waits while that way is held; returns the size of pieces and the delay of each.
-fn wait_for_leave(bytes: &[u8], way: Way, shared: &Shared) -> (usize, Duration) {
-    let mut rules = shared.rules.lock().unwrap();
-    if way == Way::Commands {
-        rules.commands.extend_from_slice(bytes);
-    }
+/// Waits while that way is held; returns the size of pieces of `length` bytes, and the delay of each.
+fn wait_for_leave(length: usize, way: Way, shared: &Shared) -> (usize, Duration) {
+    let rules = shared.rules.lock().unwrap();
     let is_held = |rules: &mut Rules| match way {
         Way::Commands => rules.hold_commands && !rules.over,
         Way::Replies => rules.hold_replies && !rules.over,
     };
     let rules = shared.changed.wait_while(rules, is_held).unwrap();
     match way {
-        Way::Commands => (bytes.len(), Duration::ZERO),
-        Way::Replies => (rules.reply_piece.unwrap_or(bytes.len()), rules.reply_delay),
+        Way::Commands => (length, Duration::ZERO),
+        Way::Replies => (rules.reply_piece.unwrap_or(length), rules.reply_delay),
     }
 }

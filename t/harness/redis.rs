@@ -267,11 +267,6 @@ impl Session {
         self.read().expect("Redis' reply").integer()
     }
 
-    /// Publishes to a Redis that may be gone.
-    pub fn try_publish(&mut self, channel: &str, message: &str) -> io::Result<Reply> {
-        self.try_command(&["PUBLISH", channel, message])
-    }
-
     /// Publishes all in one write: Redis works them off in one go, in order.
     #[track_caller]
     pub fn publish_all<C: AsRef<[u8]>, M: AsRef<[u8]>>(&mut self, messages: &[(C, M)]) {

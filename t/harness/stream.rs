@@ -8,10 +8,10 @@ use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What stands between the client and the WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,39 +122,51 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-/// The certificate of `localhost` and 127.0.0.1.
+/// The certificate of `localhost` and 127.0.0.1: made once a day, below `target/`.
 pub fn certificate() -> &'static Certificate {
     static MADE: OnceLock<Certificate> = OnceLock::new();
     MADE.get_or_init(|| {
-        let dir = std::env::temp_dir().join(format!("ngx-websocket-t-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a directory for the certificate");
-        let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
-        let output = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ])
-            .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .arg("-keyout")
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .stdin(Stdio::null())
-            .output()
-            .expect("openssl, to make a certificate");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Certificate { certificate, key }
+        let day = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs() / 86_400;
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        let dir = target.join(format!("certificate-{day}"));
+        if !dir.is_dir() {
+            fs::create_dir_all(&target).expect("target/");
+            let work = tempfile::tempdir_in(&target).expect("a directory for the certificate");
+            make_certificate(work.path());
+            // Another test may have been first: its certificate will do.
+            let _ = fs::rename(work.path(), &dir);
+        }
+        let dir = dir.canonicalize().expect("the certificate's directory");
+        Certificate {
+            certificate: dir.join("cert.pem"),
+            key: dir.join("key.pem"),
+        }
     })
+}
+
+fn make_certificate(dir: &Path) {
+    let output = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "3", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl, to make a certificate");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn trust() -> Arc<ClientConfig> {

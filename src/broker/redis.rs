@@ -34,6 +34,8 @@ pub struct Wire {
     pub link: Link,
     /// It was lost, or could not be made at all, and is not back.
     pub is_down: bool,
+    /// It does not come back: the worker is about to exit.
+    ended: bool,
     peer: Option<Peer>,
     id: PeerId,
     addresses: Vec<Address>,
@@ -63,6 +65,7 @@ impl Redis {
             Ok::<Wire, std::io::Error>(Wire {
                 link: Link::new(role, Arc::clone(&broker.server), seed),
                 is_down: false,
+                ended: false,
                 peer: None,
                 id: PeerId((number * 2 + index) as u32),
                 addresses: broker.addresses.clone(),
@@ -121,6 +124,9 @@ impl Wire {
     /// Begins to connect, to each of the server's addresses in turn.
     pub fn connect(&mut self, now: u64) {
         self.peer = None;
+        if self.ended {
+            return;
+        }
         let address = self.addresses[self.next_address % self.addresses.len()].clone();
         self.next_address = self.next_address.wrapping_add(1);
         let id = self.id;
@@ -143,6 +149,12 @@ impl Wire {
             self.tls = Some(PeerTls::new(host, !self.server.insecure)?);
         }
         Ok(self.tls.as_ref())
+    }
+
+    /// Closes the socket for good and tells the link.
+    pub fn end(&mut self, cause: &str, now: u64) {
+        self.ended = true;
+        self.lost(cause, now);
     }
 
     /// Closes the socket; the link knows already.

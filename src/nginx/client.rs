@@ -403,19 +403,32 @@ pub(super) fn send(connection: NonNull<ngx_connection_t>, bytes: &[u8]) -> Sent 
     }
 }
 
-/// The seat's id, from a connection whose handlers are ours.
+/// The client of a connection whose handlers are ours; `None` when it has left its request.
 ///
 /// # Safety
-/// `c` is a live connection whose client has its seat.
-pub(super) unsafe fn id_of(c: *mut ngx_connection_t) -> ClientId {
+/// `c` is a live connection, attached to a request or detached with a seat.
+pub(super) unsafe fn id_of(c: *mut ngx_connection_t) -> Option<ClientId> {
     // SAFETY: `destroyed` is set from the detach on; before it `c->data` is the request.
     unsafe {
-        let seat: *mut () = if (*c).destroyed() != 0 {
+        let context: *mut () = if (*c).destroyed() != 0 {
             (*c).data.cast()
         } else {
             Request::from_raw((*c).data.cast()).context()
         };
-        (*seat.cast::<Seat<()>>()).id
+        client_in(context)
+    }
+}
+
+/// # Safety
+/// As [`occupant`], or null.
+unsafe fn client_in(context: *mut ()) -> Option<ClientId> {
+    if context.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's.
+    match unsafe { occupant(context) } {
+        Occupant::Client(id) => Some(id),
+        Occupant::Record(_) => None,
     }
 }
 
@@ -435,6 +448,8 @@ pub(super) fn accept_parked(id: ClientId, headers: &request::Headers) {
 /// Sends the 101; from its last byte on, [`take_over`] has the connection. `Some`: the request has
 /// to be finalized with this status instead.
 pub(super) fn accept(request: Request, id: ClientId, headers: &request::Headers) -> Option<isize> {
+    // SAFETY: the connection is live, and nginx's own handlers are on it.
+    unsafe { request::remember_nginx_handler(request.connection().as_ptr()) };
     if let Some(status) = request.send_switching_protocols(headers) {
         request.remember(None);
         event::run_client(id, |worker| worker.client_gone(id));
@@ -454,7 +469,7 @@ pub(super) fn take_over(r: *mut nginx_sys::ngx_http_request_t) {
     }
     let connection = request.connection();
     // SAFETY: the seat was set before the 101 was sent, and is there while the request is.
-    let Occupant::Client(id) = (unsafe { occupant(request.context()) }) else {
+    let Some(id) = (unsafe { client_in(request.context()) }) else {
         return;
     };
     let early = request.take_early_bytes();
@@ -464,10 +479,9 @@ pub(super) fn take_over(r: *mut nginx_sys::ngx_http_request_t) {
     };
     // SAFETY: the connection is live and the request is done with it, or kept for its log only.
     unsafe {
-        ssl::prepare_client(connection.as_ptr());
+        ssl::write_in_parts(connection.as_ptr());
         if !detached {
             nginx_sys::ngx_tcp_nodelay(connection.as_ptr());
-            request::remember_nginx_handler((*(*connection.as_ptr()).read).handler);
         }
         set_handlers(connection.as_ptr());
         (*connection.as_ptr()).set_idle(1);
@@ -530,8 +544,7 @@ pub(super) fn close(id: ClientId) {
         match request {
             None => ngx_http_close_connection(c),
             Some(request) => {
-                let sent = summary.as_ref().map_or(0, |summary| summary.bytes_out);
-                (*c).sent += sent as libc::off_t;
+                request.set_bytes_sent(summary.as_ref().map_or(0, |summary| summary.bytes_out));
                 request.remember(summary);
                 end_request(request);
                 ngx_http_run_posted_requests(c);
@@ -559,6 +572,7 @@ unsafe fn end_request(request: Request) {
         (*r).set_keepalive(0);
         (*r).set_lingering_close(0);
         (*(*c).read).set_eof(1);
+        request.ignore_events();
         let handler = request::nginx_handler();
         (*(*c).read).handler = handler;
         (*(*c).write).handler = handler;

@@ -94,7 +94,9 @@ pub(super) fn enter<R>(
     let result = guard(|| lend(work));
     if !HUB.performing.replace(true) {
         while let Some(effect) = lend(Worker::next_effect).flatten() {
-            perform(effect);
+            if guard(|| perform(effect)).is_err() {
+                end_after_panic("effects");
+            }
         }
         HUB.performing.set(false);
         settle();
@@ -105,13 +107,17 @@ pub(super) fn enter<R>(
 /// As [`enter`], for what is not one client's: a panic in the hub or a link ends the worker.
 pub(super) fn run<R>(what: &str, work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
     enter(work).unwrap_or_else(|_| {
-        log::cycle(
-            Level::Alert,
-            format_args!("websocket worker ends after a panic in its {what}"),
-        );
-        process::terminate();
+        end_after_panic(what);
         None
     })
+}
+
+fn end_after_panic(what: &str) {
+    log::cycle(
+        Level::Alert,
+        format_args!("websocket worker ends after a panic in its {what}"),
+    );
+    process::terminate();
 }
 
 /// As [`enter`], for the event of one client: a panic costs that client only.
@@ -169,7 +175,7 @@ pub(super) unsafe extern "C" fn on_client_read(event: *mut ngx_event_t) {
     // SAFETY: this handler is set only on connections of clients that have a seat.
     unsafe {
         let c = connection(event);
-        let id = client::id_of(c);
+        let Some(id) = client::id_of(c) else { return };
         if (*c).close() != 0 {
             let forced = (*c).error() != 0;
             (*c).set_close(0);
@@ -184,7 +190,9 @@ pub(super) unsafe extern "C" fn on_client_read(event: *mut ngx_event_t) {
 pub(super) unsafe extern "C" fn on_client_write(event: *mut ngx_event_t) {
     // SAFETY: as `on_client_read`.
     unsafe {
-        let id = client::id_of(connection(event));
+        let Some(id) = client::id_of(connection(event)) else {
+            return;
+        };
         run_client(id, |worker| worker.client_writable(id));
     }
 }

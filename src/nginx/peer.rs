@@ -3,10 +3,10 @@
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK, ngx_close_connection, ngx_connection_t,
-    ngx_create_pool, ngx_cycle, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_get_peer,
-    ngx_handle_read_event, ngx_handle_write_event, ngx_peer_connection_t, ngx_post_event,
-    ngx_posted_next_events, ngx_str_t,
+    NGX_AGAIN, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_create_pool, ngx_cycle,
+    ngx_destroy_pool, ngx_event_connect_peer, ngx_event_get_peer, ngx_handle_read_event,
+    ngx_handle_write_event, ngx_peer_connection_t, ngx_post_event, ngx_posted_next_events,
+    ngx_str_t,
 };
 
 use super::event::{on_peer_read, on_peer_write};
@@ -69,24 +69,22 @@ impl Peer {
         request.socklen = address.sockaddr.len() as nginx_sys::socklen_t;
         request.name = (&raw const name).cast_mut();
         request.get = Some(ngx_event_get_peer);
+        // nginx would log each failed attempt; a link tells of the first one only.
         // SAFETY: the cycle and its log live as long as the process.
-        request.log = unsafe { (*ngx_cycle).log };
-        // SAFETY: the request is filled in.
+        let mut quiet = unsafe { *(*ngx_cycle).log };
+        quiet.log_level = nginx_sys::NGX_LOG_ALERT as usize;
+        request.log = &raw mut quiet;
+        // SAFETY: the request is filled in; `prepare` gives the connection a log that stays.
         let rc = unsafe { ngx_event_connect_peer(&raw mut request) };
-        let connection = NonNull::new(request.connection);
-        let failed = rc == NGX_ERROR as isize || rc == NGX_DECLINED as isize;
-        let Some(connection) = connection.filter(|_| rc != nginx_sys::NGX_BUSY as isize) else {
-            return Err("no connection to be had, or refused at once".to_owned());
+        let error = std::io::Error::last_os_error();
+        let connected = rc == NGX_OK as isize || rc == NGX_AGAIN as isize;
+        let Some(connection) = NonNull::new(request.connection).filter(|_| connected) else {
+            return Err(error.to_string());
         };
         let peer = Peer {
             connection,
             stage: Stage::Connecting,
         };
-        if failed {
-            return Err(peer
-                .socket_error()
-                .unwrap_or_else(|| "connect() failed".to_owned()));
-        }
         peer.prepare(tls, id)?;
         Ok(peer)
     }
@@ -99,6 +97,7 @@ impl Peer {
             (*c).log = (*ngx_cycle).log;
             (*(*c).read).log = (*c).log;
             (*(*c).write).log = (*c).log;
+            (*c).set_log_error(nginx_sys::ngx_connection_log_error_e_NGX_ERROR_INFO);
             (*(*c).read).handler = Some(on_peer_read);
             (*(*c).write).handler = Some(on_peer_write);
             (*c).pool = ngx_create_pool(512, (*c).log);

@@ -280,7 +280,9 @@ impl Request {
     }
 
     pub(super) fn has_unsent_output(self) -> bool {
-        !self.r().out.is_null()
+        // OpenSSL's buffer counts too: nginx's chain is empty once it is there.
+        // SAFETY: a live request has a live connection.
+        !self.r().out.is_null() || unsafe { (*self.r().connection).buffered() != 0 }
     }
 
     /// Adds a response header. False: out of memory.
@@ -339,6 +341,28 @@ impl Request {
             (*r).write_event_handler = Some(ignore_event);
             ngx_post_event((*(*r).connection).read, &raw mut ngx_posted_events);
         }
+    }
+
+    /// A request that ends is no longer told of its connection's events.
+    pub(super) fn ignore_events(self) {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(ignore_event);
+            (*r).write_event_handler = Some(ignore_event);
+        }
+    }
+
+    /// nginx's `$bytes_sent`: writes that bypass `c->send` are not in its own count.
+    pub(super) fn set_bytes_sent(self, frames: u64) {
+        let r = self.r();
+        // SAFETY: a live request has a live connection.
+        unsafe { (*r.connection).sent = (r.header_size as u64 + frames) as libc::off_t };
+    }
+
+    /// True while nginx runs the request once more for `post_action`.
+    pub fn is_post_action(self) -> bool {
+        self.r().post_action() != 0
     }
 
     /// The 101 did not fit the socket: writes on, then reads.
@@ -588,8 +612,16 @@ pub(super) fn nginx_handler() -> Option<EventHandler> {
     NGINX_HANDLER.get().copied()
 }
 
-/// Called while the connection's handler is still nginx's.
-pub(super) fn remember_nginx_handler(handler: Option<EventHandler>) {
+/// Called while the connection's read handler is nginx's, or OpenSSL's in its place.
+///
+/// # Safety
+/// `c` is a live connection whose request is being handled.
+pub(super) unsafe fn remember_nginx_handler(c: *mut ngx_connection_t) {
+    // SAFETY: the caller's.
+    let handler = unsafe {
+        let saved = (*c).ssl.as_ref().and_then(|ssl| ssl.saved_read_handler);
+        saved.or((*(*c).read).handler)
+    };
     if let Some(handler) = handler {
         NGINX_HANDLER.get_or_init(|| handler);
     }

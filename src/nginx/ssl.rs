@@ -16,7 +16,7 @@ pub const RECORD: usize = 16 * 1024;
 ///
 /// # Safety
 /// `c` is a live connection.
-pub(super) unsafe fn prepare_client(c: *mut ngx_connection_t) {
+pub(super) unsafe fn write_in_parts(c: *mut ngx_connection_t) {
     // SAFETY: the caller's; `SSL_set_mode` is this macro.
     unsafe {
         if let Some(ssl) = (*c).ssl.as_ref() {
@@ -99,6 +99,7 @@ impl PeerTls {
             if nginx_sys::ngx_ssl_create_connection(ssl, c.as_ptr(), flags) != NGX_OK as isize {
                 return false;
             }
+            write_in_parts(c.as_ptr());
             let connection = (*(*c.as_ptr()).ssl).connection;
             if self
                 .host

@@ -1,10 +1,10 @@
 //! The module's one timer of a worker, and its one posted event.
 
-use std::ptr;
+use std::ffi::c_void;
 
 use nginx_sys::{
-    ngx_add_timer, ngx_cycle, ngx_del_timer, ngx_delete_posted_event, ngx_event_t, ngx_post_event,
-    ngx_posted_next_events,
+    ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_delete_posted_event,
+    ngx_event_t, ngx_post_event, ngx_posted_next_events,
 };
 
 use super::event;
@@ -14,15 +14,22 @@ pub struct Timer {
     timer: Box<ngx_event_t>,
     turn: Box<ngx_event_t>,
     due: Option<u64>,
+    /// What the events belong to: nginx's debug log asks for its descriptor.
+    _nobody: Box<ngx_connection_t>,
 }
 
 impl Timer {
     /// Both are idle at first: an idle worker has no timer of ours.
     pub fn new() -> Timer {
+        // SAFETY: nginx makes its own connections by zeroing them.
+        let mut nobody: Box<ngx_connection_t> = Box::new(unsafe { std::mem::zeroed() });
+        nobody.fd = -1;
+        let data = (&raw mut *nobody).cast();
         Timer {
-            timer: blank(event::on_timer),
-            turn: blank(event::on_turn),
+            timer: blank(event::on_timer, data),
+            turn: blank(event::on_turn, data),
             due: None,
+            _nobody: nobody,
         }
     }
 
@@ -68,11 +75,11 @@ impl Drop for Timer {
     }
 }
 
-fn blank(handler: unsafe extern "C" fn(*mut ngx_event_t)) -> Box<ngx_event_t> {
+fn blank(handler: unsafe extern "C" fn(*mut ngx_event_t), data: *mut c_void) -> Box<ngx_event_t> {
     // SAFETY: nginx makes its own events by zeroing them (ngx_pcalloc).
     let mut event: Box<ngx_event_t> = Box::new(unsafe { std::mem::zeroed() });
     event.handler = Some(handler);
-    event.data = ptr::null_mut();
+    event.data = data;
     // SAFETY: the cycle and its log live as long as the process.
     event.log = unsafe { (*ngx_cycle).log };
     event

@@ -5,6 +5,7 @@ use nginx_sys::{
     ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
 };
 
+use super::guard::{Panicked, guard};
 use super::pool;
 use super::request::Request;
 
@@ -64,7 +65,7 @@ unsafe extern "C" fn on_get(
     unsafe {
         let row = &*std::ptr::with_exposed_provenance::<Variable>(data);
         let request = Request::from_raw(r);
-        set(request, &mut *value, (row.get)(request, &[]))
+        set(request, &mut *value, guard(|| (row.get)(request, &[])))
     }
 }
 
@@ -78,20 +79,24 @@ unsafe extern "C" fn on_get_prefix(
     unsafe {
         let name = &*std::ptr::with_exposed_provenance::<ngx_str_t>(data);
         let request = Request::from_raw(r);
-        let found = crate::variables::TABLE
-            .iter()
-            .find_map(|row| match row.name {
-                Name::Prefix(prefix) => {
-                    let rest = name.as_bytes().strip_prefix(prefix.as_bytes())?;
-                    (row.get)(request, rest)
-                }
-                Name::Once(_) | Name::Always(_) => None,
-            });
+        let mut rows = crate::variables::TABLE.iter();
+        let found = rows.find_map(|row| match row.name {
+            Name::Prefix(prefix) => Some((row, name.as_bytes().strip_prefix(prefix.as_bytes())?)),
+            Name::Once(_) | Name::Always(_) => None,
+        });
+        let found = guard(|| found.and_then(|(row, rest)| (row.get)(request, rest)));
         set(request, &mut *value, found)
     }
 }
 
-fn set(request: Request, value: &mut ngx_variable_value_t, found: Option<Vec<u8>>) -> ngx_int_t {
+fn set(
+    request: Request,
+    value: &mut ngx_variable_value_t,
+    found: Result<Option<Vec<u8>>, Panicked>,
+) -> ngx_int_t {
+    let Ok(found) = found else {
+        return NGX_ERROR as ngx_int_t;
+    };
     let Some(bytes) = found else {
         value.set_not_found(1);
         return NGX_OK as ngx_int_t;

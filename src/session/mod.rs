@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Opening ──101 is out──> Open ──Close queued──> Closing ──Close is out──> Lingering ──> gone
-//!                          └──────────── connection lost ─────────────────────────────> gone
+//!                          └──────────── connection lost ──────> Lost ──────────────> gone
 //! ```
 //!
 //! A session that keeps up is a seat in its feed and nothing else: [`Outbox`] and
@@ -30,6 +30,8 @@ pub enum Phase {
     /// Our side is shut. What the client still sends is dropped, until its FIN: closing with
     /// unread input would reset the connection, and the client would lose the Close.
     Lingering,
+    /// Its connection is about to be freed: nothing more is read, written or told.
+    Lost,
 }
 
 /// What the module keeps for one client. Small: the connection's pool has room for 128 bytes, and
@@ -53,8 +55,12 @@ pub struct Session {
     pub phase: Phase,
     /// A ping is unanswered.
     pub pinged: bool,
+    /// Its 101 went out.
+    pub opened: bool,
     /// Its Close is due with the wheel's next call.
     pub leaving: bool,
+    /// Messages for it may have been missed, and it is to be told.
+    pub missed: bool,
     /// Reading waits for room: in its outbox, or at the publisher link.
     pub paused: bool,
 }
@@ -116,7 +122,9 @@ impl Session {
             close_code: 0,
             phase: Phase::Opening,
             pinged: false,
+            opened: false,
             leaving: false,
+            missed: false,
             paused: false,
         }
     }

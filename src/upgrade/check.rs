@@ -96,7 +96,7 @@ impl Refused {
 /// # Errors
 /// Why it is refused; an `info` line is written already.
 pub fn check(request: Request) -> Result<Wish, Refused> {
-    if !request.is_main() {
+    if !request.is_main() || request.is_post_action() {
         return Err(refuse(
             request,
             Refused::Subrequest,

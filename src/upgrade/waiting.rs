@@ -27,6 +27,8 @@ pub struct Waiting {
 pub struct WaitingRoom {
     handshakes: HashMap<u64, Waiting>,
     by_channel: HashMap<ChannelId, Vec<u64>>,
+    /// How many have a channel among theirs, confirmed or not.
+    wanted: HashMap<ChannelId, usize>,
     deadlines: BTreeSet<(u64, u64)>,
 }
 
@@ -43,6 +45,9 @@ impl WaitingRoom {
     ) {
         for &channel in missing {
             self.by_channel.entry(channel).or_default().push(number);
+        }
+        for &channel in &channels {
+            *self.wanted.entry(channel).or_default() += 1;
         }
         let deadline = now + PATIENCE_MS;
         self.deadlines.insert((deadline, number));
@@ -64,6 +69,12 @@ impl WaitingRoom {
         let waiting = self.handshakes.remove(&number)?;
         self.deadlines.remove(&(waiting.deadline, number));
         for channel in &waiting.channels {
+            if let Some(count) = self.wanted.get_mut(channel) {
+                *count -= 1;
+                if *count == 0 {
+                    self.wanted.remove(channel);
+                }
+            }
             if let Some(numbers) = self.by_channel.get_mut(channel) {
                 numbers.retain(|&other| other != number);
                 if numbers.is_empty() {
@@ -95,11 +106,7 @@ impl WaitingRoom {
 
     /// Somebody waiting has this channel among its own, confirmed or not.
     pub fn wants(&self, channel: ChannelId) -> bool {
-        self.by_channel.contains_key(&channel)
-            || self
-                .handshakes
-                .values()
-                .any(|waiting| waiting.channels.contains(&channel))
+        self.wanted.contains_key(&channel)
     }
 
     /// All that wait at one broker.

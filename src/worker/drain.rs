@@ -96,17 +96,32 @@ impl Worker {
         }
     }
 
-    /// A subscriber link was lost: its clients are told when it is back, or soon.
+    /// A subscriber link was lost: its clients are told when it is back, or soon. Those who come
+    /// later miss nothing.
     pub(super) fn link_lost(&mut self, broker: usize, now: u64) {
-        self.drain.gaps[broker].get_or_insert(now + GRACE_MS);
-        self.retime = true;
+        let mut missed = false;
+        for id in self.clients.ids().collect::<Vec<_>>() {
+            let joined = self.registry.feed_of(id).is_some();
+            if let Some((_, session)) = self.clients.get(id)
+                && joined
+                && session.location.redis == Some(broker as u16)
+            {
+                session.missed = session.location.gap() == Gap::Close;
+                missed = true;
+            }
+        }
+        if missed {
+            self.counters.gaps += 1;
+            self.drain.gaps[broker].get_or_insert(now + GRACE_MS);
+            self.retime = true;
+        }
     }
 
     /// All its subscriptions are confirmed again.
     pub(super) fn link_restored(&mut self, broker: usize, now: u64) {
-        self.counters.gaps += 1;
-        self.drain.gaps[broker] = None;
-        self.tell_gap(broker, now);
+        if self.drain.gaps[broker].take().is_some() {
+            self.tell_gap(broker, now);
+        }
     }
 
     /// Links that have been away for too long.
@@ -126,10 +141,8 @@ impl Worker {
             let Some((_, session)) = self.clients.get(id) else {
                 continue;
             };
-            let hears_it = session.location.redis == Some(broker as u16)
-                && session.location.gap() == Gap::Close
-                && self.registry.feed_of(id).is_some();
-            if hears_it && session.phase == Phase::Open && !session.leaving {
+            let is_told = session.missed && session.location.redis == Some(broker as u16);
+            if is_told && session.phase == Phase::Open && !session.leaving {
                 session.leaving = true;
                 let spread = session.location.drain().min(most);
                 let wait = self.drain.random_below(spread);

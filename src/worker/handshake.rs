@@ -16,6 +16,9 @@ use crate::upgrade::{Refused, Wish};
 const ENVELOPES: [Envelope; 3] = [Envelope::Off, Envelope::Json, Envelope::Redis];
 const FRAMES: [FrameKind; 3] = [FrameKind::Auto, FrameKind::Text, FrameKind::Binary];
 
+/// A client whose 101 the socket does not take for so long is given up.
+const OPENING_MS: u64 = 10_000;
+
 /// The registry's number of a wire form.
 fn variant(wire: Wire) -> Variant {
     let envelope = ENVELOPES
@@ -143,6 +146,7 @@ impl Worker {
             self.registry
                 .join(id, socket, channels, variant, class, counts);
         }
+        self.watch(id, now + OPENING_MS);
         (id, headers)
     }
 

@@ -71,7 +71,10 @@ impl Worker {
     pub fn peer_told_to_close(&mut self, id: PeerId) {
         let (broker, role) = redis::of_peer(id);
         if let Some(redis) = self.brokers.get_mut(broker) {
-            redis.wire(role).disconnect();
+            let now = process::now();
+            redis.wire(role).end("worker_shutdown_timeout", now);
+            self.hear_link(broker, role, now);
+            self.retime = true;
         }
     }
 
@@ -132,7 +135,11 @@ impl Worker {
             Said::Confirmed(channel) => self.channel_confirmed(ChannelId(channel)),
             Said::Refused(channel, reason) => self.channel_refused(ChannelId(channel), &reason),
             Said::Released(channel) => {
-                self.registry.release_channel(ChannelId(channel));
+                // A handshake may have asked for the name again before this was heard: then the
+                // link knows the new wish by the same id.
+                if !self.waiting.wants(ChannelId(channel)) {
+                    self.registry.release_channel(ChannelId(channel));
+                }
             }
             Said::Restored => self.link_restored(broker, now),
             Said::Answered(PROBE_TOKEN, outcome) => {

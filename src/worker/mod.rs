@@ -155,6 +155,7 @@ impl Worker {
                     wire.link.handle_timeout(now);
                     self.hear_link(index, role, now);
                     self.brokers[index].wire(role).write(now);
+                    self.hear_link(index, role, now);
                 }
             }
         }

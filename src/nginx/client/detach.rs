@@ -43,7 +43,10 @@ fn is_needed(r: *mut ngx_http_request_s) -> bool {
         }
         let mut cleanup = (*(*r).pool).cleanup;
         while let Some(entry) = cleanup.as_ref() {
-            if entry.handler.is_some() && !is_realip(r, entry) && limit_conn_zone(entry).is_none() {
+            if entry.handler.is_some()
+                && !is_realip(r, entry)
+                && limit_conn_zone(r, entry).is_none()
+            {
                 return true;
             }
             cleanup = entry.next;
@@ -150,10 +153,16 @@ unsafe fn is_realip(r: *const ngx_http_request_s, cleanup: &ngx_pool_cleanup_t) 
 }
 
 /// limit_conn's cleanup data begins with its zone: found by the zones' tag.
-unsafe fn limit_conn_zone(cleanup: &ngx_pool_cleanup_t) -> Option<*mut c_void> {
+unsafe fn limit_conn_zone(
+    r: *const ngx_http_request_s,
+    cleanup: &ngx_pool_cleanup_t,
+) -> Option<*mut c_void> {
     // SAFETY: a cleanup with data made by `ngx_pool_cleanup_add` has at least a word there; the
     // list of zones is the cycle's and does not change while it runs.
     unsafe {
+        if (*r).limit_conn_status() == 0 {
+            return None;
+        }
         let module = find_module(c"ngx_http_limit_conn_module")?;
         let data = cleanup.data;
         if data.is_null() || !(data as usize).is_multiple_of(align_of::<usize>()) {
@@ -181,7 +190,7 @@ unsafe fn carry_limit_conn(r: *mut ngx_http_request_s) {
     unsafe {
         let mut cleanup = (*(*r).pool).cleanup;
         while let Some(entry) = cleanup.as_mut() {
-            if entry.handler.is_some() && limit_conn_zone(entry).is_some() {
+            if entry.handler.is_some() && limit_conn_zone(r, entry).is_some() {
                 let words = [0usize; 2];
                 let moved = ngx_pool_cleanup_add((*(*r).connection).pool, size_of_val(&words));
                 if let Some(moved) = moved.as_mut() {

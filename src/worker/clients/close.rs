@@ -98,12 +98,22 @@ impl Worker {
         match io.discard(&mut self.buffer, DISCARD_BUDGET) {
             Received::Again => {
                 if !io.want_read() {
-                    self.effects.push_back(Effect::Close(id));
+                    self.end(id);
                 }
             }
             Received::Bytes(_) => io.read_again(),
             Received::Eof if session.phase == Phase::Closing => {}
-            Received::Eof | Received::Failed => self.effects.push_back(Effect::Close(id)),
+            Received::Eof | Received::Failed => self.end(id),
+        }
+    }
+
+    /// The connection is to be freed; said once.
+    pub(super) fn end(&mut self, id: ClientId) {
+        if let Some((_, session)) = self.clients.get(id)
+            && session.phase != Phase::Lost
+        {
+            session.phase = Phase::Lost;
+            self.effects.push_back(Effect::Close(id));
         }
     }
 
@@ -117,9 +127,7 @@ impl Worker {
         if session.close_code == 0 {
             session.close_code = 1006;
         }
-        // Nothing more is read, written or told, until the effect ends it.
-        session.phase = Phase::Opening;
-        self.effects.push_back(Effect::Close(id));
+        self.end(id);
     }
 
     pub(super) fn note_delivered_if_joined(&mut self, id: ClientId) {
@@ -148,7 +156,7 @@ impl Worker {
         if session.paused {
             self.paused.retain(|&other| other != id);
         }
-        self.counters.closed += 1;
+        self.counters.closed += u64::from(session.opened);
         self.retime = true;
     }
 

@@ -20,7 +20,7 @@ impl Worker {
                 return;
             };
             match session.phase {
-                Phase::Opening => return,
+                Phase::Opening | Phase::Lost => return,
                 Phase::Lingering => return self.discard(id),
                 Phase::Closing if io.plain_fd().is_some() => return self.discard(id),
                 Phase::Closing => return,
@@ -77,11 +77,10 @@ impl Worker {
 
     /// The publisher links have answered: clients that waited for room are read again.
     pub(in crate::worker) fn resume_reading(&mut self) {
-        if self.paused.is_empty() || self.brokers.iter_mut().any(|broker| broker.is_congested()) {
-            return;
-        }
         for id in std::mem::take(&mut self.paused) {
-            if let Some((io, session)) = self.clients.get(id)
+            if self.is_publisher_congested(id) {
+                self.paused.push(id);
+            } else if let Some((io, session)) = self.clients.get(id)
                 && session.phase == Phase::Open
             {
                 session.paused = false;
@@ -107,7 +106,7 @@ impl Worker {
         }
         session.began = match (session.connection.is_mid_message(), session.began) {
             (false, _) => 0,
-            (true, 0) => tick,
+            (true, began) if began == 0 || inbox.messages > 0 => tick,
             (true, began) => began,
         };
         if let Some(notes) = &mut session.notes {
@@ -120,13 +119,18 @@ impl Worker {
         self.hold(before, after);
         self.serve(id, &inbox, input);
         self.inbox = inbox;
-        if after > before && self.budget.over() {
-            self.refuse_upload(id);
+        let served = self
+            .clients
+            .get(id)
+            .map_or(0, |(_, session)| session.held_bytes());
+        if served > before && self.budget.over() {
+            self.refuse_more(id);
         }
     }
 
-    /// A growing message finds no memory, even after those who lag have been treated.
-    pub(super) fn refuse_upload(&mut self, id: ClientId) {
+    /// A growing message, or echoes not taken, find no memory even after those who lag have been
+    /// treated.
+    pub(super) fn refuse_more(&mut self, id: ClientId) {
         self.enforce_memory();
         if self.budget.over() {
             self.close(

@@ -4,9 +4,10 @@ use fanout::Category;
 use proto::websocket::close::CloseCode;
 use proto::websocket::frame::ControlFrame;
 
+use crate::nginx::client::Detach;
 use crate::nginx::log::Level;
 use crate::nginx::{ClientId, Effect, process};
-use crate::session::{Check, LINGER_MS, Phase, TICK_MS};
+use crate::session::{Check, Phase, TICK_MS};
 use crate::worker::Worker;
 
 /// Sessions that one timer event looks at.
@@ -21,11 +22,14 @@ impl Worker {
             return;
         };
         session.phase = Phase::Open;
+        session.opened = true;
         session.heard = tick;
         io.set_notsent_lowat(session.location.notsent());
         let check = session.next_check();
-        let wants_detach = !io.is_detached();
+        let attached = !io.is_detached();
+        let wants_detach = attached && self.detach_policy(id) != Some(Detach::Off);
         self.counters.accepted += 1;
+        self.wheel.cancel(id.0);
         self.schedule(id, check, wants_detach);
         if self.registry.feed_of(id).is_some() && !self.registry.unmute(id) {
             self.write_client(id);
@@ -75,9 +79,8 @@ impl Worker {
     /// The wheel: liveness, closes that are due, closing that takes too long.
     pub(in crate::worker) fn look_at_due_sessions(&mut self, now: u64) {
         let mut due = std::mem::take(&mut self.due);
-        if self.wheel.expire(now, CHECK_BUDGET, &mut due) {
-            self.turn = true;
-        }
+        // What is left comes with the next tick, at once.
+        self.wheel.expire(now, CHECK_BUDGET, &mut due);
         for id in due.drain(..) {
             self.look_at(ClientId(id), now);
         }
@@ -90,14 +93,18 @@ impl Worker {
             return;
         };
         match session.phase {
-            Phase::Opening => return self.watch(id, now + LINGER_MS),
-            Phase::Closing | Phase::Lingering => return self.effects.push_back(Effect::Close(id)),
+            Phase::Opening | Phase::Closing | Phase::Lingering => return self.end(id),
+            Phase::Lost => return,
             Phase::Open => {}
         }
         if session.leaving {
             return self.part_with(id);
         }
-        let wants_detach = !io.is_detached();
+        let attached = !io.is_detached();
+        if session.paused && self.paused.contains(&id) {
+            // It is we who do not listen.
+            session.is_alive(tick);
+        }
         match session.check(tick) {
             Check::Alive => {}
             Check::Ping => {
@@ -116,7 +123,7 @@ impl Worker {
                 return self.close(id, CloseCode::POLICY, reason, Level::Info);
             }
         }
-        if wants_detach {
+        if attached && self.detach_policy(id) != Some(Detach::Off) {
             self.effects.push_back(Effect::Detach(id));
         }
         let Some((_, session)) = self.clients.get(id) else {

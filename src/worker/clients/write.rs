@@ -13,6 +13,10 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
+        if session.phase != Phase::Open {
+            // RFC 6455, 5.5.1: publishing may just have queued its Close.
+            return;
+        }
         let echo = session.location.echo;
         if let Some(outbox) = &mut session.outbox
             && let Some(pong) = inbox.only_pong(input)
@@ -106,15 +110,13 @@ impl Worker {
                     }
                     Sent::Failed => return self.lose(id),
                 }
-            } else if let Some(outbox) = &mut session.outbox {
-                match io.send(outbox.unsent()) {
-                    Sent::Bytes(count) => {
-                        written += count;
-                        outbox.written(count);
-                        if outbox.unsent().is_empty() {
-                            self.outbox_is_empty(id);
-                        }
-                    }
+            } else if session.outbox.is_some() {
+                if joined && !self.registry.at_boundary(id) {
+                    // The rest of a large frame comes with the flush, which resumes the client.
+                    break;
+                }
+                match self.write_outbox(id) {
+                    Sent::Bytes(count) => written += count,
                     Sent::Again => return self.await_writable(id, written),
                     Sent::Failed => return self.lose(id),
                 }
@@ -132,6 +134,29 @@ impl Worker {
         self.note_progress(id, written);
     }
 
+    /// Writes the client's own frames once.
+    fn write_outbox(&mut self, id: ClientId) -> Sent {
+        let Some((io, session)) = self.clients.get(id) else {
+            return Sent::Failed;
+        };
+        let before = session.held_bytes();
+        let Some(outbox) = &mut session.outbox else {
+            return Sent::Failed;
+        };
+        let sent = io.send(outbox.unsent());
+        let mut is_empty = false;
+        if let Sent::Bytes(count) = sent {
+            outbox.written(count);
+            is_empty = outbox.unsent().is_empty();
+        }
+        let after = session.held_bytes();
+        self.hold(before, after);
+        if is_empty {
+            self.outbox_is_empty(id);
+        }
+        sent
+    }
+
     pub(super) fn await_writable(&mut self, id: ClientId, written: usize) {
         self.note_progress(id, written);
         if let Some((io, _)) = self.clients.get(id)
@@ -147,7 +172,7 @@ impl Worker {
         if written > 0
             && let Some((_, session)) = self.clients.get(id)
         {
-            session.heard = tick;
+            session.is_alive(tick);
         }
     }
 

@@ -24,7 +24,8 @@
 //!
 //! Below some hundred bytes compression saves next to nothing; level 3 is within a few percent of
 //! 6 at half its time for large messages. A smaller window is no faster: what a message costs at
-//! least is the clearing of the compressor's table, whose size is fixed.
+//! least is the clearing of the compressor's table, whose size is fixed. Taking back a history
+//! adds to a message on its way in 0.05 µs with a window of 9 bits, 1 µs with one of 15.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -248,7 +249,7 @@ impl History {
 }
 
 /// A decompressor that any number of connections share: it keeps nothing from one message to the
-/// next. About 64 KiB.
+/// next. 64 KB.
 pub struct Inflater {
     zlib: Inflate,
     block: Box<[u8]>,
@@ -397,7 +398,7 @@ impl Inflated {
 }
 
 /// A compressor for all messages of one level and window; it keeps nothing from one to the next.
-/// About 300 KiB.
+/// 251 KB with a window of 9 bits to 380 KB with one of 15.
 pub struct Deflater {
     zlib: Deflate,
     buffer: Vec<u8>,

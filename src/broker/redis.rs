@@ -114,9 +114,12 @@ impl Redis {
         (self.subscriber.link.is_up(), self.publisher.link.is_up())
     }
 
-    /// Clients should not be read for more to publish.
+    /// Clients should not be read for more to publish: the link has much to do, or is not made yet.
     pub fn is_congested(&mut self) -> bool {
-        self.unanswered > MAX_UNANSWERED || self.publisher.link.output().len() > MAX_UNSENT
+        let is_starting = !self.publisher.link.is_up() && !self.publisher.is_down;
+        is_starting
+            || self.unanswered > MAX_UNANSWERED
+            || self.publisher.link.output().len() > MAX_UNSENT
     }
 }
 

@@ -194,8 +194,11 @@ fn origin(args: &Args<'_>) -> std::result::Result<&'static Policy, Complaint> {
     for index in 0..args.len() {
         values.push(args.text(index)?);
     }
-    let policy = Policy::parse(&values)
-        .map_err(|cause| Complaint::Said(format!("{cause} in \"websocket_origin\" directive")))?;
+    // The first value that is wrong by itself is to blame, else all of them together.
+    let wrong = values
+        .iter()
+        .position(|value| Policy::parse(&[value]).is_err());
+    let policy = Policy::parse(&values).map_err(|cause| args.refuse(wrong.unwrap_or(0), cause))?;
     // Configurations are few and live as long as nginx.
     Ok(Box::leak(Box::new(policy)))
 }

@@ -248,20 +248,47 @@ impl Worker {
             Ok(post) => post,
             Err(response) => return Outcome::Respond(response),
         };
-        let now = process::now();
         let number = self.park();
-        let broker = &mut self.brokers[usize::from(broker)];
-        let link = &mut broker.wire(Role::Publisher).link;
-        if link.publish(&channel, &body, number, now).is_err() {
-            self.counters.publish_failed += 1;
+        let wire = self.brokers[usize::from(broker)].wire(Role::Publisher);
+        let is_starting = !wire.link.is_up() && !wire.is_down;
+        self.publishes
+            .enter(number, request, channel, process::now());
+        if is_starting && self.early_posts.len() < self.main.max_pending() {
+            self.early_posts.push((number, broker, body));
+        } else if !self.post(number, broker, &body) {
+            self.publishes.leave(number);
             return Outcome::Respond(Response::status(503));
         }
-        broker.unanswered += 1;
-        self.counters.published += 1;
-        self.publishes.enter(number, request, channel, now);
         self.turn = true;
         self.retime = true;
         Outcome::Park(number)
+    }
+
+    /// Hands what was posted to the link. False: it is away, or its queue is full.
+    fn post(&mut self, number: u64, broker: u16, body: &[u8]) -> bool {
+        let Some(channel) = self.publishes.channel(number) else {
+            return true;
+        };
+        let broker = &mut self.brokers[usize::from(broker)];
+        let link = &mut broker.wire(Role::Publisher).link;
+        let taken = link.publish(channel, body, number, process::now()).is_ok();
+        broker.unanswered += usize::from(taken);
+        self.counters.published += u64::from(taken);
+        self.counters.publish_failed += u64::from(!taken);
+        taken
+    }
+
+    /// A publisher link is up, or could not be made: what was posted before goes out, or is
+    /// refused.
+    pub(super) fn end_early_posts(&mut self, broker: u16) {
+        for (number, other, body) in std::mem::take(&mut self.early_posts) {
+            if other != broker {
+                self.early_posts.push((number, other, body));
+            } else if !self.post(number, broker, &body) {
+                self.effects
+                    .push_back(Effect::Answer(number, Response::status(503)));
+            }
+        }
     }
 
     /// Redis has taken what was posted, or not.

@@ -179,6 +179,9 @@ impl Worker {
                 format_args!("{server}: {} link is back after {ms} ms", name(role)),
             ),
         }
+        if role == Role::Publisher {
+            self.end_early_posts(broker as u16);
+        }
         self.turn = true;
     }
 
@@ -189,6 +192,9 @@ impl Worker {
             Level::Error,
             format_args!("{server}: {} link is down: {cause}", name(role)),
         );
+        if role == Role::Publisher {
+            self.end_early_posts(broker as u16);
+        }
         if role == Role::Subscriber {
             for number in self.waiting.at_broker(broker as u16) {
                 self.refuse(number, Refused::BrokerAway);

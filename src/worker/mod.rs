@@ -40,6 +40,8 @@ pub struct Worker {
     brokers: Vec<Redis>,
     waiting: WaitingRoom,
     publishes: Unanswered,
+    /// Posts that came before the first connection was made: number, broker, body.
+    early_posts: Vec<(u64, u16, Vec<u8>)>,
     wheel: Wheel,
     budget: Budget,
     counters: Counters,
@@ -80,6 +82,7 @@ impl Worker {
                 .collect::<Result<_, _>>()?,
             waiting: WaitingRoom::default(),
             publishes: Unanswered::default(),
+            early_posts: Vec::new(),
             wheel: Wheel::new(TICK_MS, now),
             budget: Budget::new(main.memory()),
             counters: Counters::default(),

@@ -167,6 +167,11 @@ fn the_rfcs_own_examples_are_read() {
             "c1 8f 00000000 f348cdc9c90700 f348cdc9c90700 00",
             vec![Said::Text(b"HelloHello".to_vec())],
         ),
+        (
+            "7.2.3.4 BFINAL, and a reference to what stands before it",
+            "c1 8c 00000000 f348cdc9c90700 f200110000",
+            vec![Said::Text(b"HelloHello".to_vec())],
+        ),
     ] {
         let peer = Peer::deflating(ROOMY, Deflating::with_takeover(15));
         let (said, ending) = run_on(peer, [&hex(bytes)[..]]);
@@ -202,7 +207,12 @@ fn misdeeds_get_the_codes_that_the_rfcs_name() {
         ),
         (
             "7.2.2 ends within a stored block",
-            "c1 85 00000000 000400fbff",
+            "c2 85 00000000 000400fbff",
+            1007,
+        ),
+        (
+            "7.2.2 ends within a block's codes",
+            "c2 86 00000000 14ce3bb6c610",
             1007,
         ),
         (
@@ -264,6 +274,21 @@ fn limits_count_what_a_message_inflates_to() {
             peer.send(client.binary(&message));
             assert_eq!(peer.ending, ending, "{bytes}");
         }
+    }
+    for message in [
+        &b""[..],
+        b"a",
+        b"Hello",
+        b"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7",
+    ] {
+        let max_message = message.len() as u64;
+        let limits = Limits {
+            max_message,
+            max_frame: max_message,
+        };
+        let mut peer = Peer::deflating(limits, Deflating::without_takeover());
+        peer.send(client.binary(message));
+        peer.expect(&[Said::Binary(message.to_vec())]);
     }
 }
 
@@ -400,6 +425,23 @@ fn other_decompressors_read_what_we_compress() {
                 assert_eq!(inflate(payload, window_bits), message.as_bytes());
             }
         }
+    }
+}
+
+#[test]
+fn what_is_compressed_is_smaller() {
+    let mut deflater = Deflater::new(6, 15);
+    for bytes in 0..300 {
+        for message in [json(bytes).into_bytes(), noise(bytes), vec![b'x'; bytes]] {
+            let payload = deflater.message(&message);
+            assert!(payload.is_none_or(|payload| payload.len() < bytes));
+        }
+    }
+    for bytes in 4..300 {
+        assert!(
+            deflater.message(&vec![b'x'; bytes]).is_some() || bytes < 6,
+            "{bytes}"
+        );
     }
 }
 

@@ -437,11 +437,10 @@ fn what_is_compressed_is_smaller() {
             assert!(payload.is_none_or(|payload| payload.len() < bytes));
         }
     }
-    for bytes in 4..300 {
-        assert!(
-            deflater.message(&vec![b'x'; bytes]).is_some() || bytes < 6,
-            "{bytes}"
-        );
+    // A literal, a match and the flush take six bytes.
+    for bytes in 7..258 {
+        let payload = deflater.message(&vec![b'x'; bytes]);
+        assert_eq!(payload.map(<[u8]>::len), Some(6), "{bytes}");
     }
 }
 
@@ -563,8 +562,17 @@ proptest! {
         let limits = Limits { max_message, max_frame: 300 };
         let deflating = window_bits.map_or_else(Deflating::without_takeover, Deflating::with_takeover);
         let window = window_bits.map_or(0, |bits| 1 << bits);
-        let got = run_on(Peer::deflating(limits, deflating), bytes.chunks(size));
-        prop_assert_eq!(got, judge_deflated(&bytes, max_message, 300, window));
+        let mut got = run_on(Peer::deflating(limits, deflating), bytes.chunks(size));
+        let mut want = judge_deflated(&bytes, max_message, 300, window);
+        // What is damaged may be too big as well: which is told first is the library's affair.
+        if damage.is_some() {
+            for (_, ending) in [&mut got, &mut want] {
+                if *ending == Ending::Misbehaved(1009) {
+                    *ending = Ending::Misbehaved(1007);
+                }
+            }
+        }
+        prop_assert_eq!(got, want);
     }
 
     #[test]

@@ -154,6 +154,17 @@ fn default_of(name: &str) -> String {
         "websocket_ping_interval" => return seconds(here.ping_interval()),
         "websocket_timeout" => return seconds(here.timeout()),
         "websocket_drain" => return format!("{} {}", seconds(here.drain()), here.drain_code()),
+        "websocket_deflate" => match here.deflate() {
+            Some(_) => "on",
+            None => "off",
+        },
+        "websocket_deflate_level" => return here.deflate_level().to_string(),
+        "websocket_deflate_min_length" => return here.deflate_min_length().to_string(),
+        "websocket_deflate_window" => return here.deflate_window().to_string(),
+        "websocket_deflate_takeover" => match here.deflate_takeover() {
+            0 => "off",
+            _ => "on",
+        },
         "websocket_memory" => return size(main.memory()),
         "websocket_reserve" => return format!("1/{}", 1_000_000 / main.reserved(1_000_000)),
         "websocket_max_pending" => return main.max_pending().to_string(),

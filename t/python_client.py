@@ -52,6 +52,53 @@ async def fragments_come_back_as_one_message():
         assert await hear(socket) == b"\x00\xff"
 
 
+def extensions(socket):
+    return socket.response.headers.get("Sec-WebSocket-Extensions")
+
+
+async def compressed_messages_come_back():
+    async with open_socket("/echo") as socket:
+        assert extensions(socket) is None
+    offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    async with open_socket("/packed") as socket:
+        assert extensions(socket) == offer, extensions(socket)
+        for message in ["", "x", "é" * 5000, "x" * 60000, bytes(range(256)) * 200, b"\x00" * 60000]:
+            await socket.send(message)
+            assert await hear(socket) == message
+        await socket.send(["frag" * 100, "ments" * 100])
+        assert await hear(socket) == "frag" * 100 + "ments" * 100
+        await asyncio.wait_for(await socket.ping(), 30)
+
+
+async def compressed_messages_are_heard_by_all():
+    async with open_socket("/packed") as packed, open_socket("/packed", compression=None) as plain:
+        assert extensions(packed) and extensions(plain) is None
+        for message in ["short", "long" * 2000]:
+            await publish("packed", message)
+            assert await hear(packed) == message
+            assert await hear(plain) == message
+
+
+async def a_context_is_taken_over_where_it_is_allowed():
+    async with open_socket("/taken") as socket:
+        assert extensions(socket).endswith("client_max_window_bits=12"), extensions(socket)
+        for i in range(50):
+            message = "the same words again and again " * 20 + str(i)
+            await socket.send(message)
+            assert await hear(socket) == message
+
+
+async def a_bomb_is_told():
+    async with open_socket("/packed") as socket:
+        await socket.send("x" * 1000000)
+        try:
+            await hear(socket)
+        except ConnectionClosed as closed:
+            assert closed.rcvd.code == 1009, closed
+        else:
+            raise AssertionError("it was taken")
+
+
 async def pings_are_answered():
     async with open_socket("/ws?channel=foo") as socket:
         for _ in range(10):

@@ -10,6 +10,15 @@ fn run(dialogue: &str, transport: Transport) {
     let conf = Conf::push(&redis)
         .http("websocket_max_message 64k;")
         .location("/echo", "websocket_echo; websocket_subprotocol chat;")
+        .location(
+            "/packed",
+            "websocket_echo; websocket_subscribe packed; websocket_deflate on; \
+             websocket_deflate_min_length 32;",
+        )
+        .location(
+            "/taken",
+            "websocket_echo; websocket_deflate on; websocket_deflate_takeover 12;",
+        )
         .location("/room", "websocket_subscribe room; websocket_publish room;");
     let nginx = Nginx::start(conf);
     let base = match transport {
@@ -46,6 +55,10 @@ dialogues! {
     text_and_binary_come_back
     fragments_come_back_as_one_message
     pings_are_answered
+    compressed_messages_come_back
+    compressed_messages_are_heard_by_all
+    a_context_is_taken_over_where_it_is_allowed
+    a_bomb_is_told
     codes_and_reasons_are_told
     too_big_a_message_is_told
     a_subprotocol_is_chosen

@@ -3,6 +3,7 @@
 use fanout::{SlowClass, SlowPolicy};
 use proto::envelope::{Envelope, FrameKind, Wire};
 use proto::websocket::connection::Limits;
+use proto::websocket::deflate::Settings;
 use proto::websocket::origin::Policy;
 
 use super::main::Main;
@@ -83,6 +84,16 @@ pub struct Location {
     pub drain_code: Option<u16>,
     /// `websocket_detach`.
     pub detach: Option<Detach>,
+    /// `websocket_deflate`.
+    pub deflate: Option<bool>,
+    /// `websocket_deflate_level`.
+    pub deflate_level: Option<u8>,
+    /// `websocket_deflate_min_length`, bytes.
+    pub deflate_min_length: Option<u64>,
+    /// `websocket_deflate_window`, bits.
+    pub deflate_window: Option<u8>,
+    /// `websocket_deflate_takeover`, bits; 0 is off.
+    pub deflate_takeover: Option<u8>,
 }
 
 impl Location {
@@ -151,6 +162,34 @@ impl Location {
         self.detach.unwrap_or(Detach::Auto)
     }
 
+    /// What may be agreed about permessage-deflate; `None` declines it.
+    pub fn deflate(&self) -> Option<Settings> {
+        self.deflate.unwrap_or(false).then(|| Settings {
+            server_window_bits: self.deflate_window(),
+            client_window_bits: Some(self.deflate_takeover()).filter(|&bits| bits > 0),
+        })
+    }
+
+    /// zlib's level.
+    pub fn deflate_level(&self) -> u8 {
+        self.deflate_level.unwrap_or(3)
+    }
+
+    /// Bytes that a message must have to be compressed.
+    pub fn deflate_min_length(&self) -> usize {
+        usize::try_from(self.deflate_min_length.unwrap_or(256)).unwrap_or(usize::MAX)
+    }
+
+    /// Bits of the window towards clients, at most.
+    pub fn deflate_window(&self) -> u8 {
+        self.deflate_window.unwrap_or(15)
+    }
+
+    /// Bits of the window that is kept of each client's messages; 0 keeps none.
+    pub fn deflate_takeover(&self) -> u8 {
+        self.deflate_takeover.unwrap_or(0)
+    }
+
     /// Inherits from `parent` what is not set here. `within` a location (`if`, `limit_except`)
     /// also what the location serves.
     ///
@@ -167,7 +206,8 @@ impl Location {
         }
         inherit!(
             redis publish envelope frame origin subprotocols max_message max_frame send_queue slow
-            notsent ping_interval timeout gap drain drain_code detach
+            notsent ping_interval timeout gap drain drain_code detach deflate deflate_level deflate_min_length deflate_window
+            deflate_takeover
         );
         if within && self.service.is_none() {
             self.service = parent.service;

@@ -1,9 +1,11 @@
 //! The directives, a row each. README's table is compared with this one by a test.
 
 use std::ffi::CStr;
+use std::ops::RangeInclusive;
 
 use fanout::{Kind, SlowPolicy};
 use proto::envelope::{Envelope, FrameKind};
+use proto::websocket::deflate::{LEVELS, WINDOW_BITS};
 use proto::websocket::origin::Policy;
 
 use super::location::{Gap, Location, Service, Subscription};
@@ -55,7 +57,7 @@ const fn location(
 }
 
 /// All directives of the module.
-pub const DIRECTIVES: [Directive; 24] = [
+pub const DIRECTIVES: [Directive; 29] = [
     any(c"websocket_redis", One, |l, main, a| {
         put(&mut l.redis, main.broker(a)?)
     }),
@@ -149,6 +151,29 @@ pub const DIRECTIVES: [Directive; 24] = [
         ];
         put(&mut l.detach, a.one_of(0, &named)?)
     }),
+    any(c"websocket_deflate", One, |l, _, a| {
+        put(
+            &mut l.deflate,
+            a.one_of(0, &[("on", true), ("off", false)])?,
+        )
+    }),
+    any(c"websocket_deflate_level", One, |l, _, a| {
+        put(&mut l.deflate_level, small(a, LEVELS)?)
+    }),
+    any(c"websocket_deflate_min_length", One, |l, _, a| {
+        put(&mut l.deflate_min_length, a.size(0)?)
+    }),
+    any(c"websocket_deflate_window", One, |l, _, a| {
+        put(&mut l.deflate_window, small(a, WINDOW_BITS)?)
+    }),
+    any(c"websocket_deflate_takeover", One, |l, _, a| {
+        let bits = if a.bytes(0) == b"off" {
+            0
+        } else {
+            small(a, WINDOW_BITS)?
+        };
+        put(&mut l.deflate_takeover, bits)
+    }),
     http(c"websocket_memory", |main, a| {
         put(&mut main.memory, positive(a)?)
     }),
@@ -237,6 +262,21 @@ fn fraction(args: &Args<'_>) -> std::result::Result<(u64, u64), Complaint> {
         args.refuse(
             0,
             "it must be 0, or a part of \"worker_connections\" such as \"1/16\"",
+        )
+    })
+}
+
+/// A number within `range`.
+fn small(args: &Args<'_>, range: RangeInclusive<u8>) -> std::result::Result<u8, Complaint> {
+    let number = args
+        .text(0)?
+        .parse()
+        .ok()
+        .filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        args.refuse(
+            0,
+            format!("it must be from {} to {}", range.start(), range.end()),
         )
     })
 }

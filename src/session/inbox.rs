@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use proto::envelope::Compression;
 use proto::websocket::close::CloseReceived;
 use proto::websocket::connection::{Event, Kind, Payload};
+use proto::websocket::deflate::Inflater;
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::misbehaved::Misbehaved;
 
@@ -34,13 +36,29 @@ pub struct Inbox {
 
 impl Inbox {
     /// Takes `buf`, just received, apart. The session's parser keeps what is not whole yet.
-    pub fn fill(&mut self, session: &mut Session, buf: &mut [u8]) {
+    ///
+    /// `inflater` is needed where permessage-deflate was agreed.
+    pub fn fill(
+        &mut self,
+        session: &mut Session,
+        buf: &mut [u8],
+        mut inflater: Option<&mut Inflater>,
+    ) {
         let limits = session.location.limits();
         self.items.clear();
         (self.messages, self.end, self.heard) = (0, None, false);
         let mut at = 0;
         while self.end.is_none() {
-            match session.connection.receive(buf, &mut at, &limits) {
+            let received = match &mut inflater {
+                None => session.connection.receive(buf, &mut at, &limits),
+                Some(inflater) => {
+                    let history = session.history.as_deref_mut();
+                    session
+                        .connection
+                        .receive_deflated(buf, &mut at, &limits, inflater, history)
+                }
+            };
+            match received {
                 Ok(None) => break,
                 Ok(Some(event)) => self.note(event),
                 Err(misbehaved) => self.end = Some(End::Misbehaved(misbehaved)),
@@ -76,11 +94,32 @@ impl Inbox {
 
     /// The frames that go back, in order: pongs and, with `echo`, the messages. A server's header
     /// is at least four bytes shorter than the client's, so frames that came whole move together
-    /// within `buf`; with a collected one among them, `spare` takes all.
-    pub fn replies<'a>(&self, echo: bool, buf: &'a mut [u8], spare: &'a mut Vec<u8>) -> &'a [u8] {
+    /// within `buf`; with a collected one among them, or with `compression`, `spare` takes all.
+    pub fn replies<'a>(
+        &self,
+        echo: bool,
+        compression: Option<Compression<'_>>,
+        buf: &'a mut [u8],
+        spare: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
         spare.clear();
         let due = |(opcode, _): &&(Opcode, Payload)| echo || opcode.is_control();
         let whole = |(_, payload): &(_, Payload)| matches!(payload, Payload::InPlace(_));
+        if let Some(compression) = compression {
+            let Compression {
+                deflater,
+                min_length,
+            } = compression;
+            for (opcode, payload) in self.items.iter().filter(due) {
+                let body = payload.bytes(buf);
+                if opcode.is_control() {
+                    frame::append(spare, *opcode, body);
+                } else {
+                    frame::append_compressed(spare, *opcode, body, deflater, min_length);
+                }
+            }
+            return spare;
+        }
         if self.items.iter().filter(due).all(whole) {
             let filled = in_place(self.items.iter().filter(due), buf);
             return &buf[filled];
@@ -173,9 +212,9 @@ mod tests {
             buf.extend(client_frame(0x8a, b"unsolicited pong"));
         }
         let (mut inbox, mut spare) = (Inbox::default(), Vec::new());
-        inbox.fill(&mut session(), &mut buf);
+        inbox.fill(&mut session(), &mut buf, None);
         assert_eq!(
-            inbox.replies(true, &mut buf, &mut spare),
+            inbox.replies(true, None, &mut buf, &mut spare),
             expected(&messages)
         );
         assert!(spare.is_empty());
@@ -192,11 +231,11 @@ mod tests {
         for cut in 1..300 {
             let (mut inbox, mut spare, mut session) = (Inbox::default(), Vec::new(), session());
             let (mut first, mut second) = (stream[..cut].to_vec(), stream[cut..].to_vec());
-            inbox.fill(&mut session, &mut first);
+            inbox.fill(&mut session, &mut first, None);
             assert_eq!(inbox.messages, 0);
-            inbox.fill(&mut session, &mut second);
+            inbox.fill(&mut session, &mut second, None);
             assert_eq!(
-                inbox.replies(true, &mut second, &mut spare),
+                inbox.replies(true, None, &mut second, &mut spare),
                 expected(&messages)
             );
             assert_eq!(session.held_bytes(), 0);
@@ -211,7 +250,7 @@ mod tests {
         buf.extend(client_frame(0x88, &[0x03, 0xe8]));
         buf.extend(client_frame(0x81, b"late"));
         let (mut inbox, mut spare) = (Inbox::default(), Vec::new());
-        inbox.fill(&mut session(), &mut buf);
+        inbox.fill(&mut session(), &mut buf, None);
         assert_eq!((inbox.messages, inbox.heard), (1, true));
         assert_eq!(inbox.bodies(&buf).collect::<Vec<_>>(), [b"between"]);
         assert!(inbox.only_pong(&buf).is_none());
@@ -220,18 +259,18 @@ mod tests {
         );
         let mut again = buf.clone();
         assert_eq!(
-            inbox.replies(false, &mut again, &mut spare),
+            inbox.replies(false, None, &mut again, &mut spare),
             b"\x8a\x011\x8a\x012"
         );
         let all = b"\x8a\x011\x82\x07between\x8a\x012";
-        assert_eq!(inbox.replies(true, &mut buf, &mut spare), all);
+        assert_eq!(inbox.replies(true, None, &mut buf, &mut spare), all);
     }
 
     #[test]
     fn of_pings_alone_the_newest_is_enough() {
         let mut buf = [client_frame(0x89, b"1"), client_frame(0x89, b"2")].concat();
         let mut inbox = Inbox::default();
-        inbox.fill(&mut session(), &mut buf);
+        inbox.fill(&mut session(), &mut buf, None);
         assert_eq!(inbox.only_pong(&buf).as_deref(), Some(&b"\x8a\x012"[..]));
     }
 }

@@ -12,6 +12,7 @@ mod inbox;
 mod outbox;
 
 use proto::websocket::connection::Connection;
+use proto::websocket::deflate::History;
 
 pub use inbox::{End, Inbox};
 pub use outbox::Outbox;
@@ -45,12 +46,16 @@ pub struct Session {
     pub outbox: Option<Box<Outbox>>,
     /// What only some clients have.
     pub notes: Option<Box<Notes>>,
+    /// The end of its compressed messages, where context takeover was agreed.
+    pub history: Option<Box<History>>,
     /// Last sign of life, in [`TICK_MS`] since the worker began.
     pub heard: u32,
     /// When the message under way began, likewise; 0 if none is.
     pub began: u32,
     /// The close code for the log; 0 while there is none.
     pub close_code: u16,
+    /// The window agreed for permessage-deflate, in bits; 0: not agreed.
+    pub deflate_bits: u8,
     /// Where it stands.
     pub phase: Phase,
     /// A ping is unanswered.
@@ -117,9 +122,11 @@ impl Session {
             location,
             outbox: None,
             notes,
+            history: None,
             heard: tick,
             began: 0,
             close_code: 0,
+            deflate_bits: 0,
             phase: Phase::Opening,
             pinged: false,
             opened: false,
@@ -131,7 +138,12 @@ impl Session {
 
     /// Heap that the memory account has to know: a partial message, and frames not taken.
     pub fn held_bytes(&self) -> usize {
-        self.connection.held_bytes() + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
+        self.connection.held_bytes()
+            + self
+                .history
+                .as_ref()
+                .map_or(0, |history| history.held_bytes())
+            + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
     }
 
     /// Where its messages are published.

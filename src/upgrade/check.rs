@@ -3,6 +3,7 @@
 
 use fanout::Kind;
 use proto::redis::PROBE_PREFIX;
+use proto::websocket::deflate::{self, Agreed};
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 
 use crate::conf::{Location, Service};
@@ -21,6 +22,8 @@ pub struct Wish {
     pub subscriptions: Vec<(Kind, Vec<u8>)>,
     /// Where its messages are published.
     pub publish: Option<Box<[u8]>>,
+    /// What was agreed about permessage-deflate.
+    pub deflate: Option<Agreed>,
     /// Headers of the 101.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -140,11 +143,18 @@ pub fn check(request: Request) -> Result<Wish, Refused> {
     {
         headers.push(("Sec-WebSocket-Protocol", chosen.clone()));
     }
+    let deflate = location
+        .deflate()
+        .and_then(|settings| deflate::negotiate(handshake.extensions(), &settings));
+    if let Some(agreed) = &deflate {
+        headers.push(("Sec-WebSocket-Extensions", agreed.to_string()));
+    }
     let (subscriptions, publish) = names(request, location)?;
     Ok(Wish {
         location,
         subscriptions,
         publish,
+        deflate,
         headers,
     })
 }

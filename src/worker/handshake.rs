@@ -1,11 +1,12 @@
 //! Handshakes: those that wait for Redis, and those that need not.
 
 use bytes::Bytes;
-use fanout::{ChannelId, Kind, Variant};
-use proto::envelope::{Envelope, FrameKind, Wire};
+use fanout::{ChannelId, Kind};
 use proto::redis::{self, Role, Subscribed};
 
 use super::Worker;
+use super::wires::{Deflate, Form};
+use crate::conf::Location;
 use crate::http::publish::{self, Post};
 use crate::nginx::log::Level;
 use crate::nginx::request::{self, Outcome, Response};
@@ -13,32 +14,24 @@ use crate::nginx::{ClientId, Effect, Request, process};
 use crate::session::{Notes, Session};
 use crate::upgrade::{Refused, Wish};
 
-const ENVELOPES: [Envelope; 3] = [Envelope::Off, Envelope::Json, Envelope::Redis];
-const FRAMES: [FrameKind; 3] = [FrameKind::Auto, FrameKind::Text, FrameKind::Binary];
-
 /// A client whose 101 the socket does not take for so long is given up.
 const OPENING_MS: u64 = 10_000;
 
-/// The registry's number of a wire form.
-fn variant(wire: Wire) -> Variant {
-    let envelope = ENVELOPES
-        .iter()
-        .position(|&other| other == wire.envelope)
-        .unwrap_or(0);
-    let frame = FRAMES
-        .iter()
-        .position(|&other| other == wire.frame)
-        .unwrap_or(0);
-    Variant((envelope * FRAMES.len() + frame) as u32)
+/// The form of messages for a client.
+fn form(location: &Location, deflate_bits: u8) -> Form {
+    Form {
+        wire: location.wire(),
+        deflate: deflate(location, deflate_bits),
+    }
 }
 
-/// The wire form of a registry's number.
-pub(super) fn wire(variant: Variant) -> Wire {
-    let number = variant.0 as usize;
-    Wire {
-        envelope: ENVELOPES[number / FRAMES.len()],
-        frame: FRAMES[number % FRAMES.len()],
-    }
+/// How messages are compressed for a client; `deflate_bits` is 0 if that was not agreed.
+pub(super) fn deflate(location: &Location, deflate_bits: u8) -> Option<Deflate> {
+    (deflate_bits > 0).then(|| Deflate {
+        level: location.deflate_level(),
+        window_bits: deflate_bits,
+        min_length: location.deflate_min_length(),
+    })
 }
 
 fn link_kind(kind: Kind) -> redis::Kind {
@@ -120,6 +113,7 @@ impl Worker {
             location,
             subscriptions,
             publish,
+            deflate,
             headers,
         } = wish;
         let now = process::now();
@@ -138,11 +132,16 @@ impl Worker {
                 ..Notes::default()
             })
         });
-        let session = Session::new(location, notes, self.session_tick(now));
+        let mut session = Session::new(location, notes, self.session_tick(now));
+        if let Some(agreed) = deflate {
+            session.deflate_bits = agreed.server_window_bits();
+            session.history = agreed.history().map(Box::new);
+        }
+        let form = form(location, session.deflate_bits);
         let id = self.clients.insert(request, session);
         if !channels.is_empty() {
             let socket = self.socket_of(id);
-            let (variant, class) = (variant(location.wire()), location.slow_class());
+            let (variant, class) = (self.wires.variant(form), location.slow_class());
             self.registry
                 .join(id, socket, channels, variant, class, counts);
         }

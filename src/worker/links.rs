@@ -5,7 +5,7 @@ use proto::redis::{Event, PROBE_TOKEN, Role};
 use proto::websocket::close::CloseCode;
 
 use super::Worker;
-use super::handshake::wire;
+use super::wires::Message;
 use crate::broker::redis;
 use crate::nginx::log::{self, Level};
 use crate::nginx::peer::PeerId;
@@ -90,8 +90,14 @@ impl Worker {
                     payload,
                 }) => {
                     let (mut utf8, mut not_text) = (None, 0);
+                    let message = Message {
+                        channel: name,
+                        pattern,
+                        payload,
+                    };
+                    let wires = &mut self.wires;
                     let mut frame = |variant, out: &mut Vec<u8>| {
-                        let framed = wire(variant).append(name, pattern, payload, &mut utf8, out);
+                        let framed = wires.append(variant, &message, &mut utf8, out);
                         not_text += u64::from(framed.is_err());
                         framed.is_ok()
                     };

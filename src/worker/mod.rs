@@ -11,6 +11,7 @@ mod flush;
 mod handshake;
 mod limits;
 mod links;
+mod wires;
 
 use std::collections::VecDeque;
 
@@ -37,6 +38,7 @@ pub struct Worker {
     main: &'static Main,
     clients: Clients<Session>,
     registry: Registry,
+    wires: wires::Wires,
     brokers: Vec<Redis>,
     waiting: WaitingRoom,
     publishes: Unanswered,
@@ -77,6 +79,7 @@ impl Worker {
             main,
             clients: Clients::default(),
             registry: Registry::new(),
+            wires: wires::Wires::default(),
             brokers: brokers
                 .map(|(n, broker)| Redis::new(n, broker))
                 .collect::<Result<_, _>>()?,

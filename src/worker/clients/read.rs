@@ -100,7 +100,8 @@ impl Worker {
         }
         let mut inbox = std::mem::take(&mut self.inbox);
         let before = session.held_bytes();
-        inbox.fill(session, input);
+        let inflater = (session.deflate_bits > 0).then(|| self.wires.inflater());
+        inbox.fill(session, input, inflater);
         if inbox.heard {
             session.is_alive(tick);
         }

@@ -2,7 +2,7 @@
 
 use crate::nginx::{ClientId, Sent, process};
 use crate::session::{Inbox, Phase};
-use crate::worker::{BUFFER, Worker, flush};
+use crate::worker::{BUFFER, Worker, flush, handshake};
 
 /// A client is written at most so much in one event.
 const WRITE_BUDGET: usize = 1 << 20;
@@ -18,6 +18,7 @@ impl Worker {
             return;
         }
         let echo = session.location.echo;
+        let deflate = handshake::deflate(session.location, session.deflate_bits);
         if let Some(outbox) = &mut session.outbox
             && let Some(pong) = inbox.only_pong(input)
         {
@@ -30,7 +31,10 @@ impl Worker {
             }
         }
         let mut spare = std::mem::take(&mut self.spare);
-        self.send_own(id, inbox.replies(echo, input, &mut spare));
+        let deflate = if inbox.messages > 0 { deflate } else { None };
+        let compression = deflate.map(|deflate| self.wires.compression(deflate));
+        let frames = inbox.replies(echo, compression, input, &mut spare);
+        self.send_own(id, frames);
         // One large message must not be paid for forever.
         spare.shrink_to(BUFFER);
         self.spare = spare;

@@ -1,0 +1,108 @@
+//! Wire forms: how messages look to different clients, and the zlib that makes and reads them.
+
+use fanout::Variant;
+use proto::envelope::{Compression, NotText, Wire};
+use proto::websocket::deflate::{Deflater, Inflater};
+
+/// How messages are compressed for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deflate {
+    /// zlib's level.
+    pub level: u8,
+    /// The window agreed with the client, in bits.
+    pub window_bits: u8,
+    /// Shorter messages go as they are.
+    pub min_length: usize,
+}
+
+/// A distinct form of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// Envelope and frame.
+    pub wire: Wire,
+    /// Compression, for clients that agreed to it.
+    pub deflate: Option<Deflate>,
+}
+
+/// A message from Redis, on its way to be framed.
+pub struct Message<'a> {
+    /// The channel it was published to.
+    pub channel: &'a [u8],
+    /// The pattern that matched.
+    pub pattern: Option<&'a [u8]>,
+    /// What was published.
+    pub payload: &'a [u8],
+}
+
+/// The forms in use, by the numbers that the registry knows them by, and one compressor per level
+/// and window and one decompressor for all clients of the worker.
+#[derive(Default)]
+pub struct Wires {
+    forms: Vec<Form>,
+    deflaters: Vec<(u8, u8, Deflater)>,
+    inflater: Option<Box<Inflater>>,
+}
+
+impl Wires {
+    /// The number of a form.
+    pub fn variant(&mut self, form: Form) -> Variant {
+        let known = self.forms.iter().position(|&other| other == form);
+        Variant(known.unwrap_or_else(|| {
+            self.forms.push(form);
+            self.forms.len() - 1
+        }) as u32)
+    }
+
+    /// Appends a message as one frame of a form. `utf8` keeps between forms whether it is UTF-8.
+    ///
+    /// # Errors
+    /// The form has to be text, and the message is not.
+    pub fn append(
+        &mut self,
+        variant: Variant,
+        message: &Message<'_>,
+        utf8: &mut Option<bool>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotText> {
+        let Message {
+            channel,
+            pattern,
+            payload,
+        } = *message;
+        let Form { wire, deflate } = self.forms[variant.0 as usize];
+        match deflate {
+            None => wire.append(channel, pattern, payload, utf8, out),
+            Some(deflate) => {
+                let compression = self.compression(deflate);
+                wire.append_deflated(channel, pattern, payload, utf8, compression, out)
+            }
+        }
+    }
+
+    /// The compressor of a client, made when it is first needed.
+    pub fn compression(&mut self, deflate: Deflate) -> Compression<'_> {
+        let Deflate {
+            level,
+            window_bits,
+            min_length,
+        } = deflate;
+        let known = self
+            .deflaters
+            .iter()
+            .position(|&(l, w, _)| (l, w) == (level, window_bits));
+        let index = known.unwrap_or_else(|| {
+            self.deflaters
+                .push((level, window_bits, Deflater::new(level, window_bits)));
+            self.deflaters.len() - 1
+        });
+        Compression {
+            deflater: &mut self.deflaters[index].2,
+            min_length,
+        }
+    }
+
+    /// The decompressor of all clients, made when it is first needed.
+    pub fn inflater(&mut self) -> &mut Inflater {
+        self.inflater.get_or_insert_default()
+    }
+}

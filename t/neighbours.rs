@@ -1,7 +1,8 @@
 //! nginx's other modules do their work before and around a WebSocket, whether it is attached or
 //! detached.
 
-use t::{Client, Conf, Nginx, Redis, Request, Transport, until};
+use std::net::TcpListener;
+use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Transport, until};
 
 const DETACH: [&str; 3] = ["auto", "on", "off"];
 
@@ -89,7 +90,7 @@ fn realip_is_in_the_log_of_a_misdeed() {
     let http = "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;";
     for detach in DETACH {
         let nginx = nginx_with(&redis, detach, http, "");
-        let mut raw = t::Raw::open(&nginx, Transport::Ws);
+        let mut raw = Raw::open(&nginx, Transport::Ws);
         let request = Request::upgrade("/ws?channel=foo").header("X-Real-IP", "192.0.2.7");
         raw.send(request.wire());
         raw.expect_101();
@@ -164,6 +165,47 @@ fn mirror_keeps_the_request_busy_for_a_while() {
         let location = "mirror /yes;";
         let nginx = nginx_with(&redis, detach, "", location);
         lives(&redis, &nginx, &[]);
+    }
+}
+
+/// Its request is still the mirror's when a client is lost: by what it cannot take in the very
+/// wake-up that accepts it, or by its own leaving before and after the 101.
+#[test]
+fn a_mirror_that_hangs_outlives_its_client() {
+    let redis = Redis::start();
+    let payload = "x".repeat(100_000);
+    let messages: Vec<_> = (0..60).map(|_| ("foo", &payload)).collect();
+    for detach in DETACH {
+        let proxy = Proxy::start(redis.port());
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let hang = format!("proxy_pass http://{};", silent.local_addr().unwrap());
+        let conf = Conf::push_url(&proxy.url())
+            .http(&format!(
+                "websocket_detach {detach}; websocket_send_queue 1k;"
+            ))
+            .server("mirror /hang;")
+            .location("= /hang", &hang);
+        let nginx = Nginx::start(conf);
+        Client::connect(&nginx, "/ws?channel=first").close();
+        proxy.hold_replies(true);
+        let mut slow = Raw::open_narrow(&nginx, Transport::Ws);
+        slow.send(Request::upgrade("/ws?channel=foo").wire());
+        redis.until_subscribers("foo", 1);
+        redis.session().publish_all(&messages);
+        proxy.hold_replies(false);
+        slow.expect_101();
+        redis.until_subscribers("foo", 0);
+        slow.reset();
+        proxy.hold_replies(true);
+        let mut waiting = Raw::open(&nginx, Transport::Ws);
+        waiting.send(Request::upgrade("/ws?channel=bar").wire());
+        redis.until_subscribers("bar", 1);
+        waiting.reset();
+        proxy.hold_replies(false);
+        Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo").reset();
+        lives(&redis, &nginx, &[]);
+        // Mirrors that hang would keep nginx from quitting.
+        drop(silent);
     }
 }
 

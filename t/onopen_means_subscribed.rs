@@ -3,7 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, until};
+use t::process::Signal;
+use t::{
+    Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until,
+};
 
 /// Long enough to see an answer that should not be there.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -291,4 +294,36 @@ fn a_client_that_leaves_while_it_waits_is_forgotten() {
     let mut client = Client::connect(&nginx, "/ws?channel=foo");
     redis.publish("foo", "hello");
     client.expect(["hello"]);
+}
+
+/// Redis has not yet said a word when a name is given up and asked for again in the same wake-up of
+/// the worker, and then another name is asked for: each hears its own.
+#[test]
+fn a_name_asked_for_again_before_its_release_was_heard_is_not_mixed_up() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    proxy.hold_replies(true);
+    let nginx = Nginx::start(Conf::push_url(&proxy.url()));
+    let leaves = asks(&nginx, "/ws?channel=foo");
+    let mut foo = Raw::open(&nginx, Transport::Ws);
+    let handshake = Request::upgrade("/ws?channel=foo").wire();
+    let (begun, rest) = handshake.split_at(40);
+    foo.send(begun);
+    foo.quiet(A_WHILE);
+    process::signal(nginx.worker(), Signal::STOP);
+    leaves.reset();
+    foo.send(rest);
+    process::signal(nginx.worker(), Signal::CONT);
+    foo.quiet(A_WHILE);
+    let mut bar = asks(&nginx, "/ws?channel=bar");
+    bar.quiet(A_WHILE);
+    proxy.hold_replies(false);
+    for (raw, channel) in [(&mut foo, "foo"), (&mut bar, "bar")] {
+        raw.expect_101();
+        assert_eq!(redis.publish(channel, channel), 1);
+    }
+    foo.expect([frames::text("foo")]);
+    bar.expect([frames::text("bar")]);
+    foo.quiet(A_WHILE);
+    bar.quiet(A_WHILE);
 }

@@ -1,7 +1,8 @@
 //! Which process does what: links, workers, nginx's cache processes, a module that has nothing to do.
 
 use std::time::Duration;
-use t::{Client, Conf, Crowd, Nginx, Redis, Request, process, until};
+use t::settings::{self, Build, Flavor};
+use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Request, Transport, frames, process, until};
 
 #[test]
 fn each_worker_has_one_link_to_subscribe_and_one_to_publish_and_no_other_process_has_any() {
@@ -112,4 +113,51 @@ fn a_single_process_serves_too() {
     redis.publish("foo", "hello");
     client.expect(["hello"]);
     drop(client);
+}
+
+#[test]
+fn a_worker_that_logs_all_it_does_lives() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .main("error_log debug.log debug;")
+        .http("websocket_ping_interval 200ms; websocket_timeout 5s;");
+    let nginx = Nginx::start(conf);
+    let worker = nginx.worker();
+    for transport in Transport::BOTH {
+        let mut raw = Raw::accepted(&nginx, transport, "/ws?channel=foo");
+        for _ in 0..3 {
+            let ping = raw.frame();
+            assert_eq!(ping.opcode, frames::PING);
+            raw.send_frame(&frames::pong(ping.payload));
+        }
+        raw.send_frame(&frames::close(1000, ""));
+        raw.expect_close(1000);
+    }
+    redis.until_subscribers("foo", 0);
+    assert_eq!(nginx.worker(), worker);
+    let log = std::fs::read(nginx.dir().join("debug.log")).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.contains("[debug]"), "nginx is built --with-debug");
+    assert!(!log.contains("Sanitizer"), "{log}");
+}
+
+/// README, Memory: an idle subscriber's part of the worker's memory.
+#[test]
+fn an_idle_subscriber_costs_less_than_a_thousand_bytes() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis));
+    let target = |i: usize| format!("/ws?channel=foo-{}", i % 10);
+    let _before = Crowd::accepted(&nginx, 100, target);
+    let worker = nginx.worker();
+    let empty = process::proportional_bytes(worker);
+    let mut crowd = Crowd::accepted(&nginx, 2000, target);
+    let each = process::proportional_bytes(worker).saturating_sub(empty) / 2000;
+    redis.publish("foo-7", "hello");
+    crowd.until("a tenth of them hears", |all| {
+        all.iter().filter(|m| m.texts() == ["hello"]).count() == 200
+    });
+    // The debug build and AddressSanitizer have their own sizes.
+    if settings::flavor() != Flavor::Asan && settings::build() == Build::Release {
+        assert!(each < 1000, "{each} bytes for each");
+    }
 }

@@ -1,6 +1,7 @@
 //! `websocket_publisher`: a POST is a message.
 
 use std::io::Write;
+use std::time::Duration;
 use t::{
     Client, Conf, Nginx, Proxy, Raw, Redis, Request, Response, Transport, http, process, until,
 };
@@ -223,4 +224,53 @@ fn a_slow_upload_is_published_once_it_is_whole() {
         200
     );
     client.expect(["hello"]);
+}
+
+#[test]
+fn a_channel_that_an_acl_forbids_is_403() {
+    let redis = Redis::start();
+    let user = ["ACL", "SETUSER", "guest", "on", ">secret", "+@all", "~*"];
+    redis.command(&[&user[..], &["resetchannels", "&ok"]].concat());
+    let url = redis.url().replace("//", "//guest:secret@");
+    let conf = Conf::push_url(&url).location("/pub", "websocket_publisher $arg_channel;");
+    let nginx = Nginx::start(conf);
+    let post = |channel| nginx.send(&Request::post(&format!("/pub?channel={channel}"), "x"));
+    assert_eq!(post("ok").status, 200);
+    assert_eq!(post("other").status, 403);
+    assert_eq!(post("ok").status, 200);
+}
+
+/// What is said before the first connection is made waits for it, and goes out.
+#[test]
+fn what_comes_right_after_the_start_waits_for_the_link() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    proxy.hold_replies(true);
+    let conf = Conf::push_url(&proxy.url())
+        .location("/pub", "websocket_publisher foo;")
+        .location("/say", "websocket_publish foo;");
+    let nginx = Nginx::start(conf);
+    let mut listener = redis.session();
+    listener.subscribe("foo");
+    let mut posts: Vec<Raw> = (0..20)
+        .map(|number| {
+            let mut raw = Raw::open(&nginx, Transport::Ws);
+            raw.send(Request::post("/pub", number.to_string()).wire());
+            raw
+        })
+        .collect();
+    posts[19].quiet(Duration::from_millis(300));
+    let mut talker = Client::connect(&nginx, "/say");
+    talker.send("said");
+    proxy.hold_replies(false);
+    for raw in &mut posts {
+        assert_eq!(raw.response().status, 200);
+    }
+    let mut heard: Vec<String> = (0..21).map(|_| listener.push().1).collect();
+    let mut expected: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    expected.push("said".to_owned());
+    heard.sort();
+    expected.sort();
+    assert_eq!(heard, expected);
+    talker.close();
 }

@@ -83,6 +83,62 @@ fn a_reader_that_is_too_far_behind_is_closed_and_nobody_else_feels_it() {
     }
 }
 
+/// Who is closed for being slow is told so behind what it was sent before, when it reads on at once.
+#[test]
+fn a_slow_reader_is_told_1008() {
+    let redis = Redis::start();
+    let limits = "websocket_send_queue 100k; websocket_notsent 16k;";
+    let nginx = Nginx::start(Conf::push(&redis).http(limits));
+    for transport in Transport::BOTH {
+        let mut slow = Raw::accepted_narrow(&nginx, transport, "/ws?channel=foo");
+        let mut publisher = redis.session();
+        let lines = nginx.count_log("closed with 1008");
+        let mut published = 0;
+        until("it is closed", || {
+            publisher.publish("foo", payload(published));
+            published += 1;
+            nginx.count_log("closed with 1008") > lines
+        });
+        let mut heard = 0;
+        let last = loop {
+            let frame = slow.frame();
+            if frame.opcode != frames::TEXT {
+                break frame;
+            }
+            assert!(frame.payload == payload(heard), "{heard}: {frame:?}");
+            heard += 1;
+        };
+        assert_eq!(last.close_code(), Some(1008), "{last:?}");
+        assert!(heard < published);
+        slow.end();
+    }
+}
+
+/// Own frames are sent between those of a large message that one write does not take.
+#[test]
+fn pongs_do_not_tear_a_large_message() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis).http("websocket_send_queue 64m;"));
+    let big = "x".repeat(5 << 20);
+    for transport in Transport::BOTH {
+        let mut raw = Raw::accepted(&nginx, transport, "/ws?channel=foo");
+        redis.session().publish_all(&[("foo", &big); 6]);
+        let mut seen = Vec::new();
+        for _ in 0..300 {
+            raw.send_frame(&frames::ping("between"));
+            seen.extend(raw.bytes(64 << 10));
+        }
+        raw.unread(&seen);
+        for _ in 0..6 {
+            let mut frame = raw.frame();
+            while frame == frames::pong("between") {
+                frame = raw.frame();
+            }
+            assert!(frame == frames::text(&big), "{frame:?}");
+        }
+    }
+}
+
 /// Numbered messages of 10 KB: `number` and then dots.
 fn numbered(number: usize) -> String {
     format!("{number}{}", ".".repeat(10_000))
@@ -398,9 +454,9 @@ fn a_dead_client_is_found_by_its_silence() {
             alive.send_frame(&frames::pong(ping.payload));
         }
         redis.until_subscribers("bar", 0);
-        // It was asked, and then told or cut.
+        // It was asked, and then told.
         assert_eq!(dead.frame().opcode, frames::PING);
-        while dead.receive().is_ok() {}
+        dead.expect_close(1001);
         redis.publish("foo", "hello");
         while alive.frame() != frames::text("hello") {}
     }
@@ -414,10 +470,40 @@ fn a_client_that_reads_needs_no_pong_and_a_message_begun_must_end() {
         .http(liveness)
         .location("/echo", "websocket_echo;");
     let nginx = Nginx::start(conf);
-    let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
-    raw.send_frame(&frames::text("begun").more());
-    while let Ok(frame) = raw.receive() {
-        assert_eq!(frame.opcode, frames::CLOSE, "{frame:?}");
+    for transport in Transport::BOTH {
+        let mut raw = Raw::accepted(&nginx, transport, "/echo");
+        raw.send_frame(&frames::text("begun").more());
+        // It is alive, and still does not come to the end.
+        for _ in 0..8 {
+            raw.send_frame(&frames::ping("alive"));
+            raw.expect([frames::pong("alive")]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        raw.expect_close(1008);
+    }
+}
+
+/// A message is always under way, but each one ends in time.
+#[test]
+fn a_steady_sender_is_neither_silent_nor_unfinished() {
+    let redis = Redis::start();
+    let conf = Conf::with(&redis)
+        .http("websocket_ping_interval 0; websocket_timeout 1s;")
+        .location("/echo", "websocket_echo;");
+    let nginx = Nginx::start(conf);
+    let message = frames::text("x".repeat(3 << 10));
+    let wire = message.wire();
+    let (begin, end) = wire.split_at(1000);
+    for transport in Transport::BOTH {
+        let mut sender = Raw::accepted(&nginx, transport, "/echo");
+        sender.send(begin);
+        for _ in 0..25 {
+            std::thread::sleep(Duration::from_millis(100));
+            sender.send([end, begin].concat());
+            sender.expect([message.clone()]);
+        }
+        sender.send(end);
+        sender.expect([message.clone()]);
     }
 }
 

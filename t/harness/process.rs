@@ -91,6 +91,14 @@ pub fn resident_bytes(pid: u32) -> u64 {
         * 1024
 }
 
+/// Memory of a process in bytes, pages that it shares with others counted by its part (PSS).
+pub fn proportional_bytes(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.expect("the process' PSS") * 1024
+}
+
 /// Number of established TCP connections that a process holds to a port of 127.0.0.1.
 pub fn connections_to(pid: u32, port: u16) -> usize {
     let inodes = sockets_of(pid);

@@ -2,6 +2,8 @@
 //! detached.
 
 use std::net::TcpListener;
+use std::time::Duration;
+use t::process::{self, Signal};
 use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Transport, until};
 
 const DETACH: [&str; 3] = ["auto", "on", "off"];
@@ -186,13 +188,17 @@ fn a_mirror_that_hangs_outlives_its_client() {
             .server("mirror /hang;")
             .location("= /hang", &hang);
         let nginx = Nginx::start(conf);
-        Client::connect(&nginx, "/ws?channel=first").close();
+        // The very first client of a worker, and all for it comes in one wake-up.
+        nginx.until_log("subscriber link is up");
         proxy.hold_replies(true);
         let mut slow = Raw::open_narrow(&nginx, Transport::Ws);
         slow.send(Request::upgrade("/ws?channel=foo").wire());
         redis.until_subscribers("foo", 1);
         redis.session().publish_all(&messages);
+        process::signal(nginx.worker(), Signal::STOP);
         proxy.hold_replies(false);
+        std::thread::sleep(Duration::from_millis(200));
+        process::signal(nginx.worker(), Signal::CONT);
         slow.expect_101();
         redis.until_subscribers("foo", 0);
         slow.reset();

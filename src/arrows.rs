@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// The files of `nginx` with trampolines, and what else they may name.
-const TRAMPOLINES: [&str; 3] = ["nginx/event.rs", "nginx/request.rs", "nginx/module.rs"];
+const TRAMPOLINES: [&str; 3] = ["nginx/event.rs", "nginx/content.rs", "nginx/module.rs"];
 const BEHIND_TRAMPOLINES: [&str; 3] = ["worker::Worker", "upgrade", "http::publish"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -6,11 +6,12 @@ use std::ffi::c_void;
 use nginx_sys::{ngx_connection_t, ngx_event_t, ngx_http_request_t, ngx_int_t};
 
 use super::client::{self, ClientId};
+use super::content::{self, Outcome};
 use super::guard::guard;
 use super::log::{self, Level};
 use super::peer::PeerId;
 use super::process;
-use super::request::{self, Outcome, Request};
+use super::request::{self, Request};
 use super::timer::Timer;
 use crate::http::publish;
 use crate::upgrade;
@@ -132,7 +133,7 @@ fn perform(effect: Effect) {
         Effect::Accept(client, headers) => client::accept_parked(client, &headers),
         Effect::Detach(client) => client::try_detach(client),
         Effect::Close(client) => client::close(client),
-        Effect::Answer(parked, response) => request::answer_parked(parked, &response),
+        Effect::Answer(parked, response) => content::answer_parked(parked, &response),
     }
 }
 
@@ -241,7 +242,7 @@ pub(super) unsafe extern "C" fn on_peer_write(event: *mut ngx_event_t) {
 pub(super) unsafe extern "C" fn on_handshake(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls content handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
-    request::handle(
+    content::handle(
         request,
         || upgrade::check(request),
         |worker, wish| worker.handshake(request, wish),
@@ -253,19 +254,19 @@ pub(super) unsafe extern "C" fn on_status(request: *mut ngx_http_request_t) -> n
     // SAFETY: nginx calls content handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
     let respond = |worker: &mut Worker, ()| Outcome::Respond(worker.status(request));
-    request::handle(request, || (), respond)
+    content::handle(request, || (), respond)
 }
 
 /// Content handler of `websocket_publisher`: reads the body first.
 pub(super) unsafe extern "C" fn on_publish(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls content handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
-    request::handle_with_body(request, || publish::check(request))
+    content::handle_with_body(request, || publish::check(request))
 }
 
 /// The body of a `websocket_publisher` request is there.
 pub(super) unsafe extern "C" fn on_publish_body(request: *mut ngx_http_request_t) {
     // SAFETY: nginx calls body handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
-    request::body_arrived(request, || publish::prepare(request), Worker::publisher);
+    content::body_arrived(request, || publish::prepare(request), Worker::publisher);
 }

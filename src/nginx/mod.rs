@@ -13,6 +13,7 @@
 
 mod bindings;
 pub mod client;
+pub mod content;
 pub mod directive;
 pub mod event;
 pub mod guard;

@@ -4,39 +4,25 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 use nginx_sys::{
-    NGX_DONE, NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
+    NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
     NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
     ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_run_posted_requests, ngx_http_send_header, ngx_http_send_special,
-    ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event, ngx_posted_events, ngx_str_t,
-    ngx_table_elt_t,
+    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_http_send_special, ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event,
+    ngx_posted_events, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::bindings::ngx_http_request_s;
 use super::client::{self, ClientId};
 use super::event::{self, on_client_request_gone, on_parked_request_gone, with};
-use super::guard::guard;
 use super::log::{self, Level};
 use super::{module, pool};
 use crate::session::Summary;
-use crate::worker::Worker;
 
 /// A live request. The handle is valid until nginx tells of the request's end; methods of a
 /// [`Worker`](crate::worker::Worker) keep it only for requests that they have parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
-
-/// What the worker decided about a request.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Answer at once.
-    Respond(Response),
-    /// The handshake succeeds; the client has its seat.
-    Accept(ClientId, Headers),
-    /// The worker answers later, by the effects `Answer` or `Accept`.
-    Park(u64),
-}
 
 /// Response headers: name, value.
 pub type Headers = Vec<(&'static str, String)>;
@@ -422,7 +408,7 @@ impl Request {
     }
 
     /// Keeps the request open until it is answered by an effect.
-    fn park(self, parked: u64) -> bool {
+    pub(super) fn park(self, parked: u64) -> bool {
         let r = self.as_bound();
         // SAFETY: the request is live.
         unsafe {
@@ -432,7 +418,7 @@ impl Request {
         self.watch(on_parked_request_gone, parked as usize)
     }
 
-    fn hold(self) {
+    pub(super) fn hold(self) {
         let r = self.as_bound();
         // SAFETY: the request is live; a subrequest counts on its main request.
         unsafe {
@@ -442,7 +428,7 @@ impl Request {
     }
 
     /// Sends `response`; the value is for nginx's content phase or for [`Request::finalize`].
-    fn respond(self, response: &Response) -> ngx_int_t {
+    pub(super) fn respond(self, response: &Response) -> ngx_int_t {
         let headers = &response.headers;
         if !headers
             .iter()
@@ -488,114 +474,6 @@ impl Request {
             ngx_http_output_filter(self.as_ptr(), link.as_ptr())
         }
     }
-}
-
-/// Body of a content handler that needs no body of the request. `prepare` runs while the worker is
-/// not lent: variables may be evaluated there.
-pub(super) fn handle<T>(
-    request: Request,
-    prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Worker, T) -> Outcome,
-) -> ngx_int_t {
-    // SAFETY: the request is live.
-    let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
-    if rc != NGX_OK as isize {
-        return rc;
-    }
-    request.hold();
-    let rc = conclude(request, prepare, work);
-    if rc != NGX_DONE as isize {
-        release(request);
-    }
-    rc
-}
-
-/// Body of a content handler that reads the request's body, unless `check` has an answer already.
-pub(super) fn handle_with_body(
-    request: Request,
-    check: impl FnOnce() -> Result<(), Response>,
-) -> ngx_int_t {
-    match guard(check) {
-        Ok(Ok(())) => {}
-        Ok(Err(response)) => {
-            // SAFETY: the request is live.
-            let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
-            return if rc == NGX_OK as isize {
-                request.respond(&response)
-            } else {
-                rc
-            };
-        }
-        Err(_) => return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-    }
-    // SAFETY: the request is live; the handler is called once, now or later.
-    let rc = unsafe {
-        nginx_sys::ngx_http_read_client_request_body(request.as_ptr(), Some(event::on_publish_body))
-    };
-    if rc >= NGX_HTTP_SPECIAL_RESPONSE as isize {
-        rc
-    } else {
-        NGX_DONE as isize
-    }
-}
-
-/// The body is there, and nginx has counted a reference for the handler.
-pub(super) fn body_arrived<T>(
-    request: Request,
-    prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Worker, T) -> Outcome,
-) {
-    let rc = conclude(request, prepare, work);
-    if rc != NGX_DONE as isize {
-        request.finalize(rc);
-    }
-}
-
-/// Does what the worker decides. `NGX_DONE`: the request goes on, and keeps the caller's reference.
-fn conclude<T>(
-    request: Request,
-    prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Worker, T) -> Outcome,
-) -> ngx_int_t {
-    let Ok(prepared) = guard(prepare) else {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
-    };
-    match event::run("requests", |worker| work(worker, prepared)) {
-        Some(Outcome::Respond(response)) => request.respond(&response),
-        Some(Outcome::Accept(id, headers)) => {
-            client::accept(request, id, &headers).unwrap_or(NGX_DONE as isize)
-        }
-        Some(Outcome::Park(parked)) => {
-            if request.park(parked) {
-                return NGX_DONE as isize;
-            }
-            event::run("requests", |worker| worker.parked_gone(parked));
-            NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
-        }
-        None => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-    }
-}
-
-fn release(request: Request) {
-    let r = request.as_bound();
-    // SAFETY: the content phase still holds its own reference.
-    unsafe {
-        let main: *mut ngx_http_request_s = (*r).main.cast();
-        (*main).set_count((*main).count() - 1);
-    }
-}
-
-/// Performs `Effect::Answer`: the parked request ends, through `error_page` where one is set.
-pub(super) fn answer_parked(parked: u64, response: &Response) {
-    let Some(Some(request)) = with(|worker| worker.take_parked(parked)) else {
-        return;
-    };
-    request.unwatch();
-    let c = request.connection().as_ptr();
-    let rc = request.respond(response);
-    request.finalize(rc);
-    // SAFETY: nginx marks a connection that ended meanwhile as destroyed; its struct stays.
-    unsafe { ngx_http_run_posted_requests(c) };
 }
 
 /// Undoes a park for a client that gets its seat.

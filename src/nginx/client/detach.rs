@@ -8,6 +8,7 @@ use nginx_sys::{
 };
 
 use super::super::bindings::ngx_http_request_s;
+use super::super::pool;
 use super::super::request::Request;
 use super::{ClientId, Detach, adopt};
 
@@ -118,8 +119,8 @@ unsafe fn copy_address(c: *mut ngx_connection_t, (addr, len, text): Address) -> 
     // SAFETY: realip has set a valid address and text.
     unsafe {
         let bytes = std::slice::from_raw_parts(addr.cast::<u8>(), len as usize);
-        let addr = super::pool::copy((*c).pool, bytes)?.data.cast();
-        Some((addr, len, super::pool::copy((*c).pool, text.as_bytes())?))
+        let addr = pool::copy((*c).pool, bytes)?.data.cast();
+        Some((addr, len, pool::copy((*c).pool, text.as_bytes())?))
     }
 }
 

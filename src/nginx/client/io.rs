@@ -1,0 +1,217 @@
+//! Reads and writes on a client's connection, and the one direct write of a fan-out.
+
+use std::ptr::NonNull;
+
+use nginx_sys::{
+    NGX_AGAIN, NGX_OK, ngx_connection_t, ngx_handle_read_event, ngx_handle_write_event,
+    ngx_post_event, ngx_posted_next_events,
+};
+
+use super::super::log::{self, Level};
+use super::super::{Received, Sent, ssl};
+
+/// A client's connection. Valid while the client has its seat.
+#[derive(Clone, Copy)]
+pub struct Io {
+    connection: NonNull<ngx_connection_t>,
+    detached: bool,
+}
+
+impl Io {
+    pub(super) fn new(connection: NonNull<ngx_connection_t>, detached: bool) -> Io {
+        Io {
+            connection,
+            detached,
+        }
+    }
+
+    pub(super) fn c(&self) -> *mut ngx_connection_t {
+        self.connection.as_ptr()
+    }
+
+    /// Reads what the socket has, at most `buf.len()` bytes.
+    pub fn recv(&self, buf: &mut [u8]) -> Received {
+        receive(self.connection, buf)
+    }
+
+    /// Writes by nginx's `c->send`, over TLS at most 16 KiB a call: OpenSSL commits all it is
+    /// offered, and must be offered the same bytes again.
+    pub fn send(&self, bytes: &[u8]) -> Sent {
+        send(self.connection, bytes)
+    }
+
+    /// The descriptor if frames may be written to it directly; `None` over TLS.
+    pub fn plain_fd(&self) -> Option<i32> {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe { (*self.c()).ssl.is_null().then_some((*self.c()).fd) }
+    }
+
+    /// True if reads would find something, or have not yet found nothing.
+    pub fn is_readable(&self) -> bool {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe { (*(*self.c()).read).ready() != 0 }
+    }
+
+    /// Calls the read handler once more in the next round of the event loop.
+    pub fn read_again(&self) {
+        // SAFETY: the connection lives while the client has its seat; closing it unposts.
+        unsafe { ngx_post_event((*self.c()).read, &raw mut ngx_posted_next_events) };
+    }
+
+    /// Calls the write handler in the next round of the event loop.
+    pub fn write_again(&self) {
+        // SAFETY: the connection lives while the client has its seat; closing it unposts.
+        unsafe { ngx_post_event((*self.c()).write, &raw mut ngx_posted_next_events) };
+    }
+
+    /// Waits for readability. False: the event could not be set, the connection is of no use.
+    #[must_use]
+    pub fn want_read(&self) -> bool {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe { ngx_handle_read_event((*self.c()).read, 0) == NGX_OK as isize }
+    }
+
+    /// Waits for writability after a short write. False: the event could not be set.
+    #[must_use]
+    pub fn want_write(&self) -> bool {
+        // SAFETY: the connection lives while the client has its seat. A direct `send(2)` does
+        // not clear `ready`, as `c->send` does.
+        unsafe {
+            let write = (*self.c()).write;
+            (*write).set_ready(0);
+            ngx_handle_write_event(write, 0) == NGX_OK as isize
+        }
+    }
+
+    /// No more will be written: TLS close_notify, then `shutdown(SHUT_WR)`. Reads go on, raw.
+    pub fn shutdown(&self) {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe {
+            ssl::say_goodbye(self.c());
+            libc::shutdown((*self.c()).fd, libc::SHUT_WR);
+        }
+    }
+
+    /// Reads and drops what the socket has, after [`Io::shutdown`], at most `max` bytes.
+    pub fn discard(&self, buf: &mut [u8], max: usize) -> Received {
+        let mut dropped = 0;
+        while dropped < max {
+            // SAFETY: a plain read to a buffer of ours; TLS has ended, its records are dropped too.
+            let n = unsafe {
+                libc::recv(
+                    (*self.c()).fd,
+                    buf.as_mut_ptr().cast(),
+                    buf.len(),
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            match n {
+                0 => return Received::Eof,
+                n if n > 0 => dropped += n as usize,
+                _ if would_block() => {
+                    // SAFETY: the connection lives while the client has its seat.
+                    unsafe { (*(*self.c()).read).set_ready(0) };
+                    return Received::Again;
+                }
+                _ => return Received::Failed,
+            }
+        }
+        Received::Bytes(dropped)
+    }
+
+    /// True once nginx has freed the request.
+    pub fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    /// `TCP_NOTSENT_LOWAT`: how much unsent the kernel takes. 0 leaves the system's.
+    pub fn set_notsent_lowat(&self, bytes: usize) {
+        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        if value > 0 {
+            // SAFETY: an int option; a unix socket refuses it, which is fine.
+            unsafe {
+                libc::setsockopt(
+                    (*self.c()).fd,
+                    libc::IPPROTO_TCP,
+                    libc::TCP_NOTSENT_LOWAT,
+                    (&raw const value).cast(),
+                    size_of_val(&value) as libc::socklen_t,
+                );
+            }
+        }
+    }
+
+    /// Writes to the connection's log, which adds client and request.
+    pub fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
+        // SAFETY: the connection lives while the client has its seat.
+        log::write(unsafe { (*self.c()).log }, level, text);
+    }
+}
+
+/// One `send(2)` of a frame run to a plain socket: the hot path of a fan-out.
+#[inline]
+pub fn send_plain(fd: i32, bytes: &[u8]) -> Sent {
+    // SAFETY: reads at most so many bytes of ours.
+    let n = unsafe {
+        libc::send(
+            fd,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+        )
+    };
+    if n >= 0 {
+        Sent::Bytes(n as usize)
+    } else if would_block() {
+        Sent::Again
+    } else {
+        Sent::Failed
+    }
+}
+
+fn would_block() -> bool {
+    matches!(
+        std::io::Error::last_os_error().kind(),
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
+    )
+}
+
+/// Reads by `c->recv`, for clients and peers alike.
+pub(in crate::nginx) fn receive(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Received {
+    let c = connection.as_ptr();
+    // SAFETY: the connection is live; `recv` writes at most so many bytes.
+    let n = unsafe {
+        let Some(recv) = (*c).recv else {
+            return Received::Failed;
+        };
+        recv(c, buf.as_mut_ptr(), buf.len())
+    };
+    match n {
+        0 => Received::Eof,
+        n if n > 0 => Received::Bytes(n as usize),
+        n if n == NGX_AGAIN as isize => Received::Again,
+        _ => Received::Failed,
+    }
+}
+
+/// Writes by `c->send`, for clients and peers alike.
+pub(in crate::nginx) fn send(connection: NonNull<ngx_connection_t>, bytes: &[u8]) -> Sent {
+    let c = connection.as_ptr();
+    // SAFETY: the connection is live; `send` reads at most so many bytes.
+    let n = unsafe {
+        let most = if (*c).ssl.is_null() {
+            bytes.len()
+        } else {
+            bytes.len().min(ssl::RECORD)
+        };
+        let Some(send) = (*c).send else {
+            return Sent::Failed;
+        };
+        send(c, bytes.as_ptr().cast_mut(), most)
+    };
+    match n {
+        n if n >= 0 => Sent::Bytes(n as usize),
+        n if n == NGX_AGAIN as isize => Sent::Again,
+        _ => Sent::Failed,
+    }
+}

@@ -95,6 +95,22 @@ const WRONG: &[(&str, &str)] = &[
         "\"websocket_slow\" directive is duplicate",
     ),
     (
+        "websocket_deflate maybe;",
+        "invalid value \"maybe\" in \"websocket_deflate\" directive, it must be \"on\" or \"off\"",
+    ),
+    (
+        "websocket_deflate_level 10;",
+        "\"10\" in \"websocket_deflate_level\" directive",
+    ),
+    (
+        "websocket_deflate_window 8;",
+        "\"8\" in \"websocket_deflate_window\" directive",
+    ),
+    (
+        "websocket_deflate_takeover on;",
+        "\"on\" in \"websocket_deflate_takeover\" directive",
+    ),
+    (
         "websocket_memory 1m;",
         "\"websocket_memory\" directive is not allowed here",
     ),

@@ -72,7 +72,9 @@ pub const DIRECTIVES: [Directive; 29] = [
         serve(l, Service::WebSocket, "websocket_publish")
     }),
     location(c"websocket_echo", Takes::None, |l, _, _| {
-        l.echo = true;
+        if std::mem::replace(&mut l.echo, true) {
+            return Err(Complaint::Duplicate);
+        }
         serve(l, Service::WebSocket, "websocket_echo")
     }),
     location(c"websocket_publisher", One, |l, _, a| {
@@ -80,6 +82,9 @@ pub const DIRECTIVES: [Directive; 29] = [
         serve(l, Service::Publisher, "websocket_publisher")
     }),
     location(c"websocket_status", Takes::None, |l, _, _| {
+        if l.service == Some(Service::Status) {
+            return Err(Complaint::Duplicate);
+        }
         serve(l, Service::Status, "websocket_status")
     }),
     any(c"websocket_envelope", One, |l, _, a| {

@@ -120,7 +120,7 @@ fn a_worker_that_logs_all_it_does_lives() {
     let redis = Redis::start();
     let conf = Conf::push(&redis)
         .main("error_log debug.log debug;")
-        .http("websocket_ping_interval 200ms; websocket_timeout 5s;");
+        .http("websocket_ping_interval 200ms; websocket_timeout 1s;");
     let nginx = Nginx::start(conf);
     let worker = nginx.worker();
     for transport in Transport::BOTH {

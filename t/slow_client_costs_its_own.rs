@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Transport, frames, process, until};
 
 const MIB: u64 = 1024 * 1024;
@@ -468,6 +468,23 @@ fn a_dead_client_is_found_by_its_silence() {
         redis.publish("foo", "hello");
         while alive.frame() != frames::text("hello") {}
     }
+}
+
+/// Also for one that answers: what stands between closes connections that are idle for long.
+#[test]
+fn a_silent_client_is_pinged_each_interval() {
+    let redis = Redis::start();
+    let liveness = "websocket_ping_interval 200ms; websocket_timeout 8s;";
+    let nginx = Nginx::start(Conf::push(&redis).http(liveness));
+    let mut raw = Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo");
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let ping = raw.frame();
+        assert_eq!(ping.opcode, frames::PING);
+        raw.send_frame(&frames::pong(ping.payload));
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "five pings took {took:?}");
 }
 
 #[test]

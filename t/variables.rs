@@ -3,7 +3,7 @@
 //! for what is known only at the end.
 
 use std::collections::HashSet;
-use t::{Client, Conf, Nginx, Raw, Redis, Transport, frames, until};
+use t::{Client, Conf, Nginx, Raw, Redis, Request, Transport, frames, until};
 
 const FORMAT: &str = "$status|$websocket_id|$websocket_channel|$websocket_close_code|\
     $websocket_messages_in|$websocket_messages_out|$websocket_bytes_in|$websocket_bytes_out|\
@@ -67,6 +67,38 @@ fn check_final(lines: &[String]) {
             "{line}"
         );
         assert_eq!(fields[9], "a b", "{line}");
+    }
+}
+
+#[test]
+fn bytes_sent_are_the_answer_and_all_frames() {
+    let redis = Redis::start();
+    let both = "websocket_subscribe $websocket_arg_channel; websocket_echo;";
+    let conf = Conf::with(&redis).http("websocket_detach off;");
+    let format = "$status $bytes_sent $websocket_bytes_out";
+    let nginx = Nginx::start(conf.location("/ws", both).access_log(format));
+    for (number, transport) in Transport::BOTH.into_iter().enumerate() {
+        let mut raw = Raw::open(&nginx, transport);
+        raw.send(Request::upgrade("/ws?channel=foo").wire());
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.extend(raw.bytes(1));
+        }
+        for size in [0, 200, 70_000] {
+            redis.publish("foo", vec![b'x'; size]);
+        }
+        raw.send_frame(&frames::text("echoed"));
+        raw.send_frame(&frames::ping("answered"));
+        let heads = 2 + 4 + 10 + 2 + 2;
+        let mut frames_out = raw.bytes(70_200 + 6 + 8 + heads).len();
+        raw.send_frame(&frames::close(1000, ""));
+        while raw.try_byte().is_some() {
+            frames_out += 1;
+        }
+        drop(raw);
+        let line = nginx.until_access_log(number + 2).pop().unwrap();
+        let sent = head.len() + frames_out;
+        assert_eq!(line, format!("101 {sent} {frames_out}"), "{transport:?}");
     }
 }
 

@@ -146,6 +146,13 @@ impl Session {
             + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
     }
 
+    /// The socket took `count` bytes of its own frames.
+    pub fn note_sent(&mut self, count: usize) {
+        if let Some(notes) = &mut self.notes {
+            notes.bytes_out += count as u64;
+        }
+    }
+
     /// Where its messages are published.
     pub fn publish_channel(&self) -> Option<&[u8]> {
         self.notes.as_ref()?.publish.as_deref()
@@ -157,12 +164,14 @@ impl Session {
         self.pinged = false;
     }
 
-    /// When to look at it next, in ticks: `None` when nothing is to be watched.
-    pub fn next_check(&self) -> Option<u32> {
+    /// When to look at it next after `tick`, in ticks: `None` when nothing is to be watched.
+    pub fn next_check(&self, tick: u32) -> Option<u32> {
         let ticks = |ms: u64| u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX / 2);
         let (ping, timeout) = (self.location.ping_interval(), self.location.timeout());
         let silent = (timeout > 0).then(|| self.heard.saturating_add(ticks(timeout)));
-        let due_ping = (ping > 0 && !self.pinged).then(|| self.heard.saturating_add(ticks(ping)));
+        // A pong does not set the deadline anew: look again when the next ping may be due.
+        let last = if self.pinged { tick } else { self.heard };
+        let due_ping = (ping > 0).then(|| last.saturating_add(ticks(ping)));
         let message = (timeout > 0 && self.began > 0).then(|| self.began + ticks(timeout));
         [silent, due_ping, message].into_iter().flatten().min()
     }
@@ -227,11 +236,12 @@ mod tests {
     #[test]
     fn a_silent_client_is_pinged_once_then_given_up() {
         let mut session = session(1_000, 3_000);
-        assert_eq!(session.next_check(), Some(20));
+        assert_eq!(session.next_check(10), Some(20));
         assert_eq!(session.check(19), Check::Alive);
         assert_eq!(session.check(20), Check::Ping);
         session.pinged = true;
-        assert_eq!(session.next_check(), Some(40));
+        assert_eq!(session.next_check(20), Some(30));
+        assert_eq!(session.next_check(30), Some(40));
         assert_eq!(session.check(39), Check::Alive);
         assert_eq!(session.check(40), Check::Silent);
         session.is_alive(39);
@@ -250,7 +260,7 @@ mod tests {
     #[test]
     fn nothing_is_watched_when_both_times_are_0() {
         let session = session(0, 0);
-        assert_eq!(session.next_check(), None);
+        assert_eq!(session.next_check(10), None);
         assert_eq!(session.check(u32::MAX), Check::Alive);
     }
 }

@@ -8,6 +8,7 @@ use super::Worker;
 use super::wires::{Deflate, Form};
 use crate::conf::Location;
 use crate::http::publish::{self, Post};
+use crate::nginx::client::Detach;
 use crate::nginx::content::Outcome;
 use crate::nginx::log::Level;
 use crate::nginx::request::{self, Response};
@@ -118,7 +119,8 @@ impl Worker {
             headers,
         } = wish;
         let now = process::now();
-        let (counts, names) = (self.main.logs_the_end, self.main.names_channels);
+        let is_logged_last = self.main.logs_the_end || location.detach() == Detach::Off;
+        let (counts, names) = (is_logged_last, self.main.names_channels);
         let notes = (publish.is_some() || counts || names).then(|| {
             let channels = subscriptions.iter().map(|(_, name)| name.as_slice());
             let channel = if names {

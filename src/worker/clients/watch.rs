@@ -25,7 +25,7 @@ impl Worker {
         session.opened = true;
         session.heard = tick;
         io.set_notsent_lowat(session.location.notsent());
-        let check = session.next_check();
+        let check = session.next_check(tick);
         let attached = !io.is_detached();
         let wants_detach = attached && self.detach_policy(id) != Some(Detach::Off);
         self.counters.accepted += 1;
@@ -129,7 +129,7 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let check = session.next_check();
+        let check = session.next_check(tick);
         self.schedule(id, check, false);
     }
 }

@@ -50,15 +50,17 @@ impl Worker {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        if let Some(notes) = &mut session.notes {
-            notes.bytes_out += frames.len() as u64;
-        }
         let mut rest = frames;
         if session.outbox.is_none() && at_boundary {
             loop {
                 match io.send(rest) {
-                    Sent::Bytes(count) if count == rest.len() => return,
-                    Sent::Bytes(count) => rest = &rest[count..],
+                    Sent::Bytes(count) => {
+                        session.note_sent(count);
+                        rest = &rest[count..];
+                        if rest.is_empty() {
+                            return;
+                        }
+                    }
                     Sent::Again => break,
                     Sent::Failed => return self.lose(id),
                 }
@@ -152,6 +154,7 @@ impl Worker {
         if let Sent::Bytes(count) = sent {
             outbox.written(count);
             is_empty = outbox.unsent().is_empty();
+            session.note_sent(count);
         }
         let after = session.held_bytes();
         self.hold(before, after);

@@ -159,7 +159,7 @@ impl Session {
     }
 
     /// The client has sent a whole frame, or taken bytes that the socket had refused before.
-    pub fn is_alive(&mut self, tick: u32) {
+    pub fn note_alive(&mut self, tick: u32) {
         self.heard = tick;
         self.pinged = false;
     }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(session.next_check(30), Some(40));
         assert_eq!(session.check(39), Check::Alive);
         assert_eq!(session.check(40), Check::Silent);
-        session.is_alive(39);
+        session.note_alive(39);
         assert_eq!(session.check(40), Check::Alive);
     }
 
@@ -252,7 +252,7 @@ mod tests {
     fn a_message_that_never_ends_is_given_up_though_its_frames_do() {
         let mut session = session(0, 3_000);
         session.began = 15;
-        session.is_alive(44);
+        session.note_alive(44);
         assert_eq!(session.check(44), Check::Alive);
         assert_eq!(session.check(45), Check::Unfinished);
     }

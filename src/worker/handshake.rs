@@ -59,10 +59,6 @@ impl Worker {
         self.has_room()?;
         let now = process::now();
         let broker = wish.location.redis.unwrap_or(0);
-        if wish.subscriptions.is_empty() {
-            let (id, headers) = self.admit(request, wish, &[]);
-            return Ok(Outcome::Accept(id, headers));
-        }
         let (mut channels, mut missing) = (Vec::new(), Vec::new());
         for (kind, name) in &wish.subscriptions {
             let channel = self.registry.channel(broker, *kind, name);

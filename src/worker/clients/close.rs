@@ -119,7 +119,7 @@ impl Worker {
 
     /// The connection is broken, or the client has gone without a Close.
     pub(in crate::worker) fn lose(&mut self, id: ClientId) {
-        self.note_delivered_if_joined(id);
+        self.note_delivered(id);
         self.leave_feed(id);
         let Some((_, session)) = self.clients.get(id) else {
             return;
@@ -128,12 +128,6 @@ impl Worker {
             session.close_code = 1006;
         }
         self.end(id);
-    }
-
-    pub(super) fn note_delivered_if_joined(&mut self, id: ClientId) {
-        if self.registry.feed_of(id).is_some() {
-            self.note_delivered(id);
-        }
     }
 
     pub(super) fn leave_feed(&mut self, id: ClientId) {

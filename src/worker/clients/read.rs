@@ -103,7 +103,7 @@ impl Worker {
         let inflater = (session.deflate_bits > 0).then(|| self.wires.inflater());
         inbox.fill(session, input, inflater);
         if inbox.heard {
-            session.is_alive(tick);
+            session.note_alive(tick);
         }
         session.began = match (session.connection.is_mid_message(), session.began) {
             (false, _) => 0,

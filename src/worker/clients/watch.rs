@@ -103,7 +103,7 @@ impl Worker {
         let attached = !io.is_detached();
         if session.paused && self.paused.contains(&id) {
             // It is we who do not listen.
-            session.is_alive(tick);
+            session.note_alive(tick);
         }
         match session.check(tick) {
             Check::Alive => {}

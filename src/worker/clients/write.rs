@@ -179,7 +179,7 @@ impl Worker {
         if written > 0
             && let Some((_, session)) = self.clients.get(id)
         {
-            session.is_alive(tick);
+            session.note_alive(tick);
         }
     }
 

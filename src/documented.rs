@@ -10,7 +10,7 @@ use proto::websocket::handshake::Refusal;
 use proto::websocket::origin::Policy;
 use serde_json::Value;
 
-use crate::conf::{DIRECTIVES, Gap, Location, Main};
+use crate::conf::{DIRECTIVES, Gap, Location, Main, PROCESS_DIRECTIVES};
 use crate::http::status::{MemoryStatus, RedisStatus, Status};
 use crate::nginx::client::Detach;
 use crate::nginx::directive::{Context, Takes};
@@ -29,6 +29,16 @@ const ROWS: [(&[u8], Context, Takes); DIRECTIVES.len()] = {
         at += 1;
     }
     rows
+};
+
+const AT_TOP_LEVEL: [&[u8]; PROCESS_DIRECTIVES.len()] = {
+    let mut names = [b"".as_slice(); PROCESS_DIRECTIVES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = PROCESS_DIRECTIVES[at].name.to_bytes();
+        at += 1;
+    }
+    names
 };
 
 const NAMES: [Name; TABLE.len()] = {
@@ -91,7 +101,8 @@ fn readme_has_each_directive_with_its_arguments_and_contexts() {
         };
         assert_eq!(arity, takes, "{name}");
         let contexts = match context {
-            Context::Http => "http",
+            Context::Http if AT_TOP_LEVEL.contains(&name.as_bytes()) => "main, http",
+            Context::Main | Context::Http => "http",
             Context::Any => "http, server, location",
             Context::Location => "location",
         };
@@ -125,6 +136,10 @@ fn default_of(name: &str) -> String {
             Policy::Same => "same",
             Policy::Any => "any",
             Policy::List(_) => "a list",
+        },
+        "websocket_io_uring" => match main.io_uring(None) {
+            true => "auto",
+            false => "off",
         },
         "websocket_slow" => match here.slow_class().policy {
             SlowPolicy::Close => "close",

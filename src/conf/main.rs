@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proto::redis::{Address as ServerAddress, Server, url};
 
+use super::Process;
 use crate::nginx::directive::{Args, Complaint};
 use crate::nginx::peer::Address;
 
@@ -26,6 +27,8 @@ pub struct Main {
     pub reserve: Option<(u64, u64)>,
     /// `websocket_max_pending`.
     pub max_pending: Option<u64>,
+    /// `websocket_io_uring`, where `http` has one of its own.
+    pub io_uring: Option<bool>,
     /// The log asks for what is known only when a client leaves.
     pub logs_the_end: bool,
     /// The log, or anything else, asks for a client's channel.
@@ -54,6 +57,12 @@ impl Main {
     /// Handshakes that may wait for Redis at a time.
     pub fn max_pending(&self) -> usize {
         usize::try_from(self.max_pending.unwrap_or(1000)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether to use io_uring: what `http` says, or the top level, or the default.
+    pub fn io_uring(&self, process: Option<&Process>) -> bool {
+        let process = process.and_then(|process| process.io_uring);
+        self.io_uring.or(process).unwrap_or(true)
     }
 
     /// The number of the server that argument 0 names; the same URL has the same number.

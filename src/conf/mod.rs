@@ -2,8 +2,10 @@
 
 mod location;
 mod main;
+mod process;
 mod table;
 
 pub use location::{Gap, Location, Service};
 pub use main::{Broker, Main};
-pub use table::DIRECTIVES;
+pub use process::Process;
+pub use table::{DIRECTIVES, PROCESS_DIRECTIVES};

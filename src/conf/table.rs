@@ -10,10 +10,11 @@ use proto::websocket::origin::Policy;
 
 use super::location::{Gap, Location, Service, Subscription};
 use super::main::Main;
+use super::process::Process;
 use crate::nginx::client::Detach;
 use crate::nginx::directive::{
     Args, Complaint,
-    Context::{Any, Http, Location as InLocation},
+    Context::{Any, Http, Location as InLocation, Main as TopLevel},
     Directive,
     Set::{self},
     Takes::{self, Many, One, OneOrTwo},
@@ -56,8 +57,8 @@ const fn location(
     }
 }
 
-/// All directives of the module.
-pub const DIRECTIVES: [Directive; 29] = [
+/// All directives of the `http` block and below.
+pub const DIRECTIVES: [Directive; 30] = [
     any(c"websocket_redis", One, |l, main, a| {
         put(&mut l.redis, main.broker(a)?)
     }),
@@ -188,7 +189,19 @@ pub const DIRECTIVES: [Directive; 29] = [
     http(c"websocket_max_pending", |main, a| {
         put(&mut main.max_pending, a.number(0)?)
     }),
+    http(IO_URING, |main, a| put(&mut main.io_uring, auto_or_off(a)?)),
 ];
+
+/// All directives outside of `http`.
+pub const PROCESS_DIRECTIVES: [Directive; 1] = [Directive {
+    name: IO_URING,
+    context: TopLevel,
+    takes: One,
+    set: Set::Process(|process: &mut Process, a| put(&mut process.io_uring, auto_or_off(a)?)),
+}];
+
+/// About the worker process, hence of the top level; but one looks for it beside the others.
+const IO_URING: &CStr = c"websocket_io_uring";
 
 fn put<T>(slot: &mut Option<T>, value: T) -> Result {
     match slot.replace(value) {
@@ -269,6 +282,11 @@ fn fraction(args: &Args<'_>) -> std::result::Result<(u64, u64), Complaint> {
             "it must be 0, or a part of \"worker_connections\" such as \"1/16\"",
         )
     })
+}
+
+/// False: off.
+fn auto_or_off(args: &Args<'_>) -> std::result::Result<bool, Complaint> {
+    args.one_of(0, &[("auto", true), ("off", false)])
 }
 
 /// A number within `range`.

@@ -4,22 +4,24 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LIF_CONF,
-    NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_OK, ngx_command_t, ngx_conf_t,
-    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
-    ngx_http_conf_ctx_t, ngx_http_core_module, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_DIRECT_CONF,
+    NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_MAIN_CONF, NGX_OK,
+    ngx_command_t, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
+    ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_module, ngx_str_t, ngx_uint_t,
 };
 
 use super::bindings::ngx_http_core_loc_conf_s;
 use super::peer::Address;
 use super::request::ComplexValue;
 use super::{event, module, pool};
-use crate::conf::{Location, Main, Service};
+use crate::conf::{Location, Main, Process, Service};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
+    /// Outside of any block.
+    Main,
     /// `http` only.
     Http,
     /// `http`, `server`, `location`, `if` in location, `limit_except`.
@@ -44,6 +46,8 @@ pub enum Takes {
 /// What a directive does with its arguments. An error is the rest of the line in the log, after
 /// `invalid value "x" in "websocket_y" directive` where it is about a value.
 pub enum Set {
+    /// It is about the process.
+    Process(fn(&mut Process, &Args<'_>) -> Result<(), Complaint>),
     /// It is about the whole `http` block.
     Main(fn(&mut Main, &Args<'_>) -> Result<(), Complaint>),
     /// It is about a location, and inherited.
@@ -240,6 +244,7 @@ pub(super) const fn commands<const N: usize, const M: usize>(
         commands[index].conf = match row.set {
             Set::Main(_) => NGX_HTTP_MAIN_CONF_OFFSET,
             Set::Location(_) => NGX_HTTP_LOC_CONF_OFFSET,
+            Set::Process(_) => 0,
         };
         commands[index].post = (&raw const *row).cast_mut().cast();
         index += 1;
@@ -250,6 +255,7 @@ pub(super) const fn commands<const N: usize, const M: usize>(
 const fn contexts(context: Context) -> u32 {
     let location = NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF;
     match context {
+        Context::Main => NGX_MAIN_CONF | NGX_DIRECT_CONF,
         Context::Http => NGX_HTTP_MAIN_CONF,
         Context::Any => NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | location,
         Context::Location => location,
@@ -282,6 +288,7 @@ unsafe extern "C" fn on_directive(
             cf,
         };
         let result = match row.set {
+            Set::Process(set) => set(&mut *conf.cast::<Process>(), &args),
             Set::Main(set) => set(&mut *conf.cast::<Main>(), &args),
             Set::Location(set) => {
                 let location = &mut *conf.cast::<Location>();

@@ -23,6 +23,7 @@ pub mod peer;
 pub mod pool;
 pub mod process;
 pub mod request;
+pub mod ring;
 pub mod ssl;
 pub mod timer;
 pub mod variable;

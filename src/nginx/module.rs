@@ -4,13 +4,15 @@ use std::ffi::c_void;
 use std::ptr;
 
 use nginx_sys::{
-    NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_command_t, ngx_conf_t, ngx_cycle_t,
-    ngx_http_conf_ctx_t, ngx_http_module, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_CORE_MODULE, NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_command_t, ngx_conf_t,
+    ngx_core_module_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_http_module_t,
+    ngx_int_t, ngx_module_t, ngx_uint_t,
 };
+use ngx::ngx_string;
 
 use super::log::{self, Level};
 use super::{directive, event, guard, pool, process, variable};
-use crate::conf::{self, Location, Main};
+use crate::conf::{self, Location, Main, Process};
 use crate::worker::Worker;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -27,8 +29,51 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 static mut COMMANDS: [ngx_command_t; conf::DIRECTIVES.len() + 1] =
     directive::commands(&conf::DIRECTIVES);
 
+/// What nginx looks up in the shared object. (`ngx_modules!` of the crate `ngx` takes one module
+/// only.)
 #[cfg(all(feature = "export-modules", not(test)))]
-ngx::ngx_modules!(ngx_http_websocket_module);
+#[allow(non_upper_case_globals)]
+mod exported {
+    use std::ffi::c_char;
+
+    use super::{ngx_http_websocket_module, ngx_module_t, ngx_websocket_module, ptr};
+
+    #[unsafe(no_mangle)]
+    static mut ngx_modules: [*const ngx_module_t; 3] = [
+        &raw const ngx_http_websocket_module,
+        &raw const ngx_websocket_module,
+        ptr::null(),
+    ];
+
+    #[unsafe(no_mangle)]
+    static mut ngx_module_names: [*const c_char; 3] = [
+        c"ngx_http_websocket_module".as_ptr(),
+        c"ngx_websocket_module".as_ptr(),
+        ptr::null(),
+    ];
+
+    #[unsafe(no_mangle)]
+    static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+}
+
+static mut CORE_CONTEXT: ngx_core_module_t = ngx_core_module_t {
+    name: ngx_string!("websocket"),
+    create_conf: Some(create_process_conf),
+    init_conf: None,
+};
+
+static mut CORE_COMMANDS: [ngx_command_t; conf::PROCESS_DIRECTIVES.len() + 1] =
+    directive::commands(&conf::PROCESS_DIRECTIVES);
+
+/// Its second half, for directives outside of `http`: nginx wants a module of another type.
+#[allow(non_upper_case_globals)]
+#[cfg_attr(not(test), used)]
+pub static mut ngx_websocket_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw mut CORE_CONTEXT).cast(),
+    commands: (&raw mut CORE_COMMANDS).cast(),
+    type_: NGX_CORE_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
 
 /// The module, by the name that nginx's tables know.
 #[allow(non_upper_case_globals)]
@@ -51,6 +96,12 @@ pub(super) fn context_index() -> usize {
 unsafe extern "C" fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls with a live configuration, whose pool lives as long as its cycle.
     let kept = pool::keep(unsafe { (*cf).pool }, T::default());
+    kept.map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
+}
+
+unsafe extern "C" fn create_process_conf(cycle: *mut ngx_cycle_t) -> *mut c_void {
+    // SAFETY: nginx calls with a live cycle.
+    let kept = pool::keep(unsafe { (*cycle).pool }, Process::default());
     kept.map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
 }
 
@@ -85,6 +136,16 @@ unsafe fn main_of(cycle: *mut ngx_cycle_t) -> Option<&'static Main> {
     }
 }
 
+/// The configuration outside of any block.
+unsafe fn process_conf_of(cycle: *mut ngx_cycle_t) -> Option<&'static Process> {
+    // SAFETY: the cycle's configuration lives as long as the worker; nginx numbers its modules
+    // before it starts any.
+    unsafe {
+        let conf = *(*cycle).conf_ctx.add(ngx_websocket_module.index);
+        conf.cast::<Process>().as_ref()
+    }
+}
+
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     if !process::serves_clients() {
         return NGX_OK as ngx_int_t;
@@ -100,7 +161,9 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         );
     }
     guard::install();
-    match Worker::new(main) {
+    // SAFETY: as above.
+    let io_uring = main.io_uring(unsafe { process_conf_of(cycle) });
+    match Worker::new(main, io_uring) {
         Ok(worker) => event::install(worker),
         Err(cause) => {
             log::cycle(

@@ -15,7 +15,7 @@ mod wires;
 
 use std::collections::VecDeque;
 
-use fanout::{Budget, Category, ChannelId, FlushResult, Registry, Wheel};
+use fanout::{Budget, Category, ChannelId, FlushResult, Registry, Short, Wheel};
 use proto::redis::Role;
 
 pub use counters::{Counters, Refusals};
@@ -26,6 +26,7 @@ use crate::http::publish::Unanswered;
 use crate::http::status;
 use crate::nginx::client::Detach;
 use crate::nginx::request::Response;
+use crate::nginx::ring::Ring;
 use crate::nginx::{ClientId, Clients, Effect, Request, process};
 use crate::session::{Inbox, Phase, Session, Summary, TICK_MS};
 use crate::upgrade::WaitingRoom;
@@ -59,6 +60,9 @@ pub struct Worker {
     spare: Vec<u8>,
     inbox: Inbox,
     flushed: FlushResult,
+    shorts: Vec<Short>,
+    /// For large fan-outs, where the system has io_uring and the configuration allows it.
+    ring: Option<Ring>,
     emptied: Vec<ChannelId>,
     due: Vec<u32>,
     /// Clients that are not read until the publisher links have room.
@@ -70,9 +74,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// `io_uring`: use it if the system has it.
+    ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn new(main: &'static Main) -> std::io::Result<Worker> {
+    pub fn new(main: &'static Main, io_uring: bool) -> std::io::Result<Worker> {
         let now = process::now();
         let brokers = main.brokers.iter().enumerate();
         Ok(Worker {
@@ -99,6 +105,8 @@ impl Worker {
             spare: Vec::new(),
             inbox: Inbox::default(),
             flushed: FlushResult::default(),
+            shorts: Vec::new(),
+            ring: flush::open_ring(io_uring),
             emptied: Vec::new(),
             due: Vec::new(),
             paused: Vec::new(),

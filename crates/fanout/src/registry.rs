@@ -101,6 +101,18 @@ pub struct Batch<'a> {
     pub bytes: &'a [u8],
 }
 
+impl<'a> Batch<'a> {
+    /// The first `most` of them.
+    pub fn first(&self, most: usize) -> Batch<'a> {
+        let most = most.min(self.sockets.len());
+        Batch {
+            sockets: &self.sockets[..most],
+            clients: &self.clients[..most],
+            bytes: self.bytes,
+        }
+    }
+}
+
 /// Messages that a policy took from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skip {

@@ -181,7 +181,7 @@ end_to_end() {
     # The browser tests leave what they saw.
     export WS_PICTURES=$root/target/pictures
     mkdir -p "$WS_PICTURES"
-    CARGO_TARGET_DIR=$root/target/tests cargo_tests "end to end, nginx $nginx ($profile)" \
+    CARGO_TARGET_DIR=$root/target/tests cargo_tests "end to end, nginx $nginx ($profile${WS_IO_URING:+, io_uring $WS_IO_URING})" \
         cargo test --locked --no-fail-fast --package t "$@"
 }
 

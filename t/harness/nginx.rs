@@ -182,7 +182,11 @@ impl Conf {
             ..
         } = self;
         let module = match &self.module {
-            Some(path) => format!("load_module {};", path.display()),
+            Some(path) => {
+                let io_uring = settings::io_uring();
+                let io_uring = io_uring.map(|value| format!("\nwebsocket_io_uring {value};"));
+                format!("load_module {};{}", path.display(), io_uring.unwrap_or_default())
+            }
             None => String::new(),
         };
         let user = if rustix::process::geteuid().is_root() {

@@ -41,6 +41,14 @@ pub fn build() -> Build {
     }
 }
 
+/// `WS_IO_URING`: `websocket_io_uring` of every configuration that has none in `http`; empty or
+/// unset: the module's default.
+pub fn io_uring() -> Option<String> {
+    env::var("WS_IO_URING")
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
 /// `WS_NGINX`: the nginx binary.
 pub fn nginx() -> PathBuf {
     program("WS_NGINX", &["nginx", "/usr/sbin/nginx"])

@@ -1,0 +1,160 @@
+//! The command line: what `scripts/bench` passes on, and the subcommands of the processes that are
+//! measured.
+use std::env;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lexopt::prelude::*;
+
+use crate::peers::{Lab, Peer};
+use crate::process::Process;
+use crate::reference::{self, Writes};
+use crate::run::{self, Effort};
+use crate::scenario::{self, Scenario};
+use crate::{cpu, net, report};
+
+/// What a run was asked for.
+struct Wish {
+    directory: PathBuf,
+    module: PathBuf,
+    scenarios: Vec<Scenario>,
+    peers: Vec<Peer>,
+    effort: Effort,
+}
+
+/// Runs what the command line says.
+///
+/// # Errors
+/// What it says makes no sense; what it asked for failed.
+pub fn main() -> Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["serve", how, address, redis, channel] => {
+            let writes = match how {
+                "per-delivery" => Writes::PerDelivery,
+                "per-wake-up" => Writes::PerWakeUp,
+                _ => bail!("no way to write: {how}"),
+            };
+            reference::serve(address.parse()?, redis.parse()?, channel, writes)
+        }
+        _ => measure(wish()?),
+    }
+}
+
+fn wish() -> Result<Wish> {
+    let mut arguments = lexopt::Parser::from_env();
+    let (mut directory, mut module) = (None, None);
+    let (mut scenarios, mut peers) = (Vec::new(), Vec::new());
+    let (mut pairs, mut turn, mut quick) = (None, None, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("directory") => directory = Some(PathBuf::from(arguments.value()?)),
+            Long("module") => module = Some(PathBuf::from(arguments.value()?)),
+            Long("scenario") => scenarios.push(scenario_named(&arguments.value()?.string()?)?),
+            Long("peer") => peers.push(peer_named(&arguments.value()?.string()?)?),
+            Long("pairs") => pairs = Some(arguments.value()?.parse()?),
+            Long("turn") => turn = Some(arguments.value()?.parse()?),
+            Long("quick") => quick = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if scenarios.is_empty() {
+        scenarios = scenario::ALL.to_vec();
+    }
+    if quick {
+        scenarios = scenarios.into_iter().map(Scenario::small).collect();
+    }
+    if peers.is_empty() {
+        peers = Peer::ALL.to_vec();
+    }
+    let (pairs, turn) = (
+        pairs.unwrap_or(if quick { 1 } else { 7 }),
+        turn.unwrap_or(if quick { 100 } else { 1000 }),
+    );
+    ensure!(
+        pairs > 0 && turn > 0,
+        "--pairs and --turn want a number above 0"
+    );
+    Ok(Wish {
+        directory: directory.context("--directory is missing")?,
+        module: module.context("--module is missing")?,
+        scenarios,
+        peers,
+        effort: Effort {
+            pairs,
+            turn: Duration::from_millis(turn),
+        },
+    })
+}
+
+fn scenario_named(name: &str) -> Result<Scenario> {
+    let found = scenario::ALL.iter().find(|scenario| scenario.name == name);
+    found.cloned().with_context(|| {
+        let names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+        format!("no scenario {name}: there are {}", names.join(", "))
+    })
+}
+
+fn peer_named(name: &str) -> Result<Peer> {
+    let found = Peer::ALL.iter().find(|peer| peer.name() == name);
+    found.copied().with_context(|| {
+        let names: Vec<_> = Peer::ALL.iter().map(|peer| peer.name()).collect();
+        format!("no peer {name}: there are {}", names.join(", "))
+    })
+}
+
+fn measure(wish: Wish) -> Result<()> {
+    cpu::pin(cpu::LOAD)?;
+    let redis = net::free_address()?;
+    let _redis = start_redis(&wish.directory, redis.port())?;
+    let lab = Lab {
+        redis,
+        module: wish.module,
+        program: env::current_exe()?,
+        directory: wish.directory,
+    };
+    let mut rows = Vec::new();
+    for scenario in &wish.scenarios {
+        rows.push(run::measure(&lab, scenario, &wish.peers, wish.effort)?);
+    }
+    println!("Work per CPU time of the server, as a ratio to the bare loop's:\n");
+    println!("{}", report::ratios(&rows));
+    println!("CPU time of one delivery, echo or handshake:\n");
+    println!("{}", report::costs(&rows));
+    println!("What clients waited, median and 99th percentile:\n");
+    println!("{}", report::latencies(&rows));
+    let failed = rows
+        .iter()
+        .flat_map(|row| &row.cells)
+        .filter(|(_, cell)| matches!(cell, Some(Err(_))));
+    match failed.count() {
+        0 => Ok(()),
+        count => bail!("{count} measurements failed"),
+    }
+}
+
+fn start_redis(directory: &Path, port: u16) -> Result<Process> {
+    let here = directory.to_str().context("a path that is no UTF-8")?;
+    let port = port.to_string();
+    let mut redis = Process::start(
+        Path::new("redis-server"),
+        &[
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            here,
+            "--save",
+            "",
+            "--protected-mode",
+            "no",
+        ],
+        directory.join("redis.log"),
+    )?;
+    redis.until(|| TcpStream::connect(format!("127.0.0.1:{port}")).is_ok())?;
+    Ok(redis)
+}

@@ -1,0 +1,42 @@
+//! What a delivery costs: the module beside bare loops and other servers, in the same run.
+//!
+//! ```text
+//!   core 0                                     core 1
+//!   the server that is measured  <── Redis <── publisher ┐
+//!   (module, bare loop or peer)  ──> subscribers         ┘ one generator, which checks each frame
+//! ```
+//!
+//! A scenario ([`scenario`]) is a load ([`load`]) and the bare loop it is compared with
+//! ([`reference`]). [`run`] starts the servers ([`peers`]), gives each the load in turns, and takes
+//! the CPU time of each turn from the kernel ([`cpu`]). [`report`] shows ratios.
+//!
+//! The same binary is the bare loops and the Rust peers, as subcommands: each runs in a process of
+//! its own, as nginx does.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cpu;
+mod frame;
+mod handshake;
+mod load;
+mod net;
+mod peers;
+mod process;
+mod reference;
+mod report;
+mod resp;
+mod run;
+mod scenario;
+mod statistics;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The servers that are measured: one file each for how it is configured, started and reached.
+mod bare;
+mod module;
+mod nginx;
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Pid;
+
+use crate::cpu;
+use crate::load::Via;
+use crate::process::Process;
+use crate::reference::Writes;
+use crate::scenario::Kind;
+
+/// Where subscribers connect.
+pub const SUBSCRIBE: &str = "/ws";
+/// Where messages come back.
+pub const ECHO: &str = "/echo";
+
+/// What servers are made of and where.
+pub struct Lab {
+    /// A directory for configurations and logs.
+    pub directory: PathBuf,
+    /// The Redis of all.
+    pub redis: SocketAddrV4,
+    /// The module, built for Debian's nginx.
+    pub module: PathBuf,
+    /// This very program.
+    pub program: PathBuf,
+}
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A bare loop of this crate.
+    Bare(Writes),
+    /// The module, sending by `send(2)`.
+    Module,
+    /// The module, sending by io_uring.
+    ModuleUring,
+}
+
+impl Peer {
+    /// All that are compared with a bare loop, in the order of the report.
+    pub const ALL: &[Self] = &[Self::Module, Self::ModuleUring];
+
+    /// For `--peer` and for directories.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare(Writes::PerDelivery) => "bare",
+            Self::Bare(Writes::PerWakeUp) => "bare-batched",
+            Self::Module => "module",
+            Self::ModuleUring => "module-uring",
+        }
+    }
+
+    /// For the report.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bare(_) => "bare loop",
+            Self::Module => "module, `send`",
+            Self::ModuleUring => "module, io_uring",
+        }
+    }
+
+    /// Whether it serves such a load at all.
+    pub fn can(self, kind: &Kind) -> bool {
+        match self {
+            Self::Bare(_) | Self::Module => true,
+            Self::ModuleUring => matches!(kind, Kind::Fanout { .. }),
+        }
+    }
+
+    /// Whether this machine has what it needs.
+    pub fn is_here(self, lab: &Lab) -> bool {
+        match self {
+            Self::ModuleUring => module::knows_uring(lab),
+            _ => true,
+        }
+    }
+
+    /// Starts it on its core, and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(self, lab: &Lab) -> Result<Server> {
+        cpu::on_core(cpu::SERVER, || match self {
+            Self::Bare(writes) => bare::start(lab, self.name(), writes),
+            Self::Module => module::start(lab, self.name(), "off"),
+            Self::ModuleUring => module::start(lab, self.name(), "auto"),
+        })
+        .with_context(|| self.title())
+    }
+}
+
+/// A server that runs, until this is dropped.
+pub struct Server {
+    /// The process whose CPU time and memory count.
+    pub pid: Pid,
+    /// Where clients connect.
+    pub address: SocketAddrV4,
+    /// How its subscribers get messages.
+    pub via: Via,
+    _processes: Vec<Process>,
+}
+
+impl Lab {
+    /// The way of all that subscribe to Redis themselves: a channel of the server's own, so that
+    /// the others do not hear what it is sent.
+    fn by_redis(&self, name: &str) -> Via {
+        Via::Redis {
+            address: self.redis,
+            channel: format!("bench:{name}"),
+        }
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.log"))
+    }
+}

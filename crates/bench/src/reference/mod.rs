@@ -1,0 +1,270 @@
+//! The bare loops that everything is compared with: epoll, one process, nothing that the work does
+//! not ask for. They trust the load: what it never sends or never lets happen ends them.
+//!
+//! A subscriber asks for any path; `/echo` echoes. What Redis publishes is framed once and sent to
+//! each subscriber, by one `send(2)` per delivery or per client and wake-up.
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::frame::{self, Frame};
+use crate::handshake;
+use crate::net::{self, Poll};
+use crate::resp;
+
+/// How a loop fans out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// One `send(2)` per delivery.
+    PerDelivery,
+    /// One `send(2)` per client and wake-up, of all messages that Redis had.
+    PerWakeUp,
+}
+
+/// Serves until it is killed.
+///
+/// # Errors
+/// Redis is away, or the load did what it never does.
+pub fn serve(
+    listen: SocketAddrV4,
+    redis: SocketAddrV4,
+    channel: &str,
+    writes: Writes,
+) -> Result<()> {
+    let mut bare = Loop {
+        poll: Poll::new(512)?,
+        listener: net::listen(listen)?,
+        redis: Subscription::new(redis, channel)?,
+        clients: Vec::new(),
+        subscribers: Vec::new(),
+        buffer: vec![0; 64 * 1024],
+        out: Vec::new(),
+        writes,
+    };
+    bare.poll.watch(&bare.listener, LISTENER)?;
+    bare.poll.watch(&bare.redis.socket, REDIS)?;
+    loop {
+        for event in 0..bare.poll.wait(None)? {
+            match bare.poll.token(event) {
+                LISTENER => bare.accept()?,
+                REDIS => bare.fan_out()?,
+                client => bare.read(client as usize)?,
+            }
+        }
+    }
+}
+
+const LISTENER: u64 = u64::MAX;
+const REDIS: u64 = u64::MAX - 1;
+
+struct Loop {
+    poll: Poll,
+    listener: OwnedFd,
+    redis: Subscription,
+    /// By number of the descriptor, which is the token as well.
+    clients: Vec<Client>,
+    /// Contiguous: a fan-out walks it and touches nothing else.
+    subscribers: Vec<OwnedFd>,
+    buffer: Vec<u8>,
+    out: Vec<u8>,
+    writes: Writes,
+}
+
+enum Client {
+    Gone,
+    /// Has not sent its request.
+    Fresh(OwnedFd),
+    /// Where it is among the subscribers.
+    Subscriber(usize),
+    /// With the part of a frame that came without its end.
+    Echo(OwnedFd, Vec<u8>),
+}
+
+impl Loop {
+    fn accept(&mut self) -> Result<()> {
+        use rustix::net::{SocketFlags, accept_with, sockopt};
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = match accept_with(&self.listener, flags) {
+            Ok(socket) => socket,
+            Err(rustix::io::Errno::AGAIN) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        let number = socket.as_raw_fd() as usize;
+        self.poll.watch(&socket, number as u64)?;
+        if self.clients.len() <= number {
+            self.clients.resize_with(number + 1, || Client::Gone);
+        }
+        self.clients[number] = Client::Fresh(socket);
+        Ok(())
+    }
+
+    fn read(&mut self, number: usize) -> Result<()> {
+        let socket = match &self.clients[number] {
+            Client::Fresh(socket) | Client::Echo(socket, _) => socket,
+            Client::Subscriber(place) => &self.subscribers[*place],
+            // It left in this very batch.
+            Client::Gone => return Ok(()),
+        };
+        match net::receive(socket, &mut self.buffer) {
+            Ok(None) => Ok(()),
+            Ok(Some(0)) | Err(_) => {
+                self.leave(number);
+                Ok(())
+            }
+            Ok(Some(read)) => match &mut self.clients[number] {
+                Client::Fresh(_) => self.upgrade(number, read),
+                Client::Echo(socket, partial) => echo(socket, partial, &mut self.buffer, read),
+                // A subscriber's pongs are of no interest.
+                Client::Subscriber(_) | Client::Gone => Ok(()),
+            },
+        }
+    }
+
+    fn upgrade(&mut self, number: usize, read: usize) -> Result<()> {
+        let request = &self.buffer[..read];
+        ensure!(handshake::is_whole(request), "a request came in pieces");
+        self.out.clear();
+        handshake::answer(request, &mut self.out).context("a request without a key")?;
+        let wants_echo = request.starts_with(b"GET /echo ");
+        let Client::Fresh(socket) = std::mem::replace(&mut self.clients[number], Client::Gone)
+        else {
+            return Ok(());
+        };
+        send_whole(&socket, &self.out)?;
+        self.clients[number] = if wants_echo {
+            Client::Echo(socket, Vec::new())
+        } else {
+            self.subscribers.push(socket);
+            Client::Subscriber(self.subscribers.len() - 1)
+        };
+        Ok(())
+    }
+
+    fn leave(&mut self, number: usize) {
+        let left = std::mem::replace(&mut self.clients[number], Client::Gone);
+        if let Client::Subscriber(place) = left {
+            self.subscribers.swap_remove(place);
+            if let Some(moved) = self.subscribers.get(place) {
+                self.clients[moved.as_raw_fd() as usize] = Client::Subscriber(place);
+            }
+        }
+    }
+
+    fn fan_out(&mut self) -> Result<()> {
+        self.redis.read()?;
+        self.out.clear();
+        while let Some(payload) = self.redis.next() {
+            frame::push_server(&mut self.out, payload);
+            if self.writes == Writes::PerDelivery {
+                send_to_all(&self.subscribers, &self.out)?;
+                self.out.clear();
+            }
+        }
+        if !self.out.is_empty() {
+            send_to_all(&self.subscribers, &self.out)?;
+        }
+        self.redis.forget();
+        Ok(())
+    }
+}
+
+fn send_to_all(subscribers: &[OwnedFd], bytes: &[u8]) -> Result<()> {
+    for socket in subscribers {
+        send_whole(socket, bytes)?;
+    }
+    Ok(())
+}
+
+fn send_whole(socket: &OwnedFd, bytes: &[u8]) -> Result<()> {
+    match net::send(socket, bytes) {
+        Ok(sent) if sent == bytes.len() => Ok(()),
+        Ok(_) => anyhow::bail!("a client reads too slowly for a bare loop"),
+        // Its leaving is read next.
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Answers each whole frame of `partial` and the `read` bytes of `buffer`.
+fn echo(socket: &OwnedFd, partial: &mut Vec<u8>, buffer: &mut [u8], read: usize) -> Result<()> {
+    if partial.is_empty() {
+        let used = echo_frames(socket, &mut buffer[..read])?;
+        partial.extend_from_slice(&buffer[used..read]);
+    } else {
+        partial.extend_from_slice(&buffer[..read]);
+        let used = echo_frames(socket, partial)?;
+        partial.drain(..used);
+    }
+    Ok(())
+}
+
+fn echo_frames(socket: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
+    let mut at = 0;
+    while let Some(frame) = Frame::parse(&bytes[at..]) {
+        let (start, end) = (at + frame.at, at + frame.end());
+        frame::unmask(
+            &mut bytes[start..end],
+            frame.mask.context("a client must mask")?,
+        );
+        let head = frame::write_head_before(bytes, start, frame.len);
+        send_whole(socket, &bytes[head..end])?;
+        at = end;
+    }
+    Ok(at)
+}
+
+/// The loop's link to Redis.
+struct Subscription {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    /// What has been read and not been taken yet.
+    start: usize,
+    end: usize,
+}
+
+impl Subscription {
+    fn new(redis: SocketAddrV4, channel: &str) -> Result<Self> {
+        let socket = net::connect(redis, 0)?;
+        let mut command = Vec::new();
+        resp::push_command(&mut command, &[b"SUBSCRIBE", channel.as_bytes()]);
+        net::send_all(&socket, &command)?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; 64 * 1024],
+            start: 0,
+            end: 0,
+        })
+    }
+
+    fn read(&mut self) -> Result<()> {
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        match net::receive(&self.socket, &mut self.buffer[self.end..])? {
+            Some(0) => anyhow::bail!("Redis has gone"),
+            read => self.end += read.unwrap_or(0),
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<&[u8]> {
+        loop {
+            let push = resp::next_push(&self.buffer[self.start..self.end])?;
+            let base = self.start;
+            self.start += push.end;
+            if let Some(payload) = push.payload {
+                return Some(&self.buffer[base + payload.start..base + payload.end]);
+            }
+        }
+    }
+
+    /// Makes room: what is left of a message goes to the begin.
+    fn forget(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+}

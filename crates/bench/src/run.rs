@@ -1,0 +1,220 @@
+//! Paired turns: the bare loop and a server get the same load one right after the other, so that
+//! what else the machine does meets both.
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::cpu;
+use crate::load::{Echo, Fanout, Handshakes, Load};
+use crate::peers::{ECHO, Lab, Peer, SUBSCRIBE, Server};
+use crate::scenario::{Kind, Scenario};
+use crate::statistics::Spread;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Turns of the bare loop and of a server that are compared.
+    pub pairs: usize,
+    /// How long a turn is.
+    pub turn: Duration,
+}
+
+/// A row of the report.
+pub struct Row {
+    /// What was measured.
+    pub scenario: Scenario,
+    /// A server that cannot do it has `None`; one that failed, why.
+    pub cells: Vec<(Peer, Option<Result<Cell, String>>)>,
+}
+
+/// What one server reached.
+pub struct Cell {
+    /// Work per CPU time, of the bare loop's in the same pair.
+    pub ratio: Spread,
+    /// CPU time of one delivery, echo or handshake, in nanoseconds: the server's, the bare loop's.
+    pub cost: (Spread, Spread),
+    /// Of all its turns, in nanoseconds.
+    pub latency: Histogram<u64>,
+    /// Deliveries, echoes or handshakes, all of which were checked.
+    pub work: u64,
+}
+
+/// Measures one scenario with each of `peers`.
+///
+/// # Errors
+/// The bare loop failed.
+pub fn measure(lab: &Lab, scenario: &Scenario, peers: &[Peer], effort: Effort) -> Result<Row> {
+    let budget = descriptors()?;
+    let mut bare = Seat::start(lab, Peer::Bare(scenario.against), scenario.kind)?;
+    let mut cells = Vec::new();
+    for &peer in peers {
+        let cell = (peer.can(&scenario.kind) && peer.is_here(lab)).then(|| {
+            eprintln!("{}: {}", scenario.name, peer.title());
+            compare(lab, &mut bare, peer, effort, budget).map_err(|error| format!("{error:#}"))
+        });
+        if let Some(Err(error)) = &cell {
+            eprintln!("  failed: {error}");
+        }
+        cells.push((peer, cell));
+    }
+    Ok(Row {
+        scenario: scenario.clone(),
+        cells,
+    })
+}
+
+fn compare(lab: &Lab, bare: &mut Seat, peer: Peer, effort: Effort, budget: usize) -> Result<Cell> {
+    let mut seat = Seat::start(lab, peer, bare.kind)?;
+    let both_fit = 2 * bare.kind.descriptors() < budget;
+    let (mut ratios, mut costs, mut bare_costs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut latency: Option<Histogram<u64>> = None;
+    let mut work = 0;
+    for pair in 0..effort.pairs {
+        // Who is first changes, so that a drift of the machine favours nobody.
+        let mut turns = [None, None];
+        for who in [pair % 2, (pair + 1) % 2] {
+            let (seat, other) = if who == 0 {
+                (&mut *bare, &mut seat)
+            } else {
+                (&mut seat, &mut *bare)
+            };
+            if !both_fit {
+                other.load = None;
+                other.settle()?;
+            } else if let Some(load) = &mut other.load {
+                load.tend()?;
+            }
+            turns[who] = Some(seat.turn(effort.turn).with_context(|| seat.peer.title())?);
+        }
+        let [Some(theirs), Some(own)] = turns else {
+            continue;
+        };
+        eprintln!(
+            "  {:.3} ({:.0} ns, bare {:.0} ns)",
+            theirs.cost / own.cost,
+            own.cost,
+            theirs.cost
+        );
+        ratios.push(theirs.cost / own.cost);
+        costs.push(own.cost);
+        bare_costs.push(theirs.cost);
+        work += own.work;
+        match &mut latency {
+            Some(all) => all.add(&own.latency)?,
+            None => latency = Some(own.latency),
+        }
+    }
+    let none = "no pairs";
+    Ok(Cell {
+        ratio: Spread::of(ratios).context(none)?,
+        cost: (
+            Spread::of(costs).context(none)?,
+            Spread::of(bare_costs).context(none)?,
+        ),
+        latency: latency.context(none)?,
+        work,
+    })
+}
+
+/// A server with its load.
+struct Seat {
+    peer: Peer,
+    kind: Kind,
+    // Clients leave before their server ends.
+    load: Option<Box<dyn Load>>,
+    server: Server,
+}
+
+/// What a turn cost.
+struct Taken {
+    /// Nanoseconds of the server's CPU time for one piece of work.
+    cost: f64,
+    work: u64,
+    latency: Histogram<u64>,
+}
+
+impl Seat {
+    fn start(lab: &Lab, peer: Peer, kind: Kind) -> Result<Self> {
+        Ok(Self {
+            peer,
+            kind,
+            load: None,
+            server: peer.start(lab)?,
+        })
+    }
+
+    fn turn(&mut self, length: Duration) -> Result<Taken> {
+        let load = match &mut self.load {
+            Some(load) => load,
+            none => {
+                let load = none.insert(open(&self.server, self.kind)?);
+                load.turn(length / 4)?;
+                load
+            }
+        };
+        load.tend()?;
+        let before = settle(&self.server)?;
+        let turn = load.turn(length)?;
+        let used = settle(&self.server)? - before;
+        let cost = used.as_nanos() as f64 / turn.work as f64;
+        Ok(Taken {
+            cost,
+            work: turn.work,
+            latency: turn.latency,
+        })
+    }
+
+    fn settle(&self) -> Result<Duration> {
+        settle(&self.server)
+    }
+}
+
+fn open(server: &Server, kind: Kind) -> Result<Box<dyn Load>> {
+    let address = server.address;
+    Ok(match kind {
+        Kind::Fanout {
+            subscribers,
+            size,
+            pace,
+        } => Box::new(Fanout::open(
+            address,
+            SUBSCRIBE,
+            &server.via,
+            subscribers,
+            size,
+            pace,
+        )?),
+        Kind::Echo { connections, size } => Box::new(Echo::open(address, ECHO, connections, size)?),
+        Kind::Handshakes { at_once } => Box::new(Handshakes::open(address, SUBSCRIBE, at_once)?),
+    })
+}
+
+/// Waits until the server has nothing more to do, two seconds at most; returns its CPU time.
+fn settle(server: &Server) -> Result<Duration> {
+    let mut last = cpu::used(server.pid)?;
+    for _ in 0..200 {
+        sleep(Duration::from_millis(10));
+        let now = cpu::used(server.pid)?;
+        if now - last < Duration::from_micros(200) {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Ok(last)
+}
+
+/// Lets this process have as many descriptors as it may; returns how many.
+fn descriptors() -> Result<usize> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
+    Ok(limit.maximum.map_or(usize::MAX, |most| most as usize))
+}

@@ -28,6 +28,7 @@ pub struct Conf {
     http2: bool,
     reuseport: bool,
     master: bool,
+    io_uring: bool,
 }
 
 impl Conf {
@@ -57,6 +58,7 @@ impl Conf {
             http2: false,
             reuseport: false,
             master: true,
+            io_uring: true,
         }
     }
 
@@ -151,6 +153,12 @@ impl Conf {
         self.main("master_process off;")
     }
 
+    /// The system forbids nginx io_uring, as containers do.
+    pub fn without_io_uring(mut self) -> Self {
+        self.io_uring = false;
+        self
+    }
+
     /// One of the checkout's examples, included into the server.
     pub fn example(self, name: &str) -> Self {
         let directive = format!("include {};", settings::examples().join(name).display());
@@ -161,10 +169,20 @@ impl Conf {
     pub fn check(&self) -> (bool, String) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         self.write(dir.path(), Listeners::free());
-        let output = command(dir.path()).arg("-t").output().expect("nginx");
+        let output = command(self.program(), dir.path()).arg("-t").output().expect("nginx");
         let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
         text += &fs::read_to_string(dir.path().join("error.log")).unwrap_or_default();
         (output.status.success(), text)
+    }
+
+    fn program(&self) -> Command {
+        if self.io_uring {
+            return Command::new(settings::nginx());
+        }
+        let mut forbidding = Command::new(settings::python());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("no_io_uring.py");
+        forbidding.arg(script).arg(settings::nginx());
+        forbidding
     }
 
     fn write(&self, dir: &Path, listeners: Listeners) {
@@ -267,7 +285,8 @@ impl Nginx {
             let listeners = Listeners::free();
             conf.write(dir.path(), listeners);
             let stderr = fs::File::create(dir.path().join("stderr")).expect("a file");
-            let master = command(dir.path()).stderr(stderr).spawn().expect("nginx");
+            let mut command = command(conf.program(), dir.path());
+            let master = command.stderr(stderr).spawn().expect("nginx");
             let expected_workers = conf.workers;
             let mut nginx = Self {
                 dir,
@@ -544,8 +563,7 @@ impl Listeners {
     }
 }
 
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(settings::nginx());
+fn command(mut command: Command, dir: &Path) -> Command {
     command
         .arg("-p")
         .arg(dir)

@@ -46,8 +46,10 @@ impl Content {
             Self::Binary | Self::Deflated(_) => mask.apply(bytes),
             Self::Text(utf8) => {
                 for block in bytes.chunks_mut(BLOCK) {
-                    mask.apply(block);
-                    utf8.feed(block)?;
+                    let is_ascii = mask.apply_and_tell_ascii(block);
+                    if !(is_ascii && utf8.is_complete()) {
+                        utf8.feed(block)?;
+                    }
                 }
             }
         }

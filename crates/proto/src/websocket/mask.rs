@@ -1,4 +1,22 @@
 //! The mask of a client's payload (RFC 6455, 5.3).
+//!
+//! Unmasking touches each byte of a text anyway, so it also tells whether all of them are ASCII,
+//! which then needs no further check. Long payloads are unmasked by the widest vectors that the
+//! processor has.
+
+use std::sync::LazyLock;
+
+use fearless_simd::{Level, dispatch};
+
+/// The processor's vectors.
+static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
+
+/// From so many bytes on wide vectors gain more than choosing them costs.
+const LONG: usize = 256;
+/// Stores that are aligned to it never straddle two cache lines.
+const ALIGNMENT: usize = 64;
+/// The highest bits of eight bytes: ASCII has none of them.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// A frame's masking key, turned so that its first byte is for the payload's next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,18 +29,49 @@ impl Mask {
     }
 
     /// Masks or unmasks `bytes` in place; the next call goes on where this one ended.
+    #[inline]
     pub fn apply(&mut self, bytes: &mut [u8]) {
+        self.apply_and_tell_ascii(bytes);
+    }
+
+    /// [`apply`](Self::apply); whether all bytes are ASCII then.
+    #[inline]
+    pub(super) fn apply_and_tell_ascii(&mut self, bytes: &mut [u8]) -> bool {
+        let seen = if bytes.len() < LONG {
+            self.apply_in_words(bytes)
+        } else {
+            self.apply_in_vectors(bytes)
+        };
+        seen & HIGH_BITS == 0
+    }
+
+    fn apply_in_vectors(&mut self, bytes: &mut [u8]) -> u64 {
+        let before = bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len());
+        let (before, aligned) = bytes.split_at_mut(before);
+        let seen = self.apply_in_words(before);
+        let level = *LEVEL;
+        seen | dispatch!(level, _ => self.apply_in_words(aligned))
+    }
+
+    /// The bits that any of the resulting bytes has, gathered in eight.
+    #[inline(always)]
+    fn apply_in_words(&mut self, bytes: &mut [u8]) -> u64 {
         let [a, b, c, d] = self.0;
-        let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        let key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        let mut seen = 0;
         let (words, rest) = bytes.as_chunks_mut::<8>();
         for word in words {
-            *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+            let unmasked = u64::from_ne_bytes(*word) ^ key;
+            *word = unmasked.to_ne_bytes();
+            seen |= unmasked;
         }
         for (byte, key) in rest.iter_mut().zip(self.0.iter().cycle()) {
             *byte ^= key;
+            seen |= u64::from(*byte);
         }
         // Whole words leave the key's phase as it was.
         self.0.rotate_left(rest.len() % 4);
+        seen
     }
 }
 

@@ -1,0 +1,161 @@
+//! A socket in memory: its client sends the same stream again and again.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::Row;
+
+/// What is sent is forgotten beyond so many bytes, as if the client had taken it.
+const SEND_BUFFER: usize = 2 << 20;
+
+pub struct Socket {
+    stream: Rc<[u8]>,
+    at: usize,
+    read_bytes: usize,
+    sent: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Socket {
+    pub fn new(row: &Row) -> Self {
+        Self {
+            stream: row.stream.as_slice().into(),
+            at: 0,
+            read_bytes: row.read_bytes,
+            sent: Rc::new(RefCell::new(Vec::with_capacity(SEND_BUFFER))),
+        }
+    }
+
+    /// What has been sent.
+    pub fn sent(&self) -> Rc<RefCell<Vec<u8>>> {
+        self.sent.clone()
+    }
+
+    /// No read gives more bytes.
+    pub fn read_bytes(&self) -> usize {
+        self.read_bytes
+    }
+
+    /// One read's bytes, at most `room`. None goes on beyond the stream's end: the next begins anew.
+    pub fn next(&mut self, room: usize) -> &[u8] {
+        let begin = self.at;
+        let end = begin + room.min(self.read_bytes).min(self.stream.len() - begin);
+        self.at = if end == self.stream.len() { 0 } else { end };
+        &self.stream[begin..end]
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        let mut sent = self.sent.borrow_mut();
+        if sent.len() + bytes.len() > SEND_BUFFER {
+            sent.clear();
+        }
+        sent.extend_from_slice(bytes);
+    }
+
+    pub fn send_all(&mut self, slices: &[io::IoSlice<'_>]) -> usize {
+        slices.iter().for_each(|slice| self.send(slice));
+        slices.iter().map(|slice| slice.len()).sum()
+    }
+}
+
+impl io::Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.next(buf.len());
+        buf[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+}
+
+impl io::Write for Socket {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.send(buf);
+        Ok(buf.len())
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        Ok(self.send_all(slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tokio::io::AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        buf.put_slice(self.next(buf.remaining()));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(io::Write::write(&mut *self, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(self.send_all(slices)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl futures_util::AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(io::Read::read(&mut *self, buf))
+    }
+}
+
+impl futures_util::AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(io::Write::write(&mut *self, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(self.send_all(slices)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

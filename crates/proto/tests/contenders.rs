@@ -1,0 +1,11 @@
+//! What the benchmark compares does the same work.
+#![allow(unexpected_cfgs)] // `all_contenders`
+
+#[path = "../benches/contenders/mod.rs"]
+#[allow(dead_code)] // what the benchmark alone calls
+mod contenders;
+
+#[test]
+fn all_contenders_of_the_benchmark_agree() {
+    contenders::assert_all_agree();
+}

@@ -186,7 +186,8 @@ impl Wire {
         }
     }
 
-    /// Reads once. True: there may be more; `read` counts the bytes of this event.
+    /// Reads once. True: there may be more; `read` counts the bytes of this event. What the link
+    /// has to say is to be heard either way.
     pub fn read(&mut self, read: &mut usize, now: u64) -> bool {
         let Some(peer) = &self.peer else { return false };
         if *read >= READ_BUDGET {
@@ -196,8 +197,9 @@ impl Wire {
         match peer.recv(self.link.read_buf()) {
             Received::Bytes(count) => {
                 *read += count;
+                let may_be_more = peer.is_readable();
                 self.link.handle_read(count, now);
-                true
+                may_be_more
             }
             Received::Again => false,
             Received::Eof => {

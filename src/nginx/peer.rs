@@ -209,11 +209,17 @@ impl Peer {
     /// Reads what the socket has, at most `buf.len()` bytes.
     pub fn recv(&self, buf: &mut [u8]) -> Received {
         let received = client::receive(self.connection, buf);
-        if received == Received::Again {
+        if !self.is_readable() {
             // SAFETY: the connection is live.
             unsafe { ngx_handle_read_event((*self.connection.as_ptr()).read, 0) };
         }
         received
+    }
+
+    /// False once the socket is known to be empty: its read event says when to go on.
+    pub fn is_readable(&self) -> bool {
+        // SAFETY: the connection is live.
+        unsafe { (*(*self.connection.as_ptr()).read).ready() != 0 }
     }
 
     /// Writes; after [`Sent::Again`] the write event says when to go on.

@@ -28,7 +28,6 @@ enum Said {
     Restored,
     Answered(u64, Result<i64, String>),
     Probe(bytes::Bytes, bytes::Bytes),
-    Message,
 }
 
 impl Worker {
@@ -41,14 +40,14 @@ impl Worker {
         };
         let open = redis.wire(role).advance(now);
         self.hear_link(broker, role, now);
-        let mut read = 0;
-        while open && self.brokers[broker].wire(role).read(&mut read, now) {
+        let (mut read, mut may_be_more) = (0, open);
+        while may_be_more {
+            may_be_more = self.brokers[broker].wire(role).read(&mut read, now);
             self.hear_link(broker, role, now);
         }
         self.brokers[broker].wire(role).write(now);
         self.hear_link(broker, role, now);
         self.flush();
-        self.retime = true;
     }
 
     /// A link's socket takes more, or is connected.
@@ -78,10 +77,14 @@ impl Worker {
         }
     }
 
-    /// Does what a link says until it has said all.
+    /// Does what a link says until it has said all. Messages change no deadline; all else may.
     pub(super) fn hear_link(&mut self, broker: usize, role: Role, now: u64) {
+        let Some(redis) = self.brokers.get_mut(broker) else {
+            return;
+        };
+        let mut wire = redis.wire(role);
         loop {
-            let said = match self.brokers[broker].wire(role).next_event() {
+            let said = match wire.next_event() {
                 None => return,
                 Some(Event::Message {
                     channel,
@@ -107,8 +110,9 @@ impl Worker {
                     self.counters.unwanted += u64::from(published.feeds == 0 && not_text == 0);
                     if not_text > 0 {
                         self.report_not_text(not_text);
+                        wire = self.brokers[broker].wire(role);
                     }
-                    Said::Message
+                    continue;
                 }
                 Some(Event::Connect) => Said::Connect,
                 Some(Event::Disconnect { .. }) => Said::Disconnect,
@@ -123,13 +127,14 @@ impl Worker {
                 Some(Event::NotPublished { token, reason }) => Said::Answered(token, Err(reason)),
                 Some(Event::Probe { channel, payload }) => Said::Probe(channel, payload),
             };
+            self.retime = true;
             self.obey(broker, role, said, now);
+            wire = self.brokers[broker].wire(role);
         }
     }
 
     fn obey(&mut self, broker: usize, role: Role, said: Said, now: u64) {
         match said {
-            Said::Message => {}
             Said::Connect => self.brokers[broker].wire(role).connect(now),
             Said::Disconnect => self.brokers[broker].wire(role).disconnect(),
             Said::Up(was_down_for) => self.link_up(broker, role, was_down_for),

@@ -179,41 +179,41 @@ impl Log {
 
     // Growing.
 
-    /// Lets `frame` append one frame; its `false` takes everything it wrote away again.
+    /// Lets `frame` append one frame; its `false` takes everything it wrote away again, and is
+    /// `None`. Else returns by how much [`own_bytes`](Log::own_bytes) grew.
     pub(crate) fn append_with(
         &mut self,
         channel: u32,
         buffers: &mut Buffers,
         tally: &Arc<AtomicU64>,
         frame: impl FnOnce(&mut Vec<u8>) -> bool,
-    ) -> bool {
+    ) -> Option<usize> {
         let Some(buffer) = self.open_buffer() else {
             let mut buffer = buffers.take();
             if !frame(&mut buffer) || buffer.is_empty() {
                 buffers.put(buffer);
-                return false;
+                return None;
             }
             if buffer.len() >= LARGE {
-                self.append_large(channel, &Large::new(buffer, tally));
-            } else {
-                self.push_own(buffer);
-                self.note_frame(channel);
+                return Some(self.append_large(channel, &Large::new(buffer, tally)));
             }
-            return true;
+            let grown = buffer.len();
+            self.push_own(buffer);
+            self.note_frame(channel);
+            return Some(grown + size_of::<Frame>());
         };
         let before = buffer.len();
         if !frame(buffer) || buffer.len() <= before {
             buffer.truncate(before);
-            return false;
+            return None;
         }
         let grown = buffer.len() - before;
         if grown >= LARGE {
             let large = buffer.split_off(before);
-            self.append_large(channel, &Large::new(large, tally));
-        } else {
-            self.grown(grown, channel);
+            return Some(self.append_large(channel, &Large::new(large, tally)));
         }
-        true
+        self.grown(grown, channel);
+        Some(grown + size_of::<Frame>())
     }
 
     /// Appends one small frame. Returns by how much [`own_bytes`](Log::own_bytes) grew.
@@ -395,10 +395,13 @@ impl Log {
             }
             self.passed -= 1;
         }
-        let needed = self
-            .segments
-            .front()
-            .map_or(self.tail, |segment| segment.base);
+        let Some(first) = self.segments.front() else {
+            self.frames_before += self.frames.len() as u64;
+            self.frames_from = self.tail;
+            self.frames.clear();
+            return;
+        };
+        let needed = first.base;
         while let Some(frame) = self.frames.front().filter(|frame| frame.end <= needed) {
             self.frames_from = frame.end;
             self.frames_before += 1;

@@ -416,23 +416,29 @@ impl Registry {
         channel: ChannelId,
         frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
     ) -> Published {
-        self.furthest.clear();
+        if !self.furthest.is_empty() {
+            self.furthest.clear();
+        }
         let mut published = Published::default();
         match self.channels.get(channel.0).feeds.as_slice() {
             [] => {}
             [only] => {
                 let id = only.feed;
                 let variant = Variant(self.feeds[id as usize].variant);
-                let noted = self.change(id, |feed, commons| {
-                    let log = feed.log(commons);
-                    let Commons {
-                        buffers,
-                        large_bytes,
-                        ..
-                    } = commons;
-                    log.append_with(channel.0, buffers, large_bytes, |to| frame(variant, to))
-                });
-                self.count_published(id, noted, &mut published);
+                let feed = &mut self.feeds[id as usize];
+                let log = feed.log(&mut self.commons);
+                let Commons {
+                    buffers,
+                    large_bytes,
+                    ..
+                } = &mut self.commons;
+                let noted =
+                    log.append_with(channel.0, buffers, large_bytes, |to| frame(variant, to));
+                match noted {
+                    Some(grown) => self.own_bytes += grown,
+                    None => feed.settle(&mut self.commons),
+                }
+                self.count_published(id, noted.is_some(), &mut published);
             }
             several => {
                 for at in 0..several.len() {

@@ -287,7 +287,35 @@ impl Link {
     }
 
     /// What to do or know next; `None`: nothing more until something happens.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event<'_>> {
+        match self.next_delivery() {
+            Some((channel, name, payload)) => Some(Event::Message {
+                channel,
+                name: self.incoming.slice(name),
+                pattern: None,
+                payload: self.incoming.slice(payload),
+            }),
+            None => self.next_other_event(),
+        }
+    }
+
+    /// The message of a channel, if one stands whole before anything else.
+    #[inline]
+    fn next_delivery(&mut self) -> Option<(u32, Range<usize>, Range<usize>)> {
+        if !self.events.is_empty() || !self.is_up() {
+            return None;
+        }
+        let (begin, held) = self.incoming.held()?;
+        let message = resp::plain_message(held)?;
+        let name = &held[message.channel.clone()];
+        let channel = self.subscriptions.find_channel(name)?;
+        self.incoming.consume(message.len);
+        let (name, payload) = (shift(message.channel, begin), shift(message.payload, begin));
+        Some((channel, name, payload))
+    }
+
+    fn next_other_event(&mut self) -> Option<Event<'_>> {
         let (channel, name, pattern, payload) = loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
@@ -531,7 +559,6 @@ impl Link {
     }
 
     /// `begin` is the reply's place in the read buffer.
-    #[inline]
     fn handle_reply(&mut self, reply: Reply, begin: usize) -> Step {
         match reply {
             Reply::Message(message) => return self.handle_message(message, begin),
@@ -545,7 +572,6 @@ impl Link {
         Step::Handled
     }
 
-    #[inline]
     fn handle_message(&mut self, message: Message, begin: usize) -> Step {
         let name = shift(message.channel, begin);
         let payload = shift(message.payload, begin);
@@ -770,6 +796,7 @@ fn told(outcome: Outcome, reason: &str) -> Event<'static> {
     }
 }
 
+#[inline]
 fn shift(range: Range<usize>, by: usize) -> Range<usize> {
     range.start + by..range.end + by
 }

@@ -150,6 +150,58 @@ pub fn parse(buffer: &[u8]) -> Result<Parsed, Malformed> {
     }
 }
 
+/// A `message` that stands whole at the beginning of a buffer, in the form every Redis writes it;
+/// [`parse`] reads all others, this one too. Ranges count from its first byte.
+pub(super) struct PlainMessage {
+    pub(super) channel: Range<usize>,
+    pub(super) payload: Range<usize>,
+    /// The bytes it takes.
+    pub(super) len: usize,
+}
+
+/// The hot path of a subscriber: nearly all that comes to it is this.
+#[inline]
+pub(super) fn plain_message(buffer: &[u8]) -> Option<PlainMessage> {
+    if !buffer.starts_with(MESSAGE) {
+        return None;
+    }
+    let channel = plain_bulk(buffer, MESSAGE.len())?;
+    let payload = plain_bulk(buffer, channel.end + 2)?;
+    let len = payload.end + 2;
+    Some(PlainMessage {
+        channel,
+        payload,
+        len,
+    })
+}
+
+#[inline]
+fn plain_bulk(buffer: &[u8], mark: usize) -> Option<Range<usize>> {
+    let line = buffer.get(mark..mark + 7)?;
+    let (length, digits) = short_length(&line[1..])?;
+    let begin = mark + 1 + digits + 2;
+    let end = begin + length;
+    let is_bulk = line[0] == b'$' && buffer.get(end..end + 2)? == b"\r\n";
+    is_bulk.then_some(begin..end)
+}
+
+/// A length of one to four digits with its line's end, and the number of digits.
+#[inline]
+fn short_length(line: &[u8]) -> Option<(usize, usize)> {
+    let mut length = 0;
+    for (digits, pair) in line.windows(2).take(5).enumerate() {
+        let digit = pair[0].wrapping_sub(b'0');
+        if digit <= 9 {
+            length = length * 10 + usize::from(digit);
+        } else if digits > 0 && pair == b"\r\n" {
+            return Some((length, digits));
+        } else {
+            return None;
+        }
+    }
+    None
+}
+
 /// Why reading ended before a reply's end.
 enum Stop {
     Short { need: usize },
@@ -173,14 +225,6 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn reply(&mut self) -> Result<Reply, Stop> {
-        // Nearly all that comes to a subscriber begins so: one comparison for five lines' worth.
-        if self.buffer.starts_with(MESSAGE) {
-            self.at = MESSAGE.len();
-            if let Some(message) = self.message(false, false)? {
-                return Ok(message);
-            }
-            self.at = 0;
-        }
         if self.peek()? == b'*'
             && let Some(push) = self.push()?
         {
@@ -299,12 +343,9 @@ impl Scan<'_> {
 
     fn bulk(&mut self) -> Result<Option<Range<usize>>, Stop> {
         self.at += 1;
-        let length = match self.short_length() {
-            Some(length) => length,
-            None => match self.number()? {
-                -1 => return Ok(None),
-                length => usize::try_from(length).map_err(|_| Malformed::Number)?,
-            },
+        let length = match self.number()? {
+            -1 => return Ok(None),
+            length => usize::try_from(length).map_err(|_| Malformed::Number)?,
         };
         if length > MAX_BULK {
             return Err(Malformed::LongBulk.into());
@@ -319,26 +360,6 @@ impl Scan<'_> {
             Some(_) => Err(Malformed::BulkEnd.into()),
             None => Err(Stop::Short { need: end + 2 }),
         }
-    }
-
-    /// A length of one to four digits and its line's end, without the checks that longer numbers
-    /// and unfinished ones need: `None`, and nothing consumed, for those.
-    #[inline]
-    fn short_length(&mut self) -> Option<usize> {
-        let line = self.buffer.get(self.at..self.at + 6)?;
-        let mut length = 0;
-        for (digits, byte) in line.iter().take(5).enumerate() {
-            let digit = byte.wrapping_sub(b'0');
-            if digit <= 9 {
-                length = length * 10 + usize::from(digit);
-            } else if digits > 0 && *byte == b'\r' && line[digits + 1] == b'\n' {
-                self.at += digits + 2;
-                return Some(length);
-            } else {
-                return None;
-            }
-        }
-        None
     }
 
     /// A decimal number and its line's end.
@@ -413,5 +434,64 @@ impl Scan<'_> {
 
     fn range(&self, range: &Option<Range<usize>>) -> Option<&[u8]> {
         range.clone().map(|range| &self.buffer[range])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The two readers agree on what a buffer begins with.
+    fn check(buffer: &[u8]) -> bool {
+        let Some(plain) = plain_message(buffer) else {
+            return false;
+        };
+        let reply = Reply::Message(Message {
+            pattern: None,
+            channel: plain.channel,
+            payload: plain.payload,
+            sharded: false,
+        });
+        let len = plain.len;
+        assert_eq!(parse(buffer), Ok(Parsed::Whole { reply, len }));
+        true
+    }
+
+    fn push(channel: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut bytes = MESSAGE.to_vec();
+        for part in [channel, payload] {
+            bytes.extend(format!("${}\r\n", part.len()).into_bytes());
+            bytes.extend(part);
+            bytes.extend(b"\r\n");
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_hot_path_takes_what_redis_writes() {
+        for length in [1, 9, 10, 128, 999, 1_000, 9_999] {
+            assert!(check(&push(b"foo", &vec![b'\r'; length])), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_hot_path_reads_no_other_than_parse(
+            channel in proptest::collection::vec(any::<u8>(), 0..20),
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+            cut in any::<prop::sample::Index>(),
+            wrong in any::<prop::sample::Index>(),
+            byte in prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'0')],
+        ) {
+            let bytes = push(&channel, &payload);
+            check(&bytes);
+            check(&bytes[..cut.index(bytes.len())]);
+            let mut damaged = bytes;
+            let at = wrong.index(damaged.len());
+            damaged[at] = byte;
+            check(&damaged);
+        }
     }
 }

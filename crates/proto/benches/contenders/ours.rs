@@ -1,9 +1,10 @@
 //! This crate, as its caller in nginx drives it: one read buffer, parsed and answered in place.
 
-use std::io::{IoSlice, Read};
+use std::io::{IoSlice, Read as _};
+use std::mem;
 use std::ops::Range;
 
-use proto::websocket::connection::{Connection, Event, Kind, Limits, Payload};
+use proto::websocket::connection::{Connection, Event, Kind, Limits, Misbehaved, Payload};
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::handshake::{self, HttpVersion, RequestLine};
 
@@ -21,31 +22,28 @@ pub struct Proto {
 }
 
 impl Proto {
-    /// Reads until so many messages are there, and calls with each, the socket and the buffer.
-    fn each(
+    /// One read: how many messages it ended. `heed` is called with each, the socket and the buffer.
+    #[inline]
+    fn hear(
         &mut self,
-        messages: usize,
         mut heed: impl FnMut(Kind, Payload, &mut Socket, &mut [u8]),
-    ) -> Outcome {
-        let mut heard = 0;
-        while heard < messages {
-            let len = self.socket.read(&mut self.buf)?;
-            let (buf, mut at) = (&mut self.buf[..len], 0);
-            while let Some(event) = self.connection.receive(buf, &mut at, &LIMITS)? {
-                match event {
-                    Event::Message { kind, payload } => {
-                        heard += 1;
-                        heed(kind, payload, &mut self.socket, buf);
-                    }
-                    Event::Ping(payload) => {
-                        self.socket.send(&ControlFrame::pong(payload.bytes(buf)));
-                    }
-                    Event::Pong(_) => {}
-                    Event::Close(close) => self.socket.send(&close.reply()),
+    ) -> Result<usize, Misbehaved> {
+        let bytes = self.socket.next(self.buf.len());
+        let buf = &mut self.buf[..bytes.len()];
+        buf.copy_from_slice(bytes);
+        let (mut heard, mut at) = (0, 0);
+        while let Some(event) = self.connection.receive(buf, &mut at, &LIMITS)? {
+            match event {
+                Event::Message { kind, payload } => {
+                    heard += 1;
+                    heed(kind, payload, &mut self.socket, buf);
                 }
+                Event::Ping(payload) => self.socket.send(&ControlFrame::pong(payload.bytes(buf))),
+                Event::Pong(_) => {}
+                Event::Close(close) => self.socket.send(&close.reply()),
             }
         }
-        Ok(())
+        Ok(heard)
     }
 }
 
@@ -59,38 +57,51 @@ impl Contender for Proto {
     }
 
     fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
-        self.each(messages, |kind, payload, _, buf| {
-            deliver(kind, payload.bytes(buf));
-        })
+        let mut heard = 0;
+        while heard < messages {
+            heard += self.hear(|kind, payload, _, buf| deliver(kind, payload.bytes(buf)))?;
+        }
+        Ok(())
     }
 
     fn echo(&mut self, messages: usize) -> Outcome {
-        self.each(messages, |kind, payload, socket, buf| match payload {
-            Payload::InPlace(body) => {
-                let framed = frame_in_place(opcode(kind), body, buf);
-                socket.send(&buf[framed]);
-            }
-            Payload::Assembled(bytes) => {
-                let (header, len) = frame::header(true, false, opcode(kind), bytes.len());
-                socket.send(&header[..len]);
-                socket.send(&bytes);
-            }
-        })
+        let mut heard = 0;
+        while heard < messages {
+            let mut replies = 0..0;
+            heard += self.hear(|kind, payload, socket, buf| match payload {
+                Payload::InPlace(body) => append_in_place(&mut replies, opcode(kind), body, buf),
+                Payload::Assembled(bytes) => {
+                    socket.send(&buf[mem::take(&mut replies)]);
+                    send_frame(socket, opcode(kind), &bytes);
+                }
+            })?;
+            self.socket.send(&self.buf[replies]);
+        }
+        Ok(())
     }
 
     fn send(&mut self, kind: Kind, payload: &[u8]) {
-        let (header, len) = frame::header(true, false, opcode(kind), payload.len());
-        let frame = [IoSlice::new(&header[..len]), IoSlice::new(payload)];
-        self.socket.send_all(&frame);
+        send_frame(&mut self.socket, opcode(kind), payload);
     }
 }
 
-/// Writes the header right before the body.
-fn frame_in_place(opcode: Opcode, body: Range<usize>, buf: &mut [u8]) -> Range<usize> {
+fn send_frame(socket: &mut Socket, opcode: Opcode, payload: &[u8]) {
+    let (header, len) = frame::header(true, false, opcode, payload.len());
+    socket.send_all(&[IoSlice::new(&header[..len]), IoSlice::new(payload)]);
+}
+
+/// A server's header is shorter than a client's, so the frames of one read move together.
+fn append_in_place(frames: &mut Range<usize>, opcode: Opcode, body: Range<usize>, buf: &mut [u8]) {
     let (header, len) = frame::header(true, false, opcode, body.len());
-    let begin = body.start - len;
-    buf[begin..body.start].copy_from_slice(&header[..len]);
-    begin..body.end
+    if frames.is_empty() {
+        *frames = body.start - len..body.start - len;
+    }
+    let begin = frames.end + len;
+    buf[frames.end..begin].copy_from_slice(&header[..len]);
+    frames.end = begin + body.len();
+    if begin != body.start {
+        buf.copy_within(body, begin);
+    }
 }
 
 fn opcode(kind: Kind) -> Opcode {

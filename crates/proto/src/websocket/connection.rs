@@ -227,7 +227,10 @@ impl Connection {
                     aside: Aside::Header(prefix),
                     ..
                 }) => match prefix.complete(buf, at)? {
-                    Some(header) => self.collect(&header, buf, at, rules)?,
+                    Some(header) => {
+                        let part = self.check(header, rules)?;
+                        self.collect(part, header, buf, at, rules)?
+                    }
                     None => None,
                 },
                 _ => self.begin_frame(buf, at, rules)?,
@@ -239,26 +242,56 @@ impl Connection {
         Ok(None)
     }
 
+    #[inline]
     fn begin_frame(
         &mut self,
         buf: &mut [u8],
         at: &mut usize,
         rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
-        let Some((header, header_len)) = Header::parse(&buf[*at..])? else {
+        // Usual frames have a road of their own, so that their header stays in registers.
+        match Header::parse_usual(&buf[*at..]) {
+            Some((header, header_len)) => {
+                *at += header_len;
+                self.begin_payload(header, buf, at, rules)
+            }
+            None => self.begin_other_frame(buf, at, rules),
+        }
+    }
+
+    #[inline(never)]
+    fn begin_other_frame(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        rules: &mut Rules<'_>,
+    ) -> Result<Option<Event>, Misbehaved> {
+        let Some((header, header_len)) = Header::parse_any(&buf[*at..])? else {
             let prefix = Prefix::new(&buf[*at..]);
             self.pending.get_or_insert_default().aside = Aside::Header(prefix);
             *at = buf.len();
             return Ok(None);
         };
         *at += header_len;
+        self.begin_payload(header, buf, at, rules)
+    }
+
+    #[inline(always)]
+    fn begin_payload(
+        &mut self,
+        header: Header,
+        buf: &mut [u8],
+        at: &mut usize,
+        rules: &mut Rules<'_>,
+    ) -> Result<Option<Event>, Misbehaved> {
+        let part = self.check(header, rules)?;
         if header.payload > (buf.len() - *at) as u64 {
-            return self.collect(&header, buf, at, rules);
+            return self.collect(part, header, buf, at, rules);
         }
         let place = *at..*at + header.payload as usize;
         let bytes = &mut buf[place.clone()];
         let mut mask = header.mask;
-        let event = match self.check(&header, rules)? {
+        let event = match part {
             Part::First(kind) if header.fin => {
                 let mut content = Content::new(kind, header.rsv1);
                 content.open(bytes, &mut mask)?;
@@ -275,14 +308,15 @@ impl Connection {
                 mask.apply(bytes);
                 signal.event(Payload::InPlace(place.clone()), buf)?
             }
-            Part::First(_) | Part::Next => return self.collect(&header, buf, at, rules),
+            Part::First(_) | Part::Next => return self.collect(part, header, buf, at, rules),
         };
         *at = place.end;
         Ok(Some(event))
     }
 
     /// Whether the frame may come now, and may be so big.
-    fn check(&self, header: &Header, rules: &Rules<'_>) -> Result<Part, Misbehaved> {
+    #[inline(always)]
+    fn check(&self, header: Header, rules: &Rules<'_>) -> Result<Part, Misbehaved> {
         let message = self
             .pending
             .as_ref()
@@ -313,15 +347,16 @@ impl Connection {
     }
 
     /// A frame begins that is not an event in place: its payload goes to the heap.
+    #[inline(never)]
     fn collect(
         &mut self,
-        header: &Header,
+        part: Part,
+        header: Header,
         buf: &mut [u8],
         at: &mut usize,
         rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
-        let part = self.check(header, rules)?;
-        let &Header {
+        let Header {
             fin,
             rsv1,
             mask,
@@ -345,6 +380,7 @@ impl Connection {
     }
 
     /// Takes what there is of the payload under way: the event, if that ends one.
+    #[inline(never)]
     fn fill(
         &mut self,
         buf: &mut [u8],

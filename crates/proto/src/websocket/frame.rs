@@ -79,7 +79,43 @@ impl Header {
     ///
     /// # Errors
     /// The misdeed that the bytes so far already are.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Misbehaved> {
+        match Self::parse_usual(bytes) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Self::parse_any(bytes),
+        }
+    }
+
+    /// What [`parse`](Self::parse) says of most headers: nothing is wrong, the payload has less than
+    /// 64 KiB, and eight bytes are there.
+    #[inline(always)]
+    pub(super) fn parse_usual(bytes: &[u8]) -> Option<(Self, usize)> {
+        // One load, and shifts of it: parts that went through memory would be waited for.
+        let begin = u64::from_le_bytes(*bytes.first_chunk()?);
+        let (first, second) = (begin as u8, (begin >> 8) as u8);
+        let (fin, opcode) = (first & FIN != 0, Opcode::from_bits(first & 0x0f)?);
+        let is_control = opcode.is_control();
+        if second & MASKED == 0 || first & RSV2_RSV3 != 0 || (is_control && !fin) {
+            return None;
+        }
+        let header = |payload, mask: u64| Self {
+            fin,
+            rsv1: first & RSV1 != 0,
+            opcode,
+            payload,
+            mask: Mask::new((mask as u32).to_le_bytes()),
+        };
+        let short = second & !MASKED;
+        if short < 126 {
+            return Some((header(short.into(), begin >> 16), 6));
+        }
+        let payload = ((begin >> 16) as u16).swap_bytes();
+        let is_right = short == 126 && payload >= 126 && !is_control;
+        is_right.then(|| (header(payload.into(), begin >> 32), 8))
+    }
+
+    pub(super) fn parse_any(bytes: &[u8]) -> Result<Option<(Self, usize)>, Misbehaved> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };

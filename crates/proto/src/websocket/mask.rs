@@ -58,12 +58,23 @@ impl Mask {
     fn apply_in_words(&mut self, bytes: &mut [u8]) -> u64 {
         let [a, b, c, d] = self.0;
         let key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-        let mut seen = 0;
-        let (words, rest) = bytes.as_chunks_mut::<8>();
-        for word in words {
+        let unmask = |word: &mut [u8; 8], seen: &mut u64| {
             let unmasked = u64::from_ne_bytes(*word) ^ key;
             *word = unmasked.to_ne_bytes();
-            seen |= unmasked;
+            *seen |= unmasked;
+        };
+        // Eight at a time are what the compiler makes vectors of, without a loop before and behind.
+        let mut seen = [0; 8];
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        let (blocks, words) = words.as_chunks_mut::<8>();
+        for block in blocks {
+            for (word, seen) in block.iter_mut().zip(&mut seen) {
+                unmask(word, seen);
+            }
+        }
+        let mut seen = seen.into_iter().fold(0, |all, seen| all | seen);
+        for word in words {
+            unmask(word, &mut seen);
         }
         for (byte, key) in rest.iter_mut().zip(self.0.iter().cycle()) {
             *byte ^= key;

@@ -46,6 +46,9 @@ impl Utf8 {
             self.push(byte)?;
             piece = rest;
         }
+        if let [.., 0x00..=0x7f] = piece {
+            return simdutf8::basic::from_utf8(piece).map_or(Err(InvalidUtf8), |_| Ok(()));
+        }
         let (whole, begun) = piece.split_at(piece.len() - unfinished(piece));
         simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
         begun.iter().try_for_each(|&byte| self.push(byte))

@@ -30,6 +30,7 @@ pub use harness::proxy::Proxy;
 pub use harness::raw::{End, Raw};
 pub use harness::redis::{Redis, Reply, Session};
 pub use harness::settings;
+pub use harness::stage;
 pub use harness::stream::{Stream, Transport, certificate};
 pub use harness::sum_worker::SumWorker;
 pub use harness::wait::{never, patience, until, until_some};

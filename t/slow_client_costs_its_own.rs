@@ -259,7 +259,7 @@ fn the_kernel_holds_little_for_a_reader_that_stops() {
         assert!(fast.text().as_bytes() == payload(i));
     }
     let port = stuck.stream().socket().local_addr().unwrap().port();
-    let held = process::send_queue_bytes(nginx.http().port(), port);
+    let held = process::send_queue_bytes(nginx.http().port(), port).expect("the connection");
     assert!(
         held > 0 && held < MIB,
         "{held} bytes in the kernel's send buffer"

@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod settings;
+pub mod stage;
 pub mod stream;
 pub mod sum_worker;
 pub mod wait;

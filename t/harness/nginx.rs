@@ -169,7 +169,10 @@ impl Conf {
     pub fn check(&self) -> (bool, String) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         self.write(dir.path(), Listeners::free());
-        let output = command(self.program(), dir.path()).arg("-t").output().expect("nginx");
+        let output = command(self.program(), dir.path())
+            .arg("-t")
+            .output()
+            .expect("nginx");
         let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
         text += &fs::read_to_string(dir.path().join("error.log")).unwrap_or_default();
         (output.status.success(), text)
@@ -203,7 +206,11 @@ impl Conf {
             Some(path) => {
                 let io_uring = settings::io_uring();
                 let io_uring = io_uring.map(|value| format!("\nwebsocket_io_uring {value};"));
-                format!("load_module {};{}", path.display(), io_uring.unwrap_or_default())
+                format!(
+                    "load_module {};{}",
+                    path.display(),
+                    io_uring.unwrap_or_default()
+                )
             }
             None => String::new(),
         };

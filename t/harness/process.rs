@@ -93,10 +93,20 @@ pub fn resident_bytes(pid: u32) -> u64 {
 
 /// Memory of a process in bytes, pages that it shares with others counted by its part (PSS).
 pub fn proportional_bytes(pid: u32) -> u64 {
+    rolled_up(pid, "Pss:")
+}
+
+/// Memory of a process in bytes that no file is behind, counted page by page: the figures of
+/// `/proc/PID/status` may be behind by some hundred KiB.
+pub fn anonymous_bytes(pid: u32) -> u64 {
+    rolled_up(pid, "Anonymous:")
+}
+
+fn rolled_up(pid: u32, field: &str) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let line = rollup.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.expect("the process' PSS") * 1024
+    kib.expect("a figure of smaps_rollup") * 1024
 }
 
 /// Number of established TCP connections that a process holds to a port of 127.0.0.1.
@@ -113,8 +123,8 @@ pub fn connections_to(pid: u32, port: u16) -> usize {
 }
 
 /// Bytes that the kernel holds for the peer of a TCP connection of 127.0.0.1: sent and not yet
-/// acknowledged, or not yet sent.
-pub fn send_queue_bytes(local: u16, remote: u16) -> u64 {
+/// acknowledged, or not yet sent. None when there is no such connection.
+pub fn send_queue_bytes(local: u16, remote: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let ends = [
         format!("0100007F:{local:04X}"),
@@ -123,9 +133,8 @@ pub fn send_queue_bytes(local: u16, remote: u16) -> u64 {
     let mut rows = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.len() > 4 && row[1] == ends[0] && row[2] == ends[1]);
-    let queue = row.expect("the connection")[4].to_owned();
-    u64::from_str_radix(&queue[..8], 16).expect("a hexadecimal number")
+    let row = rows.find(|row| row.len() > 4 && row[1] == ends[0] && row[2] == ends[1])?;
+    Some(u64::from_str_radix(&row[4][..8], 16).expect("a hexadecimal number"))
 }
 
 fn sockets_of(pid: u32) -> HashSet<String> {

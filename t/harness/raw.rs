@@ -23,6 +23,8 @@ pub enum End {
 pub struct Raw {
     stream: Stream,
     unread: Vec<u8>,
+    /// So many bytes of `unread` have been taken: many small frames may come in one piece.
+    taken: usize,
 }
 
 impl Raw {
@@ -35,7 +37,7 @@ impl Raw {
         Self::over(stream.expect("a connection to nginx"))
     }
 
-    /// As [`Raw::open`], with a small receive buffer, so that not reading is soon felt.
+    /// As [`Raw::open`], with small buffers, so that not reading is soon felt.
     pub fn open_narrow(nginx: &Nginx, transport: Transport) -> Self {
         let stream = match transport {
             Transport::Ws => Stream::plain_narrow(nginx.http(), 8 * 1024),
@@ -52,7 +54,7 @@ impl Raw {
         raw
     }
 
-    /// As [`Raw::accepted`], with a small receive buffer.
+    /// As [`Raw::accepted`], with small buffers.
     #[track_caller]
     pub fn accepted_narrow(nginx: &Nginx, transport: Transport, target: &str) -> Self {
         let mut raw = Self::open_narrow(nginx, transport);
@@ -64,6 +66,7 @@ impl Raw {
         Self {
             stream,
             unread: Vec::new(),
+            taken: 0,
         }
     }
 
@@ -85,6 +88,31 @@ impl Raw {
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())?;
         self.stream.flush()
+    }
+
+    /// Offers bytes in one write; returns how many the server took within `span`.
+    #[track_caller]
+    pub fn offer(&mut self, bytes: &[u8], span: Duration) -> usize {
+        let socket = |stream: &Stream, span| stream.socket().set_write_timeout(Some(span));
+        socket(&self.stream, span).expect("a write timeout");
+        // A connection that has ended takes nothing either: what it said last can be read.
+        let taken = self.stream.write(bytes).unwrap_or_default();
+        socket(&self.stream, patience()).expect("a write timeout");
+        taken
+    }
+
+    /// Sends bytes in one write if the server takes them so; whenever it takes no more, its next
+    /// frame is read. Returns these frames.
+    #[track_caller]
+    pub fn send_and_hear(&mut self, bytes: &[u8]) -> Vec<Frame> {
+        let (mut sent, mut heard) = (0, Vec::new());
+        while sent < bytes.len() {
+            match self.offer(&bytes[sent..], Duration::from_millis(20)) {
+                0 => heard.push(self.frame()),
+                taken => sent += taken,
+            }
+        }
+        heard
     }
 
     /// Sends a frame, masked.
@@ -112,6 +140,7 @@ impl Raw {
     /// Reads a response.
     #[track_caller]
     pub fn response(&mut self) -> Response {
+        self.forget_taken();
         http::read(&mut self.stream, &mut self.unread).expect("a response")
     }
 
@@ -119,8 +148,8 @@ impl Raw {
     #[track_caller]
     pub fn receive(&mut self) -> Result<Frame, End> {
         loop {
-            if let Some((frame, length)) = Frame::parse(&self.unread) {
-                self.unread.drain(..length);
+            if let Some((frame, length)) = Frame::parse(&self.unread[self.taken..]) {
+                self.taken += length;
                 return Ok(frame);
             }
             self.fill()?;
@@ -182,6 +211,7 @@ impl Raw {
     /// Nothing may arrive for `span`.
     #[track_caller]
     pub fn quiet(&mut self, span: Duration) {
+        self.forget_taken();
         assert!(self.unread.is_empty(), "unread: {:02x?}", self.unread);
         self.stream.set_read_timeout(span);
         let mut piece = [0; 1024];
@@ -196,23 +226,26 @@ impl Raw {
     /// Reads exactly `n` bytes of what the server sends, whatever they are.
     #[track_caller]
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
-        while self.unread.len() < n {
+        while self.unread.len() - self.taken < n {
             self.fill().expect("more bytes");
         }
-        self.unread.drain(..n).collect()
+        self.taken += n;
+        self.unread[self.taken - n..self.taken].to_vec()
     }
 
     /// The next byte of what the server sends; none when the connection has ended.
     #[track_caller]
     pub fn try_byte(&mut self) -> Option<u8> {
-        if self.unread.is_empty() {
+        if self.unread.len() == self.taken {
             self.fill().ok()?;
         }
-        Some(self.unread.remove(0))
+        self.taken += 1;
+        Some(self.unread[self.taken - 1])
     }
 
     /// Puts bytes back in front of the unread ones.
     pub fn unread(&mut self, bytes: &[u8]) {
+        self.forget_taken();
         self.unread.splice(..0, bytes.iter().copied());
     }
 
@@ -221,8 +254,17 @@ impl Raw {
         self.stream.reset();
     }
 
+    fn forget_taken(&mut self) {
+        self.unread.drain(..std::mem::take(&mut self.taken));
+    }
+
     #[track_caller]
     fn fill(&mut self) -> Result<(), End> {
+        self.forget_taken();
+        if matches!(&self.stream, Stream::Tls(tls) if tls.conn.wants_write()) {
+            // The socket had not taken all: it may now.
+            self.offer(&[], Duration::from_millis(1));
+        }
         let mut piece = [0; 64 * 1024];
         match self.stream.read(&mut piece) {
             Ok(0) => Err(End::Clean),

@@ -41,7 +41,7 @@ impl Stream {
         Ok(Self::Plain(tcp(address, None)?))
     }
 
-    /// Connects with a receive buffer of about `bytes`: a reader that stops is felt soon.
+    /// Connects with buffers of about `bytes`: a side that stops reading is felt soon.
     pub fn plain_narrow(address: SocketAddr, bytes: usize) -> io::Result<Self> {
         Ok(Self::Plain(tcp(address, Some(bytes))?))
     }
@@ -93,7 +93,8 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(tcp) => tcp.read(buf),
-            Self::Tls(tls) => tls.read(buf),
+            Self::Tls(tls) if tls.conn.is_handshaking() => tls.read(buf),
+            Self::Tls(tls) => read_decrypted(tls, buf),
         }
     }
 }
@@ -111,6 +112,24 @@ impl Write for Stream {
             Self::Plain(tcp) => tcp.flush(),
             Self::Tls(tls) => tls.flush(),
         }
+    }
+}
+
+/// As rustls reads, but without sending first what the socket had not taken: a server may take it
+/// only once it has been read.
+fn read_decrypted(
+    tls: &mut StreamOwned<ClientConnection, TcpStream>,
+    buf: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        match tls.conn.reader().read(buf) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        tls.conn.read_tls(&mut tls.sock)?;
+        tls.conn
+            .process_new_packets()
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     }
 }
 
@@ -184,10 +203,11 @@ fn trust() -> Arc<ClientConfig> {
     Arc::clone(config)
 }
 
-fn tcp(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
+fn tcp(address: SocketAddr, buffers: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    if let Some(bytes) = receive_buffer {
+    if let Some(bytes) = buffers {
         socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
     }
     socket.connect_timeout(&address.into(), patience())?;
     let tcp: TcpStream = socket.into();

@@ -1,0 +1,224 @@
+//! A stage for attacks: an nginx with those who are to notice nothing, and what must be found after.
+
+use super::client::Client;
+use super::nginx::{Conf, Nginx};
+use super::process;
+use super::raw::Raw;
+use super::redis::Redis;
+use super::settings::{Flavor, flavor};
+use super::stream::Transport;
+use super::wait::until;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+/// nginx, who is attacked, and the bystanders' Redis.
+pub struct Stage {
+    /// The bystanders' Redis.
+    pub redis: Redis,
+    /// Who is attacked.
+    pub nginx: Nginx,
+    attackers: AtomicUsize,
+}
+
+impl Stage {
+    /// One worker, with these directives of the http context.
+    pub fn new(directives: &str) -> Self {
+        let redis = Redis::start();
+        let conf = Self::conf(&redis).http(directives);
+        Self::with(redis, conf)
+    }
+
+    /// With a configuration that began as [`Stage::conf`].
+    pub fn with(redis: Redis, conf: Conf) -> Self {
+        let (nginx, attackers) = (Nginx::start(conf), AtomicUsize::new(0));
+        Self {
+            redis,
+            nginx,
+            attackers,
+        }
+    }
+
+    /// Where attacks happen (`/ws?channel=`, `/echo`), where bystanders are (`/calm`), and `/status`.
+    pub fn conf(redis: &Redis) -> Conf {
+        Conf::push(redis)
+            .location("/echo", "websocket_echo;")
+            .location("/calm", "websocket_subscribe calm;")
+            .location("/status", "websocket_status;")
+    }
+
+    /// A connection that has said nothing yet.
+    pub fn attacker(&self, transport: Transport) -> Raw {
+        self.attackers.fetch_add(1, SeqCst);
+        Raw::open(&self.nginx, transport)
+    }
+
+    /// An attacker with a 101.
+    pub fn accepted(&self, transport: Transport, target: &str) -> Raw {
+        let mut raw = self.attacker(transport);
+        raw.upgrade(target);
+        raw
+    }
+
+    /// One that is soon felt when it does not read.
+    pub fn narrow(&self, transport: Transport, target: &str) -> Raw {
+        self.attackers.fetch_add(1, SeqCst);
+        Raw::accepted_narrow(&self.nginx, transport, target)
+    }
+
+    /// Waits until the worker has only this many clients, and owes nobody anything.
+    #[track_caller]
+    pub fn until_only(&self, clients: usize) {
+        until("the attackers are gone", || {
+            let status = self.nginx.get("/status").json();
+            status["connections"] == clients
+                && status["pending"] == 0
+                && status["lagging"] == 0
+                && status["memory"]["partial_messages"] == 0
+        });
+    }
+
+    /// Nothing above `info`, and no more lines than connections.
+    #[track_caller]
+    pub fn log_is_calm(&self) {
+        let log = self.nginx.log();
+        let is_calm = |line: &&str| line.contains("[info]") || line.contains("[notice]");
+        let (calm, loud): (Vec<&str>, Vec<&str>) = log.lines().partition(is_calm);
+        assert!(loud.is_empty(), "the error log has:\n{}", loud.join("\n"));
+        let about_clients = calm.iter().filter(|line| line.contains("client: ")).count();
+        let attackers = self.attackers.load(SeqCst);
+        assert!(
+            about_clients <= attackers,
+            "{about_clients} lines about {attackers} attackers, the last: {:#?}",
+            calm.last()
+        );
+    }
+}
+
+/// Over ws, then over wss.
+pub const IN_TURN: &[&[Transport]] = &[&[Transport::Ws], &[Transport::Wss]];
+/// Over both: attacks of which most is waiting.
+pub const AT_ONCE: &[&[Transport]] = &[&Transport::BOTH];
+
+/// Runs an attack over each transport, once to warm up and ten times more, beside two bystanders.
+#[track_caller]
+pub fn withstand(
+    directives: &str,
+    turns: &[&[Transport]],
+    attack: impl Fn(&Stage, Transport) + Sync,
+) {
+    withstand_within(SLACK, directives, turns, attack);
+}
+
+/// The same where the worker may keep more than [`SLACK`] for later, in bytes.
+#[track_caller]
+pub fn withstand_within(
+    slack: u64,
+    directives: &str,
+    turns: &[&[Transport]],
+    attack: impl Fn(&Stage, Transport) + Sync,
+) {
+    let stage = Stage::new(directives);
+    beside_bystanders(&stage, |clients| {
+        for transports in turns {
+            let sizes = (0..=rounds()).map(|_| {
+                std::thread::scope(|scope| {
+                    for &transport in *transports {
+                        let (stage, attack) = (&stage, &attack);
+                        scope.spawn(move || attack(stage, transport));
+                    }
+                });
+                stage.until_only(clients);
+                process::anonymous_bytes(stage.nginx.worker())
+            });
+            let sizes: Vec<u64> = sizes.collect();
+            println!("over {transports:?}: {sizes:?}");
+            adds_nothing(&sizes[1..], slack);
+        }
+    });
+    let counters = &stage.nginx.get("/status").json()["counters"];
+    assert_eq!(counters["panics"], 0, "a bug of the module showed");
+    stage.log_is_calm();
+}
+
+/// What the tenth attack may leave over the first. glibc gives memory back by pages and from the
+/// top of its heap only: where the bystanders' messages fall between an attacker's blocks, some
+/// pages stay. One buffer or one message kept for each attack would be more.
+pub const SLACK: u64 = 64 * 1024;
+
+/// A size hangs on what the bystanders happened to be sent, so highest is compared with highest.
+#[track_caller]
+pub fn adds_nothing(sizes: &[u64], slack: u64) {
+    let (first, last) = sizes.split_at(sizes.len() / 2);
+    let highest = |sizes: &[u64]| sizes.iter().copied().max();
+    // AddressSanitizer keeps what is freed.
+    assert!(
+        flavor() == Flavor::Asan || highest(last) <= highest(first).map(|size| size + slack),
+        "after each attack: {sizes:?}"
+    );
+}
+
+/// Ten; all is slower under AddressSanitizer, where memory is not compared.
+pub fn rounds() -> usize {
+    match flavor() {
+        Flavor::Debian | Flavor::Newer => 10,
+        Flavor::Asan => 2,
+    }
+}
+
+/// A number of frames; fewer under AddressSanitizer.
+pub fn many(frames: usize) -> usize {
+    match flavor() {
+        Flavor::Debian | Flavor::Newer => frames,
+        Flavor::Asan => frames / 10,
+    }
+}
+
+/// Clients that are to notice nothing: over ws and wss, and on each worker.
+fn bystanders(stage: &Stage) -> Vec<Client> {
+    let mut bystanders = Vec::new();
+    let links = stage.nginx.workers().len() as i64;
+    while bystanders.is_empty() || stage.redis.subscribers("calm") < links {
+        let both = Transport::BOTH.map(|over| Client::connect_over(&stage.nginx, over, "/calm"));
+        bystanders.extend(both);
+    }
+    stage.attackers.fetch_add(bystanders.len(), SeqCst);
+    bystanders
+}
+
+/// While `deed` is done, the bystanders must hear all that is published, in order. The deed is told
+/// their number.
+#[track_caller]
+pub fn beside_bystanders(stage: &Stage, deed: impl FnOnce(usize)) {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    let is_over = AtomicBool::new(false);
+    let mut bystanders = bystanders(stage);
+    let clients = bystanders.len();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = stage.redis.session();
+            let mut number = 0;
+            loop {
+                let messages: Vec<_> = (number..number + 10).map(|n| n.to_string()).collect();
+                messages.iter().for_each(|message| {
+                    publisher.publish("calm", message);
+                });
+                for bystander in &mut bystanders {
+                    bystander.expect(messages.iter().map(String::as_str));
+                }
+                if is_over.load(SeqCst) {
+                    break;
+                }
+                number += 10;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        // Also when the deed panics: the scope waits for its thread.
+        let _over = Over(&is_over);
+        deed(clients);
+    });
+}

@@ -44,6 +44,22 @@ fn a_hundred_thousand_messages_in_one_write() {
 }
 
 #[test]
+fn ten_thousand_messages_to_publish_in_one_write() {
+    let messages = many(10_000);
+    let wire: Vec<u8> = (0..messages)
+        .flat_map(|i| text(i.to_string()).wire())
+        .collect();
+    withstand("", IN_TURN, |stage, transport| {
+        let mut listener = stage.redis.session();
+        listener.subscribe("said");
+        stage.accepted(transport, "/say").send(&wire);
+        for i in 0..messages {
+            assert_eq!(listener.push().1, i.to_string());
+        }
+    });
+}
+
+#[test]
 fn a_hundred_thousand_fragments_in_one_write() {
     let fragments = many(100_000);
     let message = |fragment: &str| {

@@ -38,10 +38,12 @@ impl Stage {
         }
     }
 
-    /// Where attacks happen (`/ws?channel=`, `/echo`), where bystanders are (`/calm`), and `/status`.
+    /// Where attacks happen (`/ws?channel=`, `/echo`, `/say`), where bystanders are (`/calm`), and
+    /// `/status`.
     pub fn conf(redis: &Redis) -> Conf {
         Conf::push(redis)
             .location("/echo", "websocket_echo;")
+            .location("/say", "websocket_publish said;")
             .location("/calm", "websocket_subscribe calm;")
             .location("/status", "websocket_status;")
     }
@@ -73,6 +75,7 @@ impl Stage {
             status["connections"] == clients
                 && status["pending"] == 0
                 && status["lagging"] == 0
+                && status["memory"]["logs"] == 0
                 && status["memory"]["partial_messages"] == 0
         });
     }

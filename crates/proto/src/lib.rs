@@ -12,3 +12,8 @@
 pub mod envelope;
 pub mod redis;
 pub mod websocket;
+
+/// The example of README.md, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

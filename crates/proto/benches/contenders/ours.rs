@@ -93,7 +93,7 @@ fn send_frame(socket: &mut Socket, opcode: Opcode, payload: &[u8]) {
 /// A server's header is shorter than a client's, so the frames of one read move together.
 fn append_in_place(frames: &mut Range<usize>, opcode: Opcode, body: Range<usize>, buf: &mut [u8]) {
     let (header, len) = frame::header(true, false, opcode, body.len());
-    if frames.is_empty() {
+    if frames.end == 0 {
         *frames = body.start - len..body.start - len;
     }
     let begin = frames.end + len;

@@ -129,7 +129,7 @@ impl Assembler {
     /// Unmasks (in place), checks and keeps what `arrived` has of the fragment: the bytes used.
     pub(super) fn push(&mut self, arrived: &mut [u8]) -> Result<usize, InvalidUtf8> {
         let used = self.fragment.missing.min(arrived.len() as u64) as usize;
-        self.make_room(used);
+        self.make_room(used, arrived.len());
         for block in arrived[..used].chunks_mut(BLOCK) {
             self.content.open(block, &mut self.fragment.mask)?;
             self.payload.extend_from_slice(block);
@@ -144,15 +144,20 @@ impl Assembler {
     }
 
     // A header's word costs a client nothing, so it buys no memory: room at most doubles what has
-    // really come, and stops at the message's end once that is known.
-    fn make_room(&mut self, arriving: usize) {
+    // really come, and stops at the message's end once that is known. What else has arrived may be
+    // the message's further fragments: with room for them they move nothing.
+    fn make_room(&mut self, arriving: usize, arrived: usize) {
         let need = self.payload.len() + arriving;
         if need > self.payload.capacity() {
             let end = match self.fragment.fin {
                 true => usize::try_from(self.len() + self.fragment.missing).unwrap_or(usize::MAX),
                 false => usize::MAX,
             };
-            let room = need.saturating_mul(2).max(FIRST_ROOM).min(end);
+            let room = need
+                .saturating_mul(2)
+                .max(self.payload.len() + arrived)
+                .max(FIRST_ROOM)
+                .min(end);
             self.payload.reserve_exact(room - self.payload.len());
         }
     }

@@ -2,7 +2,7 @@
 
 use proto::websocket::connection::{Connection, Event, Limits, Payload};
 
-use crate::support::{Peer, ROOMY, binary, cont, hex, ping, text};
+use crate::support::{Peer, ROOMY, binary, cont, hex, ping, stream, text};
 use crate::twin::{Ending, Said};
 
 #[test]
@@ -25,6 +25,41 @@ fn what_one_read_holds_whole_stays_in_place() {
         };
         assert!(matches!(payload, Payload::InPlace(_)), "{frame:?}");
     }
+}
+
+#[test]
+fn nothing_is_allocated_for_what_one_read_holds_whole() {
+    let texts = ["Hello", &"κόσμε ".repeat(7), &"ASCII ".repeat(11_000)];
+    let frames: Vec<_> = texts
+        .into_iter()
+        .flat_map(|payload| [text(payload), binary(payload.as_bytes()), ping("p")])
+        .collect();
+    let mut buf = stream(&frames);
+    let (mut connection, mut at, mut events) = (Connection::default(), 0, 0);
+    let spent = allocation_counter::measure(|| {
+        while let Ok(Some(event)) = connection.receive(&mut buf, &mut at, &ROOMY) {
+            events += 1;
+            drop(event);
+        }
+    });
+    assert_eq!((events, at), (frames.len(), buf.len()));
+    assert_eq!(spent.count_total, 0);
+}
+
+#[test]
+fn a_message_of_several_reads_is_allocated_and_freed() {
+    let frame = text(&"a".repeat(3000)).bytes();
+    let spent = allocation_counter::measure(|| {
+        let mut peer = Connection::default();
+        for piece in frame.chunks(1000) {
+            let mut buf = [0; 1000];
+            buf[..piece.len()].copy_from_slice(piece);
+            let mut at = 0;
+            while let Ok(Some(_)) = peer.receive(&mut buf[..piece.len()], &mut at, &ROOMY) {}
+        }
+    });
+    assert!(spent.count_total > 0);
+    assert_eq!(spent.bytes_current, 0);
 }
 
 #[test]

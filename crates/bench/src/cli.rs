@@ -71,8 +71,8 @@ fn wish() -> Result<Wish> {
         peers = Peer::ALL.to_vec();
     }
     let (pairs, turn) = (
-        pairs.unwrap_or(if quick { 1 } else { 7 }),
-        turn.unwrap_or(if quick { 100 } else { 1000 }),
+        pairs.unwrap_or(if quick { 1 } else { 31 }),
+        turn.unwrap_or(100),
     );
     ensure!(
         pairs > 0 && turn > 0,

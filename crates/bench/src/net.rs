@@ -2,7 +2,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
@@ -145,6 +145,22 @@ impl Poll {
         ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(self.events.len()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits without going to sleep, so that no sender pays for waking this process up; lets others
+    /// of its core run. Returns how many events came.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn spin(&mut self, timeout: Duration) -> io::Result<usize> {
+        let begin = Instant::now();
+        loop {
+            let events = self.wait(Some(Duration::ZERO))?;
+            if events > 0 || begin.elapsed() >= timeout {
+                return Ok(events);
+            }
+            rustix::thread::sched_yield();
         }
     }
 

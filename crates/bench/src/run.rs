@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cpu;
-use crate::load::{Echo, Fanout, Handshakes, Load};
+use crate::load::{Echo, Fanout, Handshakes, Load, Pace};
 use crate::peers::{ECHO, Lab, Peer, SUBSCRIBE, Server};
 use crate::scenario::{Kind, Scenario};
 use crate::statistics::Spread;
@@ -20,6 +20,22 @@ pub struct Effort {
     pub pairs: usize,
     /// How long a turn is.
     pub turn: Duration,
+}
+
+impl Effort {
+    /// At so many messages each second a turn takes longer, and there are fewer.
+    fn for_kind(self, kind: &Kind) -> Self {
+        match kind {
+            Kind::Fanout {
+                pace: Pace::PerSecond(rate),
+                ..
+            } => Self {
+                pairs: self.pairs.div_ceil(4),
+                turn: self.turn.max(Duration::from_secs(10) / *rate),
+            },
+            _ => self,
+        }
+    }
 }
 
 /// A row of the report.
@@ -48,12 +64,14 @@ pub struct Cell {
 /// The bare loop failed.
 pub fn measure(lab: &Lab, scenario: &Scenario, peers: &[Peer], effort: Effort) -> Result<Row> {
     let budget = descriptors()?;
-    let mut bare = Seat::start(lab, Peer::Bare(scenario.against), scenario.kind)?;
+    let effort = effort.for_kind(&scenario.kind);
+    let mut bare = Seat::start(lab, Peer::Bare, scenario)?;
     let mut cells = Vec::new();
     for &peer in peers {
         let cell = (peer.can(&scenario.kind) && peer.is_here(lab)).then(|| {
             eprintln!("{}: {}", scenario.name, peer.title());
-            compare(lab, &mut bare, peer, effort, budget).map_err(|error| format!("{error:#}"))
+            compare(lab, scenario, &mut bare, peer, effort, budget)
+                .map_err(|error| format!("{error:#}"))
         });
         if let Some(Err(error)) = &cell {
             eprintln!("  failed: {error}");
@@ -66,38 +84,25 @@ pub fn measure(lab: &Lab, scenario: &Scenario, peers: &[Peer], effort: Effort) -
     })
 }
 
-fn compare(lab: &Lab, bare: &mut Seat, peer: Peer, effort: Effort, budget: usize) -> Result<Cell> {
-    let mut seat = Seat::start(lab, peer, bare.kind)?;
+fn compare(
+    lab: &Lab,
+    scenario: &Scenario,
+    bare: &mut Seat,
+    peer: Peer,
+    effort: Effort,
+    budget: usize,
+) -> Result<Cell> {
+    let mut seat = Seat::start(lab, peer, scenario)?;
     let both_fit = 2 * bare.kind.descriptors() < budget;
     let (mut ratios, mut costs, mut bare_costs) = (Vec::new(), Vec::new(), Vec::new());
     let mut latency: Option<Histogram<u64>> = None;
     let mut work = 0;
-    for pair in 0..effort.pairs {
-        // Who is first changes, so that a drift of the machine favours nobody.
-        let mut turns = [None, None];
-        for who in [pair % 2, (pair + 1) % 2] {
-            let (seat, other) = if who == 0 {
-                (&mut *bare, &mut seat)
-            } else {
-                (&mut seat, &mut *bare)
-            };
-            if !both_fit {
-                other.load = None;
-                other.settle()?;
-            } else if let Some(load) = &mut other.load {
-                load.tend()?;
-            }
-            turns[who] = Some(seat.turn(effort.turn).with_context(|| seat.peer.title())?);
-        }
-        let [Some(theirs), Some(own)] = turns else {
-            continue;
-        };
-        eprintln!(
-            "  {:.3} ({:.0} ns, bare {:.0} ns)",
-            theirs.cost / own.cost,
-            own.cost,
-            theirs.cost
-        );
+    for _ in 0..effort.pairs {
+        // Always in turns: two of one in a row would find warmer caches.
+        let theirs = bare.turn(effort.turn)?;
+        bare.rest(both_fit)?;
+        let own = seat.turn(effort.turn)?;
+        seat.rest(both_fit)?;
         ratios.push(theirs.cost / own.cost);
         costs.push(own.cost);
         bare_costs.push(theirs.cost);
@@ -108,8 +113,10 @@ fn compare(lab: &Lab, bare: &mut Seat, peer: Peer, effort: Effort, budget: usize
         }
     }
     let none = "no pairs";
+    let ratio = Spread::of(ratios).context(none)?;
+    eprintln!("  {:.3} ({:.3}–{:.3})", ratio.median, ratio.low, ratio.high);
     Ok(Cell {
-        ratio: Spread::of(ratios).context(none)?,
+        ratio,
         cost: (
             Spread::of(costs).context(none)?,
             Spread::of(bare_costs).context(none)?,
@@ -137,16 +144,21 @@ struct Taken {
 }
 
 impl Seat {
-    fn start(lab: &Lab, peer: Peer, kind: Kind) -> Result<Self> {
+    fn start(lab: &Lab, peer: Peer, scenario: &Scenario) -> Result<Self> {
+        let server = peer.start(lab, scenario.against)?;
         Ok(Self {
             peer,
-            kind,
+            kind: scenario.kind,
             load: None,
-            server: peer.start(lab)?,
+            server,
         })
     }
 
     fn turn(&mut self, length: Duration) -> Result<Taken> {
+        self.try_turn(length).with_context(|| self.peer.title())
+    }
+
+    fn try_turn(&mut self, length: Duration) -> Result<Taken> {
         let load = match &mut self.load {
             Some(load) => load,
             none => {
@@ -167,8 +179,13 @@ impl Seat {
         })
     }
 
-    fn settle(&self) -> Result<Duration> {
-        settle(&self.server)
+    /// Stays connected while another has its turn, or leaves it the descriptors.
+    fn rest(&mut self, connected: bool) -> Result<()> {
+        if !connected {
+            self.load = None;
+            settle(&self.server)?;
+        }
+        Ok(())
     }
 }
 
@@ -195,10 +212,10 @@ fn open(server: &Server, kind: Kind) -> Result<Box<dyn Load>> {
 /// Waits until the server has nothing more to do, two seconds at most; returns its CPU time.
 fn settle(server: &Server) -> Result<Duration> {
     let mut last = cpu::used(server.pid)?;
-    for _ in 0..200 {
-        sleep(Duration::from_millis(10));
+    for _ in 0..700 {
+        sleep(Duration::from_millis(3));
         let now = cpu::used(server.pid)?;
-        if now - last < Duration::from_micros(200) {
+        if now - last < Duration::from_micros(100) {
             return Ok(now);
         }
         last = now;

@@ -1,28 +1,35 @@
 //! Medians and spreads of paired turns.
 
-/// Median, smallest and largest of some values.
+/// Where the middle of some values is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// Of an even number of values: the mean of the two in the middle.
-    pub median: f64,
-    /// The smallest.
+    /// A quarter of the values is below.
     pub low: f64,
-    /// The largest.
+    /// Half of the values are below.
+    pub median: f64,
+    /// A quarter of the values is above.
     pub high: f64,
 }
 
 impl Spread {
-    /// Of no values there is none.
+    /// Of no values there is none. Between two values the quartiles are interpolated.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let (&low, &high) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median = match values.len() % 2 {
-            1 => values[middle],
-            _ => (values[middle - 1] + values[middle]) / 2.0,
+        let last = values.len().checked_sub(1)?;
+        let at = |part: f64| {
+            let place = part * last as f64;
+            let (below, above) = (
+                values[place.floor() as usize],
+                values[place.ceil() as usize],
+            );
+            below + (above - below) * place.fract()
         };
-        Some(Self { median, low, high })
+        Some(Self {
+            low: at(0.25),
+            median: at(0.5),
+            high: at(0.75),
+        })
     }
 }
 
@@ -31,10 +38,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_ignores_an_outlier() {
-        let spread = Spread::of([1.0, 9.0, 1.2]).unwrap();
-        assert_eq!((spread.median, spread.low, spread.high), (1.2, 1.0, 9.0));
-        assert_eq!(Spread::of([4.0, 2.0]).unwrap().median, 3.0);
+    fn an_outlier_moves_neither_median_nor_quartiles_far() {
+        let spread = Spread::of([5.0, 1.0, 4.0, 900.0, 2.0]).unwrap();
+        assert_eq!((spread.low, spread.median, spread.high), (2.0, 4.0, 5.0));
+    }
+
+    #[test]
+    fn between_values_it_is_interpolated() {
+        let spread = Spread::of([4.0, 2.0]).unwrap();
+        assert_eq!((spread.low, spread.median, spread.high), (2.5, 3.0, 3.5));
         assert_eq!(Spread::of([]), None);
     }
 }

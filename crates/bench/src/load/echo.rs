@@ -97,7 +97,7 @@ impl Load for Echo {
         let mut under_way = self.crowd.members.len();
         (0..under_way).try_for_each(|nth| self.send(nth))?;
         while under_way > 0 {
-            let events = self.crowd.poll.wait(Some(STALLED))?;
+            let events = self.crowd.poll.spin(STALLED)?;
             if events == 0 {
                 bail!("stalled: {under_way} echoes did not come");
             }
@@ -124,7 +124,7 @@ impl Load for Echo {
     }
 
     fn tend(&mut self) -> Result<()> {
-        for event in 0..self.crowd.poll.wait(Some(Duration::ZERO))? {
+        for event in 0..self.crowd.poll.spin(Duration::ZERO)? {
             let nth = self.crowd.poll.token(event) as usize;
             self.read(nth)?;
         }

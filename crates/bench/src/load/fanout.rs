@@ -107,7 +107,7 @@ impl Fanout {
             self.publisher.flush()?;
             let published = Instant::now();
             while published.elapsed() < Duration::from_millis(300) {
-                self.receive(Some(Duration::from_millis(20)), &mut ignored)?;
+                self.receive(Duration::from_millis(20), &mut ignored)?;
                 if self
                     .crowd
                     .members
@@ -147,12 +147,8 @@ impl Fanout {
     }
 
     /// Waits for input and takes it; returns how many deliveries it had, `None` if nothing came.
-    fn receive(
-        &mut self,
-        timeout: Option<Duration>,
-        latency: &mut Histogram<u64>,
-    ) -> Result<Option<u64>> {
-        let events = self.crowd.poll.wait(timeout)?;
+    fn receive(&mut self, timeout: Duration, latency: &mut Histogram<u64>) -> Result<Option<u64>> {
+        let events = self.crowd.poll.spin(timeout)?;
         let mut tally = Tally {
             deliveries: 0,
             latency,
@@ -208,7 +204,7 @@ impl Load for Fanout {
                 _ => {}
             }
             self.publisher.flush()?;
-            match self.receive(Some(timeout), &mut latency)? {
+            match self.receive(timeout, &mut latency)? {
                 Some(deliveries) => {
                     work += deliveries;
                     last_word = Instant::now();
@@ -224,7 +220,7 @@ impl Load for Fanout {
 
     fn tend(&mut self) -> Result<()> {
         let mut ignored = latencies();
-        while self.receive(Some(Duration::ZERO), &mut ignored)?.is_some() {}
+        while self.receive(Duration::ZERO, &mut ignored)?.is_some() {}
         Ok(())
     }
 }

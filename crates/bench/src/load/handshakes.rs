@@ -73,7 +73,7 @@ impl Load for Handshakes {
         let mut under_way = self.under_way.len();
         (0..under_way).try_for_each(|nth| self.begin(nth))?;
         while under_way > 0 {
-            let events = self.poll.wait(Some(STALLED))?;
+            let events = self.poll.spin(STALLED)?;
             if events == 0 {
                 bail!("stalled: {under_way} handshakes were not answered");
             }

@@ -35,8 +35,10 @@ pub struct Lab {
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A bare loop of this crate.
-    Bare(Writes),
+    /// The bare loop of the scenario.
+    Bare,
+    /// The same loop as if it were another server: what its ratio is off 1 is noise.
+    Control,
     /// The module, sending by `send(2)`.
     Module,
     /// The module, sending by io_uring.
@@ -45,13 +47,13 @@ pub enum Peer {
 
 impl Peer {
     /// All that are compared with a bare loop, in the order of the report.
-    pub const ALL: &[Self] = &[Self::Module, Self::ModuleUring];
+    pub const ALL: &[Self] = &[Self::Control, Self::Module, Self::ModuleUring];
 
     /// For `--peer` and for directories.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Bare(Writes::PerDelivery) => "bare",
-            Self::Bare(Writes::PerWakeUp) => "bare-batched",
+            Self::Bare => "bare",
+            Self::Control => "control",
             Self::Module => "module",
             Self::ModuleUring => "module-uring",
         }
@@ -60,7 +62,8 @@ impl Peer {
     /// For the report.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Bare(_) => "bare loop",
+            Self::Bare => "bare loop",
+            Self::Control => "bare loop again",
             Self::Module => "module, `send`",
             Self::ModuleUring => "module, io_uring",
         }
@@ -69,7 +72,7 @@ impl Peer {
     /// Whether it serves such a load at all.
     pub fn can(self, kind: &Kind) -> bool {
         match self {
-            Self::Bare(_) | Self::Module => true,
+            Self::Bare | Self::Control | Self::Module => true,
             Self::ModuleUring => matches!(kind, Kind::Fanout { .. }),
         }
     }
@@ -82,13 +85,13 @@ impl Peer {
         }
     }
 
-    /// Starts it on its core, and waits until it listens.
+    /// Starts it on its core, and waits until it listens. A bare loop writes as `against` says.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(self, lab: &Lab) -> Result<Server> {
+    pub fn start(self, lab: &Lab, against: Writes) -> Result<Server> {
         cpu::on_core(cpu::SERVER, || match self {
-            Self::Bare(writes) => bare::start(lab, self.name(), writes),
+            Self::Bare | Self::Control => bare::start(lab, self.name(), against),
             Self::Module => module::start(lab, self.name(), "off"),
             Self::ModuleUring => module::start(lab, self.name(), "auto"),
         })

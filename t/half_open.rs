@@ -89,17 +89,17 @@ fn stage(change: impl FnOnce(Conf) -> Conf) -> (Stage, Redis, Proxy) {
     (stage, silent, proxy)
 }
 
+/// Descriptors of all workers.
+fn held(stage: &Stage) -> usize {
+    let workers = stage.nginx.workers();
+    workers.into_iter().map(process::descriptors).sum()
+}
+
 /// A quarter of them have said nothing, a quarter half a request, a quarter half of TLS' first
 /// record; a quarter wait for a Redis that is silent, as far as `websocket_max_pending` allows it.
-/// Returns once nginx holds them all.
+/// Returns once nginx has descriptors for them all.
 #[track_caller]
 fn all_kinds(stage: &Stage, halves: &Halves, count: usize) -> [HalfOpen; 4] {
-    let held = || {
-        let workers = stage.nginx.workers();
-        let descriptors = workers.iter().map(|&pid| process::descriptors(pid));
-        descriptors.sum::<usize>()
-    };
-    let before = held();
     let (http, https) = (stage.nginx.http(), stage.nginx.https());
     let mut holders = [
         HalfOpen::start(http, count / 4, None),
@@ -108,7 +108,7 @@ fn all_kinds(stage: &Stage, halves: &Halves, count: usize) -> [HalfOpen; 4] {
         HalfOpen::start(https, count / 4, Some(&halves.hello)),
     ];
     holders.iter_mut().for_each(HalfOpen::until_open);
-    until("nginx holds them all", || held() >= before + count);
+    until("nginx holds them all", || held(stage) >= count);
     holders
 }
 
@@ -130,14 +130,13 @@ fn twenty_thousand_at_once() {
     let (stage, _silent, proxy) = stage(two_workers);
     let halves = Halves::write(&stage, 0);
     beside_bystanders(&stage, |_| {
-        let descriptors = || stage.nginx.workers().into_iter().map(process::descriptors);
-        let before: usize = descriptors().sum();
+        let before = held(&stage);
         proxy.hold_replies(true);
         let attackers = all_kinds(&stage, &halves, many(20_000));
         newcomers_are_served(&stage);
         drop(attackers);
         proxy.hold_replies(false);
-        until("they are gone", || descriptors().sum::<usize>() <= before);
+        until("they are gone", || held(&stage) <= before);
     });
 }
 
@@ -145,19 +144,21 @@ fn twenty_thousand_at_once() {
 fn the_tenth_thousand_adds_nothing_over_the_first() {
     let (stage, _silent, proxy) = stage(|conf| conf);
     let mut sizes = Vec::new();
-    beside_bystanders(&stage, |clients| {
+    beside_bystanders(&stage, |_| {
+        let before = held(&stage);
         // A heap in which so many lay at once takes some rounds to settle.
         for round in 0..2 * rounds() {
             let halves = Halves::write(&stage, round);
             proxy.hold_replies(true);
             let attackers = all_kinds(&stage, &halves, 1_000);
-            let status = stage.nginx.get("/status").json();
-            assert_eq!(status["pending"], 100, "{status:#}");
+            until("as many wait as may", || {
+                stage.nginx.get("/status").json()["pending"] == 100
+            });
             newcomers_are_served(&stage);
             assert_eq!(stage.nginx.handshake("/waits?channel=one-more"), 503);
             drop(attackers);
             proxy.hold_replies(false);
-            stage.until_only(clients);
+            until("they are gone", || held(&stage) <= before);
             sizes.push(process::anonymous_bytes(stage.nginx.worker()));
         }
     });

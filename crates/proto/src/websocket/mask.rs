@@ -38,7 +38,7 @@ impl Mask {
     #[inline]
     pub(super) fn apply_and_tell_ascii(&mut self, bytes: &mut [u8]) -> bool {
         let seen = if bytes.len() < LONG {
-            self.apply_in_words(bytes)
+            self.apply_in_blocks::<8>(bytes)
         } else {
             self.apply_in_vectors(bytes)
         };
@@ -48,14 +48,15 @@ impl Mask {
     fn apply_in_vectors(&mut self, bytes: &mut [u8]) -> u64 {
         let before = bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len());
         let (before, aligned) = bytes.split_at_mut(before);
-        let seen = self.apply_in_words(before);
+        let seen = self.apply_in_blocks::<8>(before);
         let level = *LEVEL;
-        seen | dispatch!(level, _ => self.apply_in_words(aligned))
+        seen | dispatch!(level, _ => self.apply_in_blocks::<16>(aligned))
     }
 
-    /// The bits that any of the resulting bytes has, gathered in eight.
+    /// The bits that any of the resulting bytes has, gathered in eight. A block of `WORDS` words is
+    /// what the compiler makes vectors of, without a loop before and behind.
     #[inline(always)]
-    fn apply_in_words(&mut self, bytes: &mut [u8]) -> u64 {
+    fn apply_in_blocks<const WORDS: usize>(&mut self, bytes: &mut [u8]) -> u64 {
         let [a, b, c, d] = self.0;
         let key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
         let unmask = |word: &mut [u8; 8], seen: &mut u64| {
@@ -63,10 +64,9 @@ impl Mask {
             *word = unmasked.to_ne_bytes();
             *seen |= unmasked;
         };
-        // Eight at a time are what the compiler makes vectors of, without a loop before and behind.
-        let mut seen = [0; 8];
+        let mut seen = [0; WORDS];
         let (words, rest) = bytes.as_chunks_mut::<8>();
-        let (blocks, words) = words.as_chunks_mut::<8>();
+        let (blocks, words) = words.as_chunks_mut::<WORDS>();
         for block in blocks {
             for (word, seen) in block.iter_mut().zip(&mut seen) {
                 unmask(word, seen);

@@ -38,7 +38,17 @@ impl Utf8 {
     ///
     /// # Errors
     /// The piece has a byte after which no continuation is UTF-8.
-    pub fn feed(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
+    #[inline]
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
+        // Most pieces begin and end between two code points.
+        match piece {
+            [.., 0x00..=0x7f] if self.missing == 0 => check_whole(piece),
+            _ => self.feed_cut(piece),
+        }
+    }
+
+    /// A piece that may begin or end within a code point.
+    fn feed_cut(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.missing > 0 {
             let Some((&byte, rest)) = piece.split_first() else {
                 return Ok(());
@@ -46,11 +56,8 @@ impl Utf8 {
             self.push(byte)?;
             piece = rest;
         }
-        if let [.., 0x00..=0x7f] = piece {
-            return simdutf8::basic::from_utf8(piece).map_or(Err(InvalidUtf8), |_| Ok(()));
-        }
         let (whole, begun) = piece.split_at(piece.len() - unfinished(piece));
-        simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
+        check_whole(whole)?;
         begun.iter().try_for_each(|&byte| self.push(byte))
     }
 
@@ -77,6 +84,14 @@ impl Utf8 {
             _ => return Err(InvalidUtf8),
         };
         Ok(())
+    }
+}
+
+#[inline]
+fn check_whole(code_points: &[u8]) -> Result<(), InvalidUtf8> {
+    match simdutf8::basic::from_utf8(code_points) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(InvalidUtf8),
     }
 }
 

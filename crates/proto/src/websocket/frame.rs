@@ -115,6 +115,7 @@ impl Header {
         is_right.then(|| (header(payload.into(), begin >> 32), 8))
     }
 
+    /// [`parse`](Self::parse) without its short cut.
     pub(super) fn parse_any(bytes: &[u8]) -> Result<Option<(Self, usize)>, Misbehaved> {
         let Some(&first) = bytes.first() else {
             return Ok(None);

@@ -1,8 +1,8 @@
 //! The mask of a client's payload (RFC 6455, 5.3).
 //!
 //! Unmasking touches each byte of a text anyway, so it also tells whether all of them are ASCII,
-//! which then needs no further check. Long payloads are unmasked by the widest vectors that the
-//! processor has.
+//! which then needs no further check. Long payloads are unmasked by the wide vectors that the
+//! processor turns out to have (AVX2, NEON).
 
 use std::sync::LazyLock;
 
@@ -119,6 +119,25 @@ mod tests {
                 mask.apply(head);
                 mask.apply(tail);
                 assert_eq!(got, want, "length {len}, split at {split}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_beyond_ascii_is_told_wherever_it_stands() {
+        let key = [0x91, 0x72, 0xa3, 0xf4];
+        for len in [1, 7, 8, 9, 63, 64, 100, LONG - 1, LONG, LONG + 77, 1000] {
+            for skip in [0, 1, 6, 8, 14] {
+                let mut masked = naive(key, &vec![0x7f; len]);
+                masked.splice(0..0, vec![0; skip]);
+                let tells =
+                    |mut bytes: Vec<u8>| Mask::new(key).apply_and_tell_ascii(&mut bytes[skip..]);
+                assert!(tells(masked.clone()), "length {len}");
+                for at in skip..masked.len() {
+                    let mut bad = masked.clone();
+                    bad[at] ^= 0x80;
+                    assert!(!tells(bad), "length {len}, {at}");
+                }
             }
         }
     }

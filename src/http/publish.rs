@@ -32,7 +32,7 @@ pub struct Post {
 pub fn check(request: Request) -> Result<(), Response> {
     if !request.is_post() {
         let mut response = Response::status(405);
-        response.headers.push(("Allow", "POST".to_owned()));
+        response.headers.push(("Allow", "POST".into()));
         return Err(response);
     }
     if !request.is_main() {

@@ -60,7 +60,7 @@ pub struct MemoryStatus {
 /// The answer.
 pub fn response(status: &Status<'_>) -> Response {
     let body = serde_json::to_vec_pretty(status).unwrap_or_default();
-    let headers = vec![("Cache-Control", "no-store".to_owned())];
+    let headers = vec![("Cache-Control", "no-store".into())];
     Response {
         status: 200,
         headers,

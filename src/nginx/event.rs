@@ -92,7 +92,12 @@ fn lend<R>(work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
 pub(super) fn enter<R>(
     work: impl FnOnce(&mut Worker) -> R,
 ) -> Result<Option<R>, super::guard::Panicked> {
-    let result = guard(|| lend(work));
+    let result = guard(|| lend(|worker| (work(worker), worker.is_settled())));
+    let result = match result {
+        Ok(Some((value, true))) => return Ok(Some(value)),
+        Ok(done) => Ok(done.map(|(value, _)| value)),
+        Err(panicked) => Err(panicked),
+    };
     if !HUB.performing.replace(true) {
         while let Some(effect) = lend(Worker::next_effect).flatten() {
             if guard(|| perform(effect)).is_err() {

@@ -1,5 +1,6 @@
 //! An HTTP request: what its headers say, its complex values, its answer.
 
+use std::borrow::Cow;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
@@ -25,7 +26,7 @@ use crate::session::Summary;
 pub struct Request(NonNull<ngx_http_request_t>);
 
 /// Response headers: name, value.
-pub type Headers = Vec<(&'static str, String)>;
+pub type Headers = Vec<(&'static str, Cow<'static, str>)>;
 
 /// A plain HTTP answer. A status of 300 or more without a body goes through `error_page`.
 #[derive(Debug, Default)]
@@ -295,7 +296,7 @@ impl Request {
 
     /// Sends the 101 as `ngx_http_upstream_upgrade` prepares for one; nginx's header filter adds
     /// `Connection: upgrade`. `Some`: finalize with this status instead.
-    pub(super) fn send_switching_protocols(self, headers: &[(&str, String)]) -> Option<ngx_int_t> {
+    pub(super) fn send_switching_protocols(self, headers: &Headers) -> Option<ngx_int_t> {
         let r = self.as_bound();
         let added = headers
             .iter()

@@ -48,7 +48,7 @@ impl Inbox {
         self.items.clear();
         (self.messages, self.end, self.heard) = (0, None, false);
         let mut at = 0;
-        while self.end.is_none() {
+        while at < buf.len() && self.end.is_none() {
             let received = match &mut inflater {
                 None => session.connection.receive(buf, &mut at, &limits),
                 Some(inflater) => {
@@ -77,6 +77,11 @@ impl Inbox {
             Event::Pong(_) => {}
             Event::Close(close) => self.end = Some(End::Close(close)),
         }
+    }
+
+    /// True if there is nothing to answer and nothing to pass on.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// The bodies of the messages.
@@ -120,7 +125,7 @@ impl Inbox {
             }
             return spare;
         }
-        if self.items.iter().filter(due).all(whole) {
+        if self.items.iter().all(whole) {
             let filled = in_place(self.items.iter().filter(due), buf);
             return &buf[filled];
         }

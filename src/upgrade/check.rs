@@ -9,7 +9,7 @@ use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 use crate::conf::{Location, Service};
 use crate::nginx::Request;
 use crate::nginx::log::Level;
-use crate::nginx::request::{ComplexValue, Response};
+use crate::nginx::request::{ComplexValue, Headers, Response};
 
 /// Bytes that a channel's name may have.
 pub const MAX_CHANNEL: usize = 512;
@@ -25,7 +25,7 @@ pub struct Wish {
     /// What was agreed about permessage-deflate.
     pub deflate: Option<Agreed>,
     /// Headers of the 101.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Headers,
 }
 
 /// Why a client may not come in. Each has a counter of its own in `websocket_status`.
@@ -85,11 +85,9 @@ impl Refused {
             Refused::Handshake(Refusal::Method) => &[("Allow", "GET")],
             _ => &[],
         };
-        response.headers.extend(
-            headers
-                .iter()
-                .map(|(name, value)| (*name, (*value).to_owned())),
-        );
+        response
+            .headers
+            .extend(headers.iter().map(|(name, value)| (*name, (*value).into())));
         response
     }
 }
@@ -129,25 +127,23 @@ pub fn check(request: Request) -> Result<Wish, Refused> {
         let cause = format_args!("origin \"{origin}\" is not allowed by \"websocket_origin\"");
         return Err(refuse(request, Refused::Origin, cause));
     }
-    let mut headers = vec![
-        ("Upgrade", "websocket".to_owned()),
-        (
-            "Sec-WebSocket-Accept",
-            String::from_utf8_lossy(&handshake.accept()).into_owned(),
-        ),
+    let accept = String::from_utf8(handshake.accept().to_vec()).unwrap_or_default();
+    let mut headers: Headers = vec![
+        ("Upgrade", "websocket".into()),
+        ("Sec-WebSocket-Accept", accept.into()),
     ];
     let listed = location.subprotocols.unwrap_or_default();
     let mut offered = handshake.subprotocols();
     if let Some(chosen) =
         offered.find_map(|offer| listed.iter().find(|name| name.as_bytes() == offer))
     {
-        headers.push(("Sec-WebSocket-Protocol", chosen.clone()));
+        headers.push(("Sec-WebSocket-Protocol", chosen.as_str().into()));
     }
     let deflate = location
         .deflate()
         .and_then(|settings| deflate::negotiate(handshake.extensions(), &settings));
     if let Some(agreed) = &deflate {
-        headers.push(("Sec-WebSocket-Extensions", agreed.to_string()));
+        headers.push(("Sec-WebSocket-Extensions", agreed.to_string().into()));
     }
     let (subscriptions, publish) = names(request, location)?;
     Ok(Wish {
@@ -165,8 +161,9 @@ fn names(request: Request, location: &Location) -> Result<Names, Refused> {
     let mut subscriptions = Vec::with_capacity(location.subscriptions.len());
     for subscription in &location.subscriptions {
         let name = channel(request, subscription.kind, subscription.name)?;
-        if !subscriptions.contains(&(subscription.kind, name.clone())) {
-            subscriptions.push((subscription.kind, name));
+        let wanted = (subscription.kind, name);
+        if !subscriptions.contains(&wanted) {
+            subscriptions.push(wanted);
         }
     }
     let publish = match location

@@ -1,6 +1,5 @@
 //! Handshakes: those that wait for Redis, and those that need not.
 
-use bytes::Bytes;
 use fanout::{ChannelId, Kind};
 use proto::redis::{self, Role, Subscribed};
 
@@ -63,8 +62,7 @@ impl Worker {
         for (kind, name) in &wish.subscriptions {
             let channel = self.registry.channel(broker, *kind, name);
             let wire = self.brokers[usize::from(broker)].wire(Role::Subscriber);
-            let name = Bytes::copy_from_slice(name);
-            let known = wire.link.subscribe(link_kind(*kind), &name, channel.0, now);
+            let known = wire.link.subscribe(link_kind(*kind), name, channel.0, now);
             let is_starting = !wire.is_down;
             channels.push(channel);
             match known {
@@ -106,7 +104,7 @@ impl Worker {
         request: Request,
         wish: Wish,
         channels: &[ChannelId],
-    ) -> (ClientId, Vec<(&'static str, String)>) {
+    ) -> (ClientId, request::Headers) {
         let Wish {
             location,
             subscriptions,
@@ -138,6 +136,8 @@ impl Worker {
         }
         let form = form(location, session.deflate_bits);
         let id = self.clients.insert(request, session);
+        // The first one to come makes a quitting worker wait.
+        self.retime |= self.clients.len() == 1;
         if !channels.is_empty() {
             let socket = self.socket_of(id);
             let (variant, class) = (self.wires.variant(form), location.slow_class());

@@ -71,6 +71,8 @@ pub struct Worker {
     turn: bool,
     /// What the timer waits for may have changed.
     retime: bool,
+    /// When it comes, as last set.
+    timer_due: Option<u64>,
 }
 
 impl Worker {
@@ -112,6 +114,7 @@ impl Worker {
             paused: Vec::new(),
             turn: false,
             retime: true,
+            timer_due: None,
         })
     }
 
@@ -123,6 +126,11 @@ impl Worker {
     /// The process exits: the links close, or nginx would report their sockets.
     pub fn stop(&mut self) {
         self.brokers.clear();
+    }
+
+    /// For `nginx::event`: there is neither an effect nor a wish.
+    pub fn is_settled(&self) -> bool {
+        self.effects.is_empty() && !self.retime && !self.turn
     }
 
     /// For `nginx::event`: the next thing to do once nothing is borrowed.
@@ -145,7 +153,8 @@ impl Worker {
             self.publishes.next_deadline(),
             self.drain.next_deadline(),
         ];
-        Some((deadlines.into_iter().flatten().min(), self.owes(), turn))
+        self.timer_due = deadlines.into_iter().flatten().min();
+        Some((self.timer_due, self.owes(), turn))
     }
 
     /// Somebody is owed something: a quitting worker stays.
@@ -244,7 +253,7 @@ impl Worker {
     pub fn status(&mut self, request: Request) -> Response {
         if !request.is_get() && !request.is_head() {
             let mut response = Response::status(405);
-            response.headers.push(("Allow", "GET, HEAD".to_owned()));
+            response.headers.push(("Allow", "GET, HEAD".into()));
             return response;
         }
         self.account();

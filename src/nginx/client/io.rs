@@ -34,10 +34,14 @@ impl Io {
         receive(self.connection, buf)
     }
 
-    /// Writes by nginx's `c->send`, over TLS at most 16 KiB a call: OpenSSL commits all it is
-    /// offered, and must be offered the same bytes again.
+    /// Writes; over TLS by nginx's `c->send`, at most 16 KiB a call: OpenSSL commits all it is
+    /// offered, and must be offered the same bytes again. After [`Sent::Again`] the caller waits
+    /// by [`Io::want_write`].
     pub fn send(&self, bytes: &[u8]) -> Sent {
-        send(self.connection, bytes)
+        match self.plain_fd() {
+            Some(fd) => send_plain(fd, bytes),
+            None => send(self.connection, bytes),
+        }
     }
 
     /// The descriptor if frames may be written to it directly; `None` over TLS.

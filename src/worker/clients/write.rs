@@ -13,6 +13,9 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
+        if inbox.is_empty() {
+            return;
+        }
         if session.phase != Phase::Open {
             // RFC 6455, 5.5.1: publishing may just have queued its Close.
             return;

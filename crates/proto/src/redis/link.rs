@@ -396,7 +396,7 @@ impl Link {
 
     /// Wants `name`, known to the caller as `channel` until [`Event::Released`]. Further calls
     /// for the same name are harmless; the first `unsubscribe` ends them all.
-    pub fn subscribe(&mut self, kind: Kind, name: &Bytes, channel: u32, now: u64) -> Subscribed {
+    pub fn subscribe(&mut self, kind: Kind, name: &[u8], channel: u32, now: u64) -> Subscribed {
         debug_assert_eq!(self.role, Role::Subscriber);
         self.now = now;
         self.subscriptions.subscribe(kind, name, channel)

@@ -145,7 +145,7 @@ enum State {
 impl Subscriptions {
     /// Somebody wants `name`, which the caller knows as `channel`: the same id each time, until
     /// the name is released.
-    pub fn subscribe(&mut self, kind: Kind, name: &Bytes, channel: u32) -> Subscribed {
+    pub fn subscribe(&mut self, kind: Kind, name: &[u8], channel: u32) -> Subscribed {
         let slot = match self.places[kind as usize].get(name) {
             Some(place) => place.slot,
             None => self.insert(kind, name, channel),
@@ -363,7 +363,8 @@ impl Subscriptions {
         }
     }
 
-    fn insert(&mut self, kind: Kind, name: &Bytes, channel: u32) -> u32 {
+    fn insert(&mut self, kind: Kind, name: &[u8], channel: u32) -> u32 {
+        let name = Bytes::copy_from_slice(name);
         let entry = Entry {
             name: name.clone(),
             channel,
@@ -376,7 +377,7 @@ impl Subscriptions {
             leaves_at: 0,
         };
         let slot = self.entries.insert(entry) as u32;
-        self.places[kind as usize].insert(name.clone(), Place { slot, channel });
+        self.places[kind as usize].insert(name, Place { slot, channel });
         slot
     }
 

@@ -283,3 +283,26 @@ impl std::fmt::Debug for ControlFrame {
         write!(f, "{:02x?}", &**self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_cut_says_of_every_header_what_the_long_road_says() {
+        for (first, second) in (0..=255).flat_map(|first| (0..=255).map(move |b| (first, b))) {
+            for extended in [[0, 0], [0, 125], [0, 126], [1, 0], [0xff, 0xff]] {
+                let mut bytes = [7; MAX_CLIENT_HEADER];
+                bytes[..4].copy_from_slice(&[first, second, extended[0], extended[1]]);
+                for len in [0, 1, 2, 5, 6, 7, 8, 9, MAX_CLIENT_HEADER] {
+                    let bytes = &bytes[..len];
+                    assert_eq!(
+                        Header::parse(bytes),
+                        Header::parse_any(bytes),
+                        "{bytes:02x?}"
+                    );
+                }
+            }
+        }
+    }
+}

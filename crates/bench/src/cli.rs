@@ -1,25 +1,30 @@
 //! The command line: what `scripts/bench` passes on, and the subcommands of the processes that are
 //! measured.
 use std::env;
+use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::*;
 
-use crate::peers::{Lab, Peer};
+use crate::peers::{Lab, Peer, hub};
 use crate::process::Process;
 use crate::reference::{self, Writes};
 use crate::run::{self, Effort};
 use crate::scenario::{self, Scenario};
-use crate::{cpu, net, report};
+use crate::{cpu, memory, net, report};
 
 /// What a run was asked for.
 struct Wish {
     directory: PathBuf,
     module: PathBuf,
+    out: Option<PathBuf>,
     scenarios: Vec<Scenario>,
+    /// Clients whose memory is measured; 0: it is not.
+    idle: usize,
     peers: Vec<Peer>,
     effort: Effort,
 }
@@ -40,6 +45,9 @@ pub fn main() -> Result<()> {
             };
             reference::serve(address.parse()?, redis.parse()?, channel, writes)
         }
+        ["hub", name, address, redis, channel] => {
+            hub::serve(name, address.parse()?, redis.parse()?, channel)
+        }
         _ => measure(wish()?),
     }
 }
@@ -48,11 +56,14 @@ fn wish() -> Result<Wish> {
     let mut arguments = lexopt::Parser::from_env();
     let (mut directory, mut module) = (None, None);
     let (mut scenarios, mut peers) = (Vec::new(), Vec::new());
+    let (mut out, mut memory) = (None, false);
     let (mut pairs, mut turn, mut quick) = (None, None, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("directory") => directory = Some(PathBuf::from(arguments.value()?)),
             Long("module") => module = Some(PathBuf::from(arguments.value()?)),
+            Long("out") => out = Some(PathBuf::from(arguments.value()?)),
+            Long("memory") => memory = true,
             Long("scenario") => scenarios.push(scenario_named(&arguments.value()?.string()?)?),
             Long("peer") => peers.push(peer_named(&arguments.value()?.string()?)?),
             Long("pairs") => pairs = Some(arguments.value()?.parse()?),
@@ -61,8 +72,9 @@ fn wish() -> Result<Wish> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if scenarios.is_empty() {
+    if scenarios.is_empty() && !memory {
         scenarios = scenario::ALL.to_vec();
+        memory = true;
     }
     if quick {
         scenarios = scenarios.into_iter().map(Scenario::small).collect();
@@ -81,7 +93,13 @@ fn wish() -> Result<Wish> {
     Ok(Wish {
         directory: directory.context("--directory is missing")?,
         module: module.context("--module is missing")?,
+        out,
         scenarios,
+        idle: if memory {
+            if quick { 400 } else { 8000 }
+        } else {
+            0
+        },
         peers,
         effort: Effort {
             pairs,
@@ -116,24 +134,77 @@ fn measure(wish: Wish) -> Result<()> {
         program: env::current_exe()?,
         directory: wish.directory,
     };
+    make_certificate(&lab)?;
     let mut rows = Vec::new();
     for scenario in &wish.scenarios {
         rows.push(run::measure(&lab, scenario, &wish.peers, wish.effort)?);
     }
-    println!("Work per CPU time of the server, as a ratio to the bare loop's:\n");
-    println!("{}", report::ratios(&rows));
-    println!("CPU time of one delivery, echo or handshake:\n");
-    println!("{}", report::costs(&rows));
-    println!("What clients waited, median and 99th percentile:\n");
-    println!("{}", report::latencies(&rows));
+    let memory = match wish.idle {
+        0 => Vec::new(),
+        count => memory::measure(&lab, &wish.peers, count),
+    };
+    show(&rows, &memory, wish.out.as_deref())?;
     let failed = rows
         .iter()
         .flat_map(|row| &row.cells)
-        .filter(|(_, cell)| matches!(cell, Some(Err(_))));
-    match failed.count() {
-        0 => Ok(()),
-        count => bail!("{count} measurements failed"),
+        .filter(|(_, cell)| failed(cell))
+        .count()
+        + memory
+            .iter()
+            .flat_map(|row| &row.cells)
+            .filter(|(_, cell)| failed(cell))
+            .count();
+    ensure!(failed == 0, "{failed} measurements failed");
+    Ok(())
+}
+
+fn failed<T>(cell: &Option<Result<T, String>>) -> bool {
+    matches!(cell, Some(Err(_)))
+}
+
+/// Prints the tables; writes them and the plot to `out`.
+fn show(rows: &[run::Row], memory: &[memory::Row], out: Option<&Path>) -> Result<()> {
+    let mut text = String::new();
+    if !rows.is_empty() {
+        text += "Work per CPU time of the server, as a ratio to the bare loop's; median and middle \
+                 half of the pairs:\n\n";
+        text += &report::ratios(rows);
+        text += "\nCPU time of one delivery, echo or handshake, and of the bare loop's:\n\n";
+        text += &report::costs(rows);
+        text += "\nWhat clients waited, median and 99th percentile, at full load:\n\n";
+        text += &report::latencies(rows);
     }
+    if !memory.is_empty() {
+        text += "\nMemory of the server for each idle subscriber:\n\n";
+        text += &report::memory(memory);
+    }
+    println!("{text}");
+    if let Some(out) = out {
+        fs::create_dir_all(out)?;
+        fs::write(out.join("benchmark.md"), &text)?;
+        fs::write(out.join("benchmark.svg"), report::plot(rows))?;
+    }
+    Ok(())
+}
+
+fn make_certificate(lab: &Lab) -> Result<()> {
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "30", "-subj", "/CN=localhost", "-out"])
+        .arg(lab.certificate())
+        .arg("-keyout")
+        .arg(lab.key())
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(made.success(), "openssl made no certificate");
+    Ok(())
 }
 
 fn start_redis(directory: &Path, port: u16) -> Result<Process> {

@@ -19,6 +19,7 @@ mod cpu;
 mod frame;
 mod handshake;
 mod load;
+mod memory;
 mod net;
 mod peers;
 mod process;

@@ -30,7 +30,7 @@ impl Effort {
                 pace: Pace::PerSecond(rate),
                 ..
             } => Self {
-                pairs: self.pairs.div_ceil(4),
+                pairs: self.pairs.div_ceil(6),
                 turn: self.turn.max(Duration::from_secs(10) / *rate),
             },
             _ => self,
@@ -52,10 +52,8 @@ pub struct Cell {
     pub ratio: Spread,
     /// CPU time of one delivery, echo or handshake, in nanoseconds: the server's, the bare loop's.
     pub cost: (Spread, Spread),
-    /// Of all its turns, in nanoseconds.
+    /// What clients waited in all its turns, in nanoseconds.
     pub latency: Histogram<u64>,
-    /// Deliveries, echoes or handshakes, all of which were checked.
-    pub work: u64,
 }
 
 /// Measures one scenario with each of `peers`.
@@ -68,7 +66,7 @@ pub fn measure(lab: &Lab, scenario: &Scenario, peers: &[Peer], effort: Effort) -
     let mut bare = Seat::start(lab, Peer::Bare, scenario)?;
     let mut cells = Vec::new();
     for &peer in peers {
-        let cell = (peer.can(&scenario.kind) && peer.is_here(lab)).then(|| {
+        let cell = peer.can(&scenario.kind).then(|| {
             eprintln!("{}: {}", scenario.name, peer.title());
             compare(lab, scenario, &mut bare, peer, effort, budget)
                 .map_err(|error| format!("{error:#}"))
@@ -96,7 +94,6 @@ fn compare(
     let both_fit = 2 * bare.kind.descriptors() < budget;
     let (mut ratios, mut costs, mut bare_costs) = (Vec::new(), Vec::new(), Vec::new());
     let mut latency: Option<Histogram<u64>> = None;
-    let mut work = 0;
     for _ in 0..effort.pairs {
         // Always in turns: two of one in a row would find warmer caches.
         let theirs = bare.turn(effort.turn)?;
@@ -106,7 +103,6 @@ fn compare(
         ratios.push(theirs.cost / own.cost);
         costs.push(own.cost);
         bare_costs.push(theirs.cost);
-        work += own.work;
         match &mut latency {
             Some(all) => all.add(&own.latency)?,
             None => latency = Some(own.latency),
@@ -122,7 +118,6 @@ fn compare(
             Spread::of(bare_costs).context(none)?,
         ),
         latency: latency.context(none)?,
-        work,
     })
 }
 
@@ -139,7 +134,6 @@ struct Seat {
 struct Taken {
     /// Nanoseconds of the server's CPU time for one piece of work.
     cost: f64,
-    work: u64,
     latency: Histogram<u64>,
 }
 
@@ -174,7 +168,6 @@ impl Seat {
         let cost = used.as_nanos() as f64 / turn.work as f64;
         Ok(Taken {
             cost,
-            work: turn.work,
             latency: turn.latency,
         })
     }

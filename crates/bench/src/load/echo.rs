@@ -116,11 +116,7 @@ impl Load for Echo {
                 }
             }
         }
-        Ok(Turn {
-            work,
-            wall: begin.elapsed(),
-            latency,
-        })
+        Ok(Turn { work, latency })
     }
 
     fn tend(&mut self) -> Result<()> {

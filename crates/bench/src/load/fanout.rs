@@ -181,11 +181,7 @@ impl Load for Fanout {
             let now = Instant::now();
             let ending = now - begin >= length;
             if ending && self.messages.oldest == self.messages.newest {
-                return Ok(Turn {
-                    work,
-                    wall: begin.elapsed(),
-                    latency,
-                });
+                return Ok(Turn { work, latency });
             }
             let mut timeout = STALLED;
             match self.pace {

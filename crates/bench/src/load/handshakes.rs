@@ -90,11 +90,7 @@ impl Load for Handshakes {
                 }
             }
         }
-        Ok(Turn {
-            work,
-            wall: begin.elapsed(),
-            latency,
-        })
+        Ok(Turn { work, latency })
     }
 
     fn tend(&mut self) -> Result<()> {

@@ -21,8 +21,6 @@ pub use publisher::{Publisher, Via};
 pub struct Turn {
     /// Deliveries, echoes or handshakes.
     pub work: u64,
-    /// How long it took.
-    pub wall: Duration,
     /// From the publishing, sending or connecting to the receiving, in nanoseconds.
     pub latency: Histogram<u64>,
 }

@@ -32,7 +32,8 @@ pub fn start(lab: &Lab, name: &str, writes: Writes) -> Result<Server> {
     Ok(Server {
         pid: process.pid(),
         address,
+        tls: None,
         via,
-        _processes: vec![process],
+        processes: vec![process],
     })
 }

@@ -1,6 +1,9 @@
 //! The servers that are measured: one file each for how it is configured, started and reached.
 mod bare;
+pub mod hub;
+mod lua;
 mod module;
+mod nchan;
 mod nginx;
 
 use std::net::SocketAddrV4;
@@ -17,6 +20,8 @@ use crate::scenario::Kind;
 
 /// Where subscribers connect.
 pub const SUBSCRIBE: &str = "/ws";
+/// Where subscribers connect that agree on permessage-deflate.
+pub const DEFLATE: &str = "/deflate";
 /// Where messages come back.
 pub const ECHO: &str = "/echo";
 
@@ -43,11 +48,27 @@ pub enum Peer {
     Module,
     /// The module, sending by io_uring.
     ModuleUring,
+    /// lua-resty-websocket and lua-resty-redis.
+    Lua,
+    /// Nchan with Redis.
+    Nchan,
+    /// A hub of tokio-tungstenite.
+    Tungstenite,
+    /// A hub of fastwebsockets.
+    Fastwebsockets,
 }
 
 impl Peer {
     /// All that are compared with a bare loop, in the order of the report.
-    pub const ALL: &[Self] = &[Self::Control, Self::Module, Self::ModuleUring];
+    pub const ALL: &[Self] = &[
+        Self::Control,
+        Self::Module,
+        Self::ModuleUring,
+        Self::Nchan,
+        Self::Lua,
+        Self::Tungstenite,
+        Self::Fastwebsockets,
+    ];
 
     /// For `--peer` and for directories.
     pub fn name(self) -> &'static str {
@@ -56,6 +77,10 @@ impl Peer {
             Self::Control => "control",
             Self::Module => "module",
             Self::ModuleUring => "module-uring",
+            Self::Lua => "lua",
+            Self::Nchan => "nchan",
+            Self::Tungstenite => "tungstenite",
+            Self::Fastwebsockets => "fastwebsockets",
         }
     }
 
@@ -66,21 +91,20 @@ impl Peer {
             Self::Control => "bare loop again",
             Self::Module => "module, `send`",
             Self::ModuleUring => "module, io_uring",
+            Self::Lua => "lua-resty",
+            Self::Nchan => "Nchan",
+            Self::Tungstenite => "tokio-tungstenite",
+            Self::Fastwebsockets => "fastwebsockets",
         }
     }
 
     /// Whether it serves such a load at all.
     pub fn can(self, kind: &Kind) -> bool {
         match self {
-            Self::Bare | Self::Control | Self::Module => true,
             Self::ModuleUring => matches!(kind, Kind::Fanout { .. }),
-        }
-    }
-
-    /// Whether this machine has what it needs.
-    pub fn is_here(self, lab: &Lab) -> bool {
-        match self {
-            Self::ModuleUring => module::knows_uring(lab),
+            Self::Nchan => !matches!(kind, Kind::Echo { .. }),
+            // Each client needs two of the 20,000 descriptors of a process.
+            Self::Lua => kind.descriptors() < 9_000,
             _ => true,
         }
     }
@@ -94,6 +118,9 @@ impl Peer {
             Self::Bare | Self::Control => bare::start(lab, self.name(), against),
             Self::Module => module::start(lab, self.name(), "off"),
             Self::ModuleUring => module::start(lab, self.name(), "auto"),
+            Self::Lua => lua::start(lab, self.name()),
+            Self::Nchan => nchan::start(lab, self.name()),
+            Self::Tungstenite | Self::Fastwebsockets => hub::start(lab, self.name()),
         })
         .with_context(|| self.title())
     }
@@ -105,9 +132,12 @@ pub struct Server {
     pub pid: Pid,
     /// Where clients connect.
     pub address: SocketAddrV4,
+    /// Where clients connect with TLS.
+    pub tls: Option<SocketAddrV4>,
     /// How its subscribers get messages.
     pub via: Via,
-    _processes: Vec<Process>,
+    // Only kept: they end when this is dropped.
+    processes: Vec<Process>,
 }
 
 impl Lab {
@@ -118,6 +148,16 @@ impl Lab {
             address: self.redis,
             channel: format!("bench:{name}"),
         }
+    }
+
+    /// The servers' certificate, which nobody verifies.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.join("certificate.pem")
+    }
+
+    /// Its key.
+    pub fn key(&self) -> PathBuf {
+        self.directory.join("key.pem")
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -2,12 +2,12 @@
 use std::fs;
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 
-use super::Lab;
+use super::{Lab, Server};
+use crate::load::Via;
 use crate::net;
 use crate::process::{self, Process};
 
@@ -25,10 +25,31 @@ pub struct Conf<'a> {
     pub server: String,
 }
 
-/// Starts it; returns the master, the worker's process id and the address.
-pub fn start(lab: &Lab, conf: &Conf) -> Result<(Process, Pid, SocketAddrV4)> {
-    let address = net::free_address()?;
-    let file = write(lab, conf, address)?;
+/// One that runs.
+pub struct Nginx {
+    pub master: Process,
+    pub worker: Pid,
+    pub address: SocketAddrV4,
+    pub tls: SocketAddrV4,
+}
+
+impl Nginx {
+    /// As a server whose subscribers get messages that way.
+    pub fn server(self, via: Via) -> Server {
+        Server {
+            pid: self.worker,
+            address: self.address,
+            tls: Some(self.tls),
+            via,
+            processes: vec![self.master],
+        }
+    }
+}
+
+/// Starts it, and waits for its worker.
+pub fn start(lab: &Lab, conf: &Conf) -> Result<Nginx> {
+    let (address, tls) = (net::free_address()?, net::free_address()?);
+    let file = write(lab, conf, address, tls)?;
     let file = file.to_str().context("a path that is no UTF-8")?;
     let log = lab.log(conf.name);
     let mut master = Process::start(
@@ -44,20 +65,15 @@ pub fn start(lab: &Lab, conf: &Conf) -> Result<(Process, Pid, SocketAddrV4)> {
             .and_then(|pids| pids.first().copied());
         worker.is_some() && TcpStream::connect(address).is_ok()
     })?;
-    Ok((master, worker.context("no worker")?, address))
+    Ok(Nginx {
+        master,
+        worker: worker.context("no worker")?,
+        address,
+        tls,
+    })
 }
 
-/// Whether nginx accepts the configuration.
-pub fn accepts(lab: &Lab, conf: &Conf) -> Result<bool> {
-    let file = write(lab, conf, net::free_address()?)?;
-    let tested = Command::new(NGINX)
-        .args(["-t", "-q", "-e", "stderr", "-c"])
-        .arg(file)
-        .output()?;
-    Ok(tested.status.success())
-}
-
-fn write(lab: &Lab, conf: &Conf, address: SocketAddrV4) -> Result<PathBuf> {
+fn write(lab: &Lab, conf: &Conf, address: SocketAddrV4, tls: SocketAddrV4) -> Result<PathBuf> {
     let directory = lab.directory.join(conf.name);
     fs::create_dir_all(&directory)?;
     let file = directory.join("nginx.conf");
@@ -71,6 +87,10 @@ fn write(lab: &Lab, conf: &Conf, address: SocketAddrV4) -> Result<PathBuf> {
         main, http, server, ..
     } = conf;
     let here = directory.display();
+    let (certificate, key) = (
+        lab.certificate().display().to_string(),
+        lab.key().display().to_string(),
+    );
     let text = format!(
         "{user}
 {main}
@@ -90,6 +110,9 @@ http {{
     {http}
     server {{
         listen {address} backlog=4096;
+        listen {tls} ssl backlog=4096;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
         {server}
     }}
 }}

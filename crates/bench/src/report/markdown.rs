@@ -1,12 +1,11 @@
 //! Markdown tables of rows and servers.
-use std::fmt::Write as _;
-
+use crate::memory;
 use crate::peers::Peer;
 use crate::run::{Cell, Row};
 
 /// Work per CPU time as a ratio to the bare loop's, with its range.
 pub fn ratios(rows: &[Row]) -> String {
-    table(rows, |cell| {
+    table(by_scenario(rows), |cell| {
         let ratio = cell.ratio;
         format!(
             "**{:.2}** ({:.2}–{:.2})",
@@ -17,7 +16,7 @@ pub fn ratios(rows: &[Row]) -> String {
 
 /// CPU time of one delivery, echo or handshake.
 pub fn costs(rows: &[Row]) -> String {
-    table(rows, |cell| {
+    table(by_scenario(rows), |cell| {
         format!(
             "{} (bare {})",
             nanoseconds(cell.cost.0.median),
@@ -28,37 +27,51 @@ pub fn costs(rows: &[Row]) -> String {
 
 /// Median and 99th percentile of what clients waited.
 pub fn latencies(rows: &[Row]) -> String {
-    table(rows, |cell| {
+    table(by_scenario(rows), |cell| {
         let at = |quantile| nanoseconds(cell.latency.value_at_quantile(quantile) as f64);
         format!("{} / {}", at(0.5), at(0.99))
     })
 }
 
-fn table(rows: &[Row], show: impl Fn(&Cell) -> String) -> String {
+/// Bytes of the server for each idle client.
+pub fn memory(rows: &[memory::Row]) -> String {
+    table(
+        rows.iter().map(|row| (row.client.title(), &row.cells[..])),
+        |bytes| match bytes {
+            ..1e4 => format!("{bytes:.0} B"),
+            _ => format!("{:.1} KB", bytes / 1e3),
+        },
+    )
+}
+
+fn by_scenario(rows: &[Row]) -> impl Iterator<Item = Line<'_, Cell>> {
+    rows.iter().map(|row| (row.scenario.title, &row.cells[..]))
+}
+
+/// A title, and what each server has under it.
+type Line<'a, T> = (&'a str, &'a [(Peer, Option<Result<T, String>>)]);
+
+fn table<'a, T: 'a>(
+    lines: impl Iterator<Item = Line<'a, T>>,
+    show: impl Fn(&T) -> String,
+) -> String {
     let mut text = String::new();
-    let peers: Vec<Peer> = rows
-        .iter()
-        .flat_map(|row| row.cells.iter().map(|cell| cell.0))
-        .fold(Vec::new(), |mut peers, peer| {
-            if !peers.contains(&peer) {
-                peers.push(peer);
-            }
-            peers
-        });
-    let mut line = |cells: Vec<String>| writeln!(text, "| {} |", cells.join(" | "));
-    let titles = peers.iter().map(|peer| peer.title().to_owned());
-    let mut wrote = line(std::iter::once(String::new()).chain(titles).collect());
-    wrote = wrote.and(line(vec!["---".to_owned(); peers.len() + 1]));
-    for row in rows {
-        let cells = row.cells.iter().map(|(_, cell)| match cell {
+    for (i, (title, cells)) in lines.enumerate() {
+        if i == 0 {
+            let titles: Vec<_> = cells.iter().map(|(peer, _)| peer.title()).collect();
+            text += &format!(
+                "| | {} |\n|{}\n",
+                titles.join(" | "),
+                " --- |".repeat(titles.len() + 1)
+            );
+        }
+        let shown = cells.iter().map(|(_, cell)| match cell {
             None => "-".to_owned(),
             Some(Err(_)) => "failed".to_owned(),
             Some(Ok(cell)) => show(cell),
         });
-        let title = row.scenario.title.to_owned();
-        wrote = wrote.and(line(std::iter::once(title).chain(cells).collect()));
+        text += &format!("| {title} | {} |\n", shown.collect::<Vec<_>>().join(" | "));
     }
-    debug_assert!(wrote.is_ok(), "a String takes all");
     text
 }
 
@@ -72,5 +85,33 @@ fn nanoseconds(value: f64) -> String {
         ..1e7 => format!("{:.2} ms", value / 1e6),
         ..1e8 => format!("{:.1} ms", value / 1e6),
         _ => format!("{:.0} ms", value / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_done_is_a_dash_and_what_failed_says_so() {
+        let rows = [memory::Row {
+            client: memory::Client::Plain,
+            cells: vec![
+                (Peer::Module, Some(Ok(571.4))),
+                (Peer::Nchan, None),
+                (Peer::Lua, Some(Err("gone".to_owned()))),
+            ],
+        }];
+        assert_eq!(
+            memory(&rows),
+            "| | module, `send` | Nchan | lua-resty |\n| --- | --- | --- | --- |\n\
+             | ws | 571 B | - | failed |\n"
+        );
+    }
+
+    #[test]
+    fn three_digits_are_shown() {
+        let shown = [999.0, 1234.0, 12_345.0, 123_456.0].map(nanoseconds);
+        assert_eq!(shown, ["999 ns", "1.23 µs", "12.3 µs", "123 µs"]);
     }
 }

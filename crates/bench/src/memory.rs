@@ -1,0 +1,231 @@
+//! What an idle subscriber costs: the server's PSS with many of them above that of the empty one.
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Pid;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::load::open;
+use crate::peers::{DEFLATE, Lab, Peer, SUBSCRIBE, Server};
+use crate::reference::Writes;
+use crate::{handshake, net};
+
+/// What kind of subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// `ws:`
+    Plain,
+    /// `wss:`, TLS 1.3.
+    Tls,
+    /// `ws:`, permessage-deflate agreed.
+    Deflate,
+    /// `ws:`, with 2 KB of cookies in its request.
+    Cookies,
+}
+
+/// All of them.
+pub const ALL: &[Client] = &[Client::Plain, Client::Tls, Client::Deflate, Client::Cookies];
+
+/// A row of the report.
+pub struct Row {
+    /// What kind of subscriber.
+    pub client: Client,
+    /// Bytes for each; a server that cannot do it has `None`; one that failed, why.
+    pub cells: Vec<(Peer, Option<Result<f64, String>>)>,
+}
+
+impl Client {
+    /// For the report.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Plain => "ws",
+            Self::Tls => "wss",
+            Self::Deflate => "ws, permessage-deflate agreed",
+            Self::Cookies => "ws, 2 KB of cookies",
+        }
+    }
+
+    fn request(self) -> Vec<u8> {
+        match self {
+            Self::Plain | Self::Tls => handshake::request(SUBSCRIBE, ""),
+            Self::Deflate => handshake::request(
+                DEFLATE,
+                "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+            ),
+            Self::Cookies => {
+                let cookie = format!("Cookie: session={}\r\n", "c".repeat(2048));
+                handshake::request(SUBSCRIBE, &cookie)
+            }
+        }
+    }
+
+    fn asked_of(self, peer: Peer) -> bool {
+        match self {
+            Self::Plain => !matches!(peer, Peer::Control | Peer::ModuleUring),
+            Self::Tls => matches!(peer, Peer::Module | Peer::Lua | Peer::Nchan),
+            Self::Cookies => matches!(peer, Peer::Module | Peer::Lua | Peer::Nchan),
+            Self::Deflate => peer == Peer::Module,
+        }
+    }
+}
+
+/// Measures each of `peers` with `count` clients of each kind, a quarter of them for TLS.
+pub fn measure(lab: &Lab, peers: &[Peer], count: usize) -> Vec<Row> {
+    let row = |&client: &Client| {
+        let count = if client == Client::Tls {
+            count / 4
+        } else {
+            count
+        };
+        let cell = |&peer: &Peer| {
+            let asked = client.asked_of(peer).then(|| {
+                eprintln!("memory, {}: {}", client.title(), peer.title());
+                of(lab, peer, client, count).map_err(|error| format!("{error:#}"))
+            });
+            if let Some(Err(error)) = &asked {
+                eprintln!("  failed: {error}");
+            }
+            (peer, asked)
+        };
+        Row {
+            client,
+            cells: peers.iter().map(cell).collect(),
+        }
+    };
+    ALL.iter().map(row).collect()
+}
+
+/// Bytes for each of `count` clients, of a server of their own.
+fn of(lab: &Lab, peer: Peer, client: Client, count: usize) -> Result<f64> {
+    let server = peer.start(lab, Writes::PerDelivery)?;
+    let empty = settled(server.pid)?;
+    let request = client.request();
+    let mut plain: Vec<OwnedFd> = Vec::new();
+    let mut tls = Vec::new();
+    for nth in 0..count {
+        if client == Client::Tls {
+            tls.push(open_tls(&server, &request, nth)?);
+        } else {
+            plain.push(open(server.address, &request, nth)?.0);
+        }
+    }
+    let full = settled(server.pid)?;
+    Ok((full as f64 - empty as f64) / count as f64)
+}
+
+/// PSS in bytes, once it has not changed for half a second; ten seconds at most.
+fn settled(pid: Pid) -> Result<u64> {
+    let mut last = pss(pid)?;
+    let mut unchanged = 0;
+    for _ in 0..100 {
+        sleep(Duration::from_millis(100));
+        let now = pss(pid)?;
+        unchanged = if now == last { unchanged + 1 } else { 0 };
+        if unchanged == 5 {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
+}
+
+fn pss(pid: Pid) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero()))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .context("no PSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(1024 * kilobytes)
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+fn open_tls(server: &Server, request: &[u8], nth: usize) -> Result<Tls> {
+    let socket = net::connect(server.tls.context("it has no TLS")?, nth)?;
+    let session = ClientConnection::new(
+        Arc::clone(&trusting::CONFIG),
+        ServerName::try_from("localhost")?,
+    )?;
+    let mut stream = StreamOwned::new(session, TcpStream::from(socket));
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    while handshake::head_len(&answer)
+        .map_err(anyhow::Error::msg)?
+        .is_none()
+    {
+        let mut buffer = [0; 2048];
+        let read = stream.read(&mut buffer)?;
+        ensure!(read > 0, "closed without an answer");
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    Ok(stream)
+}
+
+/// TLS that takes any certificate: what is measured is memory.
+mod trusting {
+    use std::sync::{Arc, LazyLock};
+
+    use super::ClientConfig;
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::ring::default_provider;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+    pub static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap_or_else(|_| unreachable!("ring has them"))
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody))
+            .with_no_client_auth();
+        Arc::new(config)
+    });
+
+    #[derive(Debug)]
+    struct Anybody;
+
+    impl ServerCertVerifier for Anybody {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            default_provider()
+                .signature_verification_algorithms
+                .supported_schemes()
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Any bytes as compressed messages, in any pieces: what is read is what another library inflates,
-//! and never more than the limit.
+//! Any bytes as compressed messages, in any fragments, with plain ones and pings between them, in
+//! any pieces: what is read is what another library inflates, and never more than the limit.
 #![no_main]
 
 #[path = "../../crates/proto/tests/websocket/support.rs"]
@@ -20,19 +20,28 @@ const LIMITS: Limits = Limits {
 };
 
 // The first byte is the size of the pieces, the second the window; the others are messages, each
-// behind its length.
+// behind a byte that tells its form and its length.
 fuzz_target!(|input: &[u8]| {
     let [size, window, messages @ ..] = input else {
         return;
     };
     let window_bits = 8 + window % 8;
-    let (deflating, window) = match window_bits {
-        8 => (Deflating::without_takeover(), 0),
-        bits => (Deflating::with_takeover(bits), 1 << bits),
+    let deflating = || match window_bits {
+        8 => Deflating::without_takeover(),
+        bits => Deflating::with_takeover(bits),
+    };
+    let window = if window_bits == 8 {
+        0
+    } else {
+        1 << window_bits
     };
     let bytes = support::stream(&frames(messages));
-    let pieces = bytes.chunks(usize::from(*size).max(1));
-    let (ours, our_end) = support::run_on(Peer::deflating(LIMITS, deflating), pieces);
+    let run = |size: usize| {
+        let pieces = bytes.chunks(size.max(1));
+        support::run_on(Peer::deflating(LIMITS, deflating()), pieces)
+    };
+    let (ours, our_end) = run(usize::from(*size));
+    assert_eq!((ours.clone(), our_end), run(bytes.len()), "in one piece");
     let (theirs, their_end) =
         twin::judge_deflated(&bytes, LIMITS.max_message, LIMITS.max_frame, window);
     for said in &ours {
@@ -50,11 +59,25 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn frames(mut messages: &[u8]) -> Vec<Frame> {
+    const FIN: u8 = 0x80;
+    const COMPRESSED: u8 = 0x40;
     let mut frames = Vec::new();
-    while let [len, rest @ ..] = messages {
+    while let [form, len, rest @ ..] = messages {
         let (message, rest) = rest.split_at(usize::from(*len).min(rest.len()));
-        let first = if len % 2 == 0 { 0xc1 } else { 0xc2 };
-        frames.push(Frame::raw(first, message.to_vec()));
+        let kind = if form & 1 == 0 { 1 } else { 2 };
+        let first = if form & 2 == 0 {
+            kind | COMPRESSED
+        } else {
+            kind
+        };
+        if form & 4 == 0 {
+            frames.push(Frame::raw(first | FIN, message.to_vec()));
+        } else {
+            let (begin, end) = message.split_at(usize::from(form >> 3).min(message.len()));
+            frames.push(Frame::raw(first, begin.to_vec()));
+            frames.push(support::ping("between"));
+            frames.push(Frame::raw(FIN, end.to_vec()));
+        }
         messages = rest;
     }
     frames

@@ -1,4 +1,5 @@
-//! Redis's replies: what we read is what the redis crate reads.
+//! Redis's replies, one behind the other: what we read is what the redis crate reads, and no part of
+//! a reply is taken for all of it, or for a wrong one.
 #![no_main]
 
 #[path = "../../crates/proto/tests/redis/oracle.rs"]
@@ -6,4 +7,20 @@ mod oracle;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| oracle::compare(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    let mut rest = bytes;
+    loop {
+        oracle::compare(rest);
+        let Ok(Some((_, len))) = oracle::ours(rest) else {
+            return;
+        };
+        for part in 0..len {
+            assert_eq!(
+                oracle::ours(&rest[..part]),
+                Ok(None),
+                "{part} of {len} bytes"
+            );
+        }
+        rest = &rest[len..];
+    }
+});

@@ -1,4 +1,6 @@
-//! A client's stream in any pieces: the events and the end are those of the naive twin.
+//! A client's stream in any pieces: the events and the end are those of the naive twin. With
+//! permessage-deflate agreed they are the same in any pieces, and the twin's while no frame is
+//! compressed.
 #![no_main]
 
 #[path = "../../crates/proto/tests/websocket/support.rs"]
@@ -10,20 +12,44 @@ mod twin;
 
 use libfuzzer_sys::fuzz_target;
 use proto::websocket::connection::Limits;
+use support::{Deflating, Peer};
 
-// The first byte is the size of the pieces, the next two choose the limits.
+// The first two bytes are the sizes of the pieces, in turn, the next two choose the limits.
 fuzz_target!(|input: &[u8]| {
-    let [size, message, frame, bytes @ ..] = input else {
+    let [odd, even, message, frame, bytes @ ..] = input else {
         return;
     };
     let limits = Limits {
         max_message: u64::from(*message) * 8,
         max_frame: u64::from(*frame) * 8,
     };
-    let size = usize::from(*size).max(1);
-    let got = support::run(limits, bytes.chunks(size));
-    assert_eq!(
-        got,
-        twin::judge(bytes, limits.max_message, limits.max_frame)
-    );
+    let splits = [
+        vec![bytes],
+        pieces(bytes, [1, 1]),
+        pieces(bytes, [*odd, *even].map(usize::from)),
+    ];
+    let expected = twin::judge(bytes, limits.max_message, limits.max_frame);
+    for split in &splits {
+        assert_eq!(support::run(limits, split.iter().copied()), expected);
+    }
+    let deflating = || Peer::deflating(limits, Deflating::without_takeover());
+    let [whole, others @ ..] = splits.map(|split| support::run_on(deflating(), split));
+    for other in others {
+        assert_eq!(other, whole);
+    }
+    let refused_as_compressed = expected.1 == twin::Ending::Misbehaved(1002);
+    assert!(refused_as_compressed || whole == expected);
 });
+
+fn pieces(mut bytes: &[u8], sizes: [usize; 2]) -> Vec<&[u8]> {
+    let mut pieces = Vec::new();
+    for size in sizes.into_iter().cycle() {
+        if bytes.is_empty() {
+            break;
+        }
+        let (piece, rest) = bytes.split_at(size.max(1).min(bytes.len()));
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces
+}

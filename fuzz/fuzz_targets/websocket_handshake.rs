@@ -1,8 +1,10 @@
-//! Any headers: no panic, and what is accepted keeps its promises.
+//! Any headers: no panic, what is accepted keeps its promises, and permessage-deflate is agreed
+//! within what client and settings allow.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proto::websocket::handshake::{HttpVersion, RequestLine, check};
+use proto::websocket::deflate::{Settings, WINDOW_BITS, negotiate};
+use proto::websocket::handshake::{Handshake, HttpVersion, RequestLine, check};
 use proto::websocket::origin::Policy;
 
 // Lines of a request as on the wire. What a handshake must have is added when the first byte is
@@ -43,6 +45,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(!text.is_empty() && text.iter().all(u8::is_ascii_graphic));
         }
     }
+    check_deflate(&handshake);
     let (origin, host) = (handshake.origin(), handshake.host());
     let same = Policy::Same.allows(origin, host, true);
     assert!(
@@ -60,3 +63,23 @@ fuzz_target!(|input: &[u8]| {
         );
     }
 });
+
+fn check_deflate(handshake: &Handshake<'_>) {
+    for client_window_bits in [None, Some(9), Some(15)] {
+        for server_window_bits in WINDOW_BITS {
+            let settings = Settings {
+                server_window_bits,
+                client_window_bits,
+            };
+            let Some(agreed) = negotiate(handshake.extensions(), &settings) else {
+                continue;
+            };
+            let bits = agreed.server_window_bits();
+            assert!(WINDOW_BITS.contains(&bits) && bits <= server_window_bits);
+            assert!(client_window_bits.is_some() || agreed.history().is_none());
+            let answer = agreed.to_string();
+            assert!(answer.starts_with("permessage-deflate"), "{answer}");
+            assert!(answer.contains("server_no_context_takeover"), "{answer}");
+        }
+    }
+}

@@ -173,6 +173,8 @@ fn show(rows: &[run::Row], memory: &[memory::Row], out: Option<&Path>) -> Result
         text += &report::costs(rows);
         text += "\nWhat clients waited, median and 99th percentile, at full load:\n\n";
         text += &report::latencies(rows);
+        text += "\nUntil the last subscriber had a message, median and 99th percentile:\n\n";
+        text += &report::last(rows);
     }
     if !memory.is_empty() {
         text += "\nMemory of the server for each idle subscriber:\n\n";

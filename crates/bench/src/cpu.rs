@@ -42,10 +42,11 @@ pub fn used(pid: Pid) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).context("the server has ended")? {
         let thread = thread?.path();
-        total += match fs::read_to_string(thread.join("schedstat")) {
-            Ok(text) => from_schedstat(&text)?,
-            Err(_) => from_stat(&fs::read_to_string(thread.join("stat"))?)?,
-        };
+        if let Ok(text) = fs::read_to_string(thread.join("schedstat")) {
+            total += from_schedstat(&text)?;
+        } else if let Ok(text) = fs::read_to_string(thread.join("stat")) {
+            total += from_stat(&text)?;
+        } // Otherwise it ended just now.
     }
     Ok(total)
 }
@@ -69,6 +70,9 @@ fn from_stat(text: &str) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -86,10 +90,21 @@ mod tests {
     fn a_process_that_works_uses_time() {
         let own = rustix::process::getpid();
         let before = used(own).unwrap();
-        let mut sum = 0_u64;
-        while used(own).unwrap() == before {
-            sum = std::hint::black_box(sum + 1);
+        let begin = Instant::now();
+        // Threads of other tests may end meanwhile, and take theirs along.
+        while used(own).unwrap() <= before {
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "no time was used"
+            );
         }
-        assert!(used(own).unwrap() > before);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_has_none() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        child.wait().unwrap();
+        assert!(used(pid).is_err());
     }
 }

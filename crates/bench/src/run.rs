@@ -4,11 +4,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hdrhistogram::Histogram;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cpu;
-use crate::load::{Echo, Fanout, Handshakes, Load, Pace};
+use crate::load::{Echo, Fanout, Handshakes, Load, Pace, Turn};
 use crate::peers::{ECHO, Lab, Peer, SUBSCRIBE, Server};
 use crate::scenario::{Kind, Scenario};
 use crate::statistics::Spread;
@@ -23,7 +22,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// At so many messages each second a turn takes longer, and there are fewer.
+    /// At few messages each second a turn takes longer, and there are fewer.
     fn for_kind(self, kind: &Kind) -> Self {
         match kind {
             Kind::Fanout {
@@ -52,8 +51,8 @@ pub struct Cell {
     pub ratio: Spread,
     /// CPU time of one delivery, echo or handshake, in nanoseconds: the server's, the bare loop's.
     pub cost: (Spread, Spread),
-    /// What clients waited in all its turns, in nanoseconds.
-    pub latency: Histogram<u64>,
+    /// All its turns.
+    pub turns: Turn,
 }
 
 /// Measures one scenario with each of `peers`.
@@ -93,7 +92,7 @@ fn compare(
     let mut seat = Seat::start(lab, peer, scenario)?;
     let both_fit = 2 * bare.kind.descriptors() < budget;
     let (mut ratios, mut costs, mut bare_costs) = (Vec::new(), Vec::new(), Vec::new());
-    let mut latency: Option<Histogram<u64>> = None;
+    let mut turns: Option<Turn> = None;
     for _ in 0..effort.pairs {
         // Always in turns: two of one in a row would find warmer caches.
         let theirs = bare.turn(effort.turn)?;
@@ -103,10 +102,10 @@ fn compare(
         ratios.push(theirs.cost / own.cost);
         costs.push(own.cost);
         bare_costs.push(theirs.cost);
-        match &mut latency {
-            Some(all) => all.add(&own.latency)?,
-            None => latency = Some(own.latency),
-        }
+        turns = Some(match turns {
+            Some(turns) => turns.and(&own.turn)?,
+            None => own.turn,
+        });
     }
     let none = "no pairs";
     let ratio = Spread::of(ratios).context(none)?;
@@ -117,7 +116,7 @@ fn compare(
             Spread::of(costs).context(none)?,
             Spread::of(bare_costs).context(none)?,
         ),
-        latency: latency.context(none)?,
+        turns: turns.context(none)?,
     })
 }
 
@@ -134,7 +133,7 @@ struct Seat {
 struct Taken {
     /// Nanoseconds of the server's CPU time for one piece of work.
     cost: f64,
-    latency: Histogram<u64>,
+    turn: Turn,
 }
 
 impl Seat {
@@ -166,10 +165,7 @@ impl Seat {
         let turn = load.turn(length)?;
         let used = settle(&self.server)? - before;
         let cost = used.as_nanos() as f64 / turn.work as f64;
-        Ok(Taken {
-            cost,
-            latency: turn.latency,
-        })
+        Ok(Taken { cost, turn })
     }
 
     /// Stays connected while another has its turn, or leaves it the descriptors.

@@ -41,6 +41,8 @@ pub const ALL: &[Scenario] = &[
         Fanout { subscribers: 1000, size: 128, pace: InFlight(1) }),
     row("fan-10000", "10,000 subscribers, 10 messages/s", PerDelivery,
         Fanout { subscribers: 10_000, size: 128, pace: PerSecond(10) }),
+    row("rate-1000", "1,000 subscribers, 100 messages/s", PerDelivery,
+        Fanout { subscribers: 1000, size: 128, pace: PerSecond(100) }),
     row("fan-4k", "1,000 subscribers, 4 KiB, one message in flight", PerDelivery,
         Fanout { subscribers: 1000, size: 4096, pace: InFlight(1) }),
     row("burst-1000", "1,000 subscribers, 64 in flight", PerWakeUp,

@@ -116,7 +116,11 @@ impl Load for Echo {
                 }
             }
         }
-        Ok(Turn { work, latency })
+        Ok(Turn {
+            work,
+            latency,
+            last: latencies(),
+        })
     }
 
     fn tend(&mut self) -> Result<()> {

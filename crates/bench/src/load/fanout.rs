@@ -37,6 +37,8 @@ struct Messages {
     ring: Vec<Message>,
     oldest: u64,
     newest: u64,
+    /// How long each took to reach everybody.
+    last: Histogram<u64>,
 }
 
 struct Message {
@@ -83,6 +85,7 @@ impl Fanout {
             ring,
             oldest: 0,
             newest: 0,
+            last: latencies(),
         };
         let buffer = vec![0; 256 * 1024];
         let mut opened = Self {
@@ -173,6 +176,7 @@ impl Fanout {
 impl Load for Fanout {
     fn turn(&mut self, length: Duration) -> Result<Turn> {
         let mut latency = latencies();
+        self.messages.last.reset();
         let begin = Instant::now();
         let mut due = begin;
         let mut work = 0;
@@ -181,7 +185,11 @@ impl Load for Fanout {
             let now = Instant::now();
             let ending = now - begin >= length;
             if ending && self.messages.oldest == self.messages.newest {
-                return Ok(Turn { work, latency });
+                return Ok(Turn {
+                    work,
+                    latency,
+                    last: self.messages.last.clone(),
+                });
             }
             let mut timeout = STALLED;
             match self.pace {
@@ -313,6 +321,9 @@ impl Messages {
         while self.oldest < self.newest
             && self.ring[(self.oldest % MOST) as usize].received == subscribers
         {
+            let published = self.ring[(self.oldest % MOST) as usize].published;
+            self.last
+                .saturating_record(published.elapsed().as_nanos() as u64);
             self.oldest += 1;
         }
     }

@@ -90,7 +90,11 @@ impl Load for Handshakes {
                 }
             }
         }
-        Ok(Turn { work, latency })
+        Ok(Turn {
+            work,
+            latency,
+            last: latencies(),
+        })
     }
 
     fn tend(&mut self) -> Result<()> {

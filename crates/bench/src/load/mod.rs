@@ -17,12 +17,27 @@ pub use fanout::{Fanout, Pace};
 pub use handshakes::Handshakes;
 pub use publisher::{Publisher, Via};
 
-/// What one turn of a load did.
+/// What a turn of a load did, or several.
 pub struct Turn {
     /// Deliveries, echoes or handshakes.
     pub work: u64,
     /// From the publishing, sending or connecting to the receiving, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// From the publishing until the last subscriber had received; of deliveries only.
+    pub last: Histogram<u64>,
+}
+
+impl Turn {
+    /// Both together.
+    ///
+    /// # Errors
+    /// None: the histograms have the same bounds.
+    pub fn and(mut self, other: &Self) -> Result<Self> {
+        self.work += other.work;
+        self.latency.add(&other.latency)?;
+        self.last.add(&other.last)?;
+        Ok(self)
+    }
 }
 
 /// A load on one server, which stays connected between its turns.

@@ -2,6 +2,8 @@
 use crate::memory;
 use crate::peers::Peer;
 use crate::run::{Cell, Row};
+use crate::scenario::Kind;
+use hdrhistogram::Histogram;
 
 /// Work per CPU time as a ratio to the bare loop's, with its range.
 pub fn ratios(rows: &[Row]) -> String {
@@ -27,10 +29,21 @@ pub fn costs(rows: &[Row]) -> String {
 
 /// Median and 99th percentile of what clients waited.
 pub fn latencies(rows: &[Row]) -> String {
-    table(by_scenario(rows), |cell| {
-        let at = |quantile| nanoseconds(cell.latency.value_at_quantile(quantile) as f64);
-        format!("{} / {}", at(0.5), at(0.99))
+    table(by_scenario(rows), |cell| percentiles(&cell.turns.latency))
+}
+
+/// The same until the last subscriber had a message, in the scenarios with subscribers.
+pub fn last(rows: &[Row]) -> String {
+    let fan_outs = by_scenario(rows).zip(rows);
+    let fan_outs = fan_outs.filter(|(_, row)| matches!(row.scenario.kind, Kind::Fanout { .. }));
+    table(fan_outs.map(|(line, _)| line), |cell| {
+        percentiles(&cell.turns.last)
     })
+}
+
+fn percentiles(waited: &Histogram<u64>) -> String {
+    let at = |quantile| nanoseconds(waited.value_at_quantile(quantile) as f64);
+    format!("{} / {}", at(0.5), at(0.99))
 }
 
 /// Bytes of the server for each idle client.

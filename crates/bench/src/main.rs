@@ -8,7 +8,8 @@
 //!
 //! A scenario ([`scenario`]) is a load ([`load`]) and the bare loop it is compared with
 //! ([`reference`]). [`run`] starts the servers ([`peers`]), gives each the load in turns, and takes
-//! the CPU time of each turn from the kernel ([`cpu`]). [`report`] shows ratios.
+//! the CPU time of each turn from the kernel ([`cpu`]); [`memory`] weighs idle subscribers. [`report`]
+//! shows ratios.
 //!
 //! The same binary is the bare loops and the Rust peers, as subcommands: each runs in a process of
 //! its own, as nginx does.

@@ -24,16 +24,20 @@ pub struct Effort {
 impl Effort {
     /// At few messages each second a turn takes longer, and there are fewer.
     fn for_kind(self, kind: &Kind) -> Self {
-        match kind {
-            Kind::Fanout {
-                pace: Pace::PerSecond(rate),
-                ..
-            } => Self {
-                pairs: self.pairs.div_ceil(6),
-                turn: self.turn.max(Duration::from_secs(10) / *rate),
-            },
-            _ => self,
-        }
+        let Kind::Fanout {
+            pace: Pace::PerSecond(rate),
+            ..
+        } = kind
+        else {
+            return self;
+        };
+        let turn = self.turn.max(Duration::from_secs(10) / *rate);
+        let pairs = if turn > self.turn {
+            self.pairs.div_ceil(6)
+        } else {
+            self.pairs
+        };
+        Self { pairs, turn }
     }
 }
 

@@ -3,7 +3,6 @@ use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::net::sockopt;
 
 use crate::frame::{self, Frame};
 use crate::handshake;
@@ -33,9 +32,6 @@ impl Crowd {
         for nth in 0..count {
             let (socket, partial) =
                 open(address, &request, nth).with_context(|| format!("client {nth}"))?;
-            // A new connection acknowledges its first 16 segments at once, each at the sender's
-            // cost; what is measured is what comes after.
-            sockopt::set_tcp_quickack(&socket, false)?;
             poll.watch(&socket, nth as u64)?;
             members.push(Member {
                 socket,

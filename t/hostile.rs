@@ -209,7 +209,7 @@ const PATIENT: &[(&str, &str, &str, u16)] = &[
     (
         "never ends its message, and is alive",
         "01 85 00000000 626567756e",
-        "00 81 00000000 78 89 80 00000000",
+        "00 81 00000000 78",
         1008,
     ),
     ("is told to go and stays", "83 80 00000000", "61", 1002),

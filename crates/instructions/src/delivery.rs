@@ -3,7 +3,6 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fanout::{ClientId, FlushResult, Kind, Registry, SlowClass, SlowPolicy, Variant};
 use proto::envelope::Wire;
 use proto::redis::{self, Event, Link, Role, url};
@@ -14,17 +13,24 @@ const BYTES: usize = 128;
 /// Each round `messages` pushes are read at once, and offered to `clients` that keep up.
 pub fn run(clients: u32, messages: usize, rounds: usize) {
     let mut registry = Registry::new();
-    let foo = registry.channel(0, Kind::Channel, b"foo");
+    let channel = registry.channel(0, Kind::Channel, b"foo");
     let class = SlowClass {
         send_queue: 1 << 20,
         policy: SlowPolicy::Close,
     };
     for client in 0..clients {
         let socket = client as i32;
-        registry.join(ClientId(client), socket, &[foo], Variant(0), class, false);
+        registry.join(
+            ClientId(client),
+            socket,
+            &[channel],
+            Variant(0),
+            class,
+            false,
+        );
         registry.unmute(ClientId(client));
     }
-    let mut link = subscriber(foo.0);
+    let mut link = subscriber(channel.0);
     let payload = "x".repeat(BYTES);
     let push = format!("*3\r\n$7\r\nmessage\r\n$3\r\nfoo\r\n${BYTES}\r\n{payload}\r\n");
     let pushes = push.repeat(messages);
@@ -35,7 +41,8 @@ pub fn run(clients: u32, messages: usize, rounds: usize) {
         while let Some(feed) = registry.next_dirty() {
             while let Some(batch) = registry.next_batch(feed, 1_000, &mut flushed) {
                 for socket in batch.sockets {
-                    offered += black_box(*socket) as usize * 0 + batch.bytes.len();
+                    black_box(*socket);
+                    offered += batch.bytes.len();
                 }
                 let tried = batch.sockets.len();
                 registry.completed(feed, tried, &mut [], &mut flushed);
@@ -69,13 +76,13 @@ fn publish(link: &mut Link, registry: &mut Registry) {
 }
 
 /// A link that is up and subscribed to `foo`.
-fn subscriber(foo: u32) -> Link {
+fn subscriber(channel: u32) -> Link {
     let server = Arc::new(url::parse("redis://127.0.0.1").expect("a valid address"));
     let mut link = Link::new(Role::Subscriber, server, 1);
     link.handle_timeout(0);
     while link.next_event().is_some() {}
     link.handle_connected(0);
-    link.subscribe(redis::Kind::Channel, &Bytes::from_static(b"foo"), foo, 0);
+    link.subscribe(redis::Kind::Channel, b"foo", channel, 0);
     let asked = converse(&mut link, "+PONG\r\n+OK\r\n");
     let names = asked
         .split("\r\n")

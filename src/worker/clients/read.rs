@@ -101,8 +101,9 @@ impl Worker {
         let mut inbox = std::mem::take(&mut self.inbox);
         let before = session.held_bytes();
         let inflater = (session.deflate_bits > 0).then(|| self.wires.inflater());
+        let fragments = session.connection.fragments();
         inbox.fill(session, input, inflater);
-        if inbox.heard {
+        if inbox.heard || session.connection.fragments() != fragments {
             session.note_alive(tick);
         }
         session.began = match (session.connection.is_mid_message(), session.began) {

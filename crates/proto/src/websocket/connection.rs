@@ -214,6 +214,14 @@ impl Connection {
         self.pending.is_some()
     }
 
+    /// Fragments of the message under way that have come whole: when it changes between two reads,
+    /// the client has sent a frame, though no event tells.
+    pub fn fragments(&self) -> u32 {
+        let pending = self.pending.as_deref();
+        let message = pending.and_then(|pending| pending.message.as_ref());
+        message.map_or(0, Assembler::fragments)
+    }
+
     fn next_event(
         &mut self,
         buf: &mut [u8],

@@ -24,6 +24,23 @@ fn ping_between_fragments_is_told_before_the_message_ends() {
 }
 
 #[test]
+fn fragments_are_counted_when_they_are_whole() {
+    let mut peer = Peer::new(ROOMY);
+    assert_eq!(peer.connection.fragments(), 0);
+    peer.send(text("Hel").more());
+    assert_eq!(peer.connection.fragments(), 1);
+    let next = cont("lo").more().bytes();
+    peer.feed(&next[..next.len() - 1]);
+    assert_eq!(peer.connection.fragments(), 1);
+    peer.feed(&next[next.len() - 1..]);
+    peer.send(cont("").more());
+    assert_eq!(peer.connection.fragments(), 3);
+    peer.send(cont("!"));
+    assert_eq!(peer.connection.fragments(), 0);
+    peer.expect(&[says_text("Hello!")]);
+}
+
+#[test]
 fn half_a_ping_within_a_message_does_not_disturb_it() {
     let mut peer = Peer::new(ROOMY);
     peer.send(text("Hel").more());

@@ -371,6 +371,40 @@ fn clients_of_a_thousand_channels() {
     println!("{:?}", a_thousand_channels(1_000, 500));
 }
 
+/// Each client has a thousand channels of its own, all with one worker. Returns bytes per channel.
+#[track_caller]
+fn a_thousand_channels_each(clients: usize) -> u64 {
+    let names = (0..1_000).map(|n| format!(" own-$websocket_arg_own-{n}"));
+    let names: String = names.collect();
+    let location = format!("location /own {{ websocket_subscribe {names}; }}");
+    let mut scene = Scene::new(1, &location);
+    let before = scene.bytes();
+    scene.join(clients, "/own?own={}");
+    let grown = scene.grown(before) / (clients * 1_000) as u64;
+    let mut publisher = scene.redis.session();
+    scene.crowds[0].ask("hear 10");
+    for (number, channel) in (0..1_000).step_by(100).enumerate() {
+        let name = |client| format!("own-{client}-{channel}");
+        let messages: Vec<_> = (0..clients).map(|n| (name(n), numbered(number))).collect();
+        publisher.publish_all(&messages);
+    }
+    scene.crowds[0].answer();
+    grown
+}
+
+#[test]
+fn ten_thousand_channels_of_ten_clients() {
+    let bytes = a_thousand_channels_each(10);
+    assert!(!memory_is_measurable() || bytes < 600, "{bytes} bytes");
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn a_hundred_thousand_channels_of_a_hundred_clients() {
+    let bytes = a_thousand_channels_each(100);
+    println!("100,000 channels of 100 clients, one worker: {bytes} bytes each");
+}
+
 // --- storms ---------------------------------------------------------------------------------------
 
 /// While each of `messages` goes to those who stay, `at_once` clients come and go in a process of

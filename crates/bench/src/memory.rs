@@ -78,6 +78,8 @@ impl Client {
 
 /// Measures each of `peers` with `count` clients of each kind, a quarter of them for TLS.
 pub fn measure(lab: &Lab, peers: &[Peer], count: usize) -> Vec<Row> {
+    let asked = |peer: &&Peer| ALL.iter().any(|client| client.asked_of(**peer));
+    let peers: Vec<Peer> = peers.iter().filter(asked).copied().collect();
     let row = |&client: &Client| {
         let count = if client == Client::Tls {
             count / 4

@@ -67,6 +67,8 @@ pub struct Worker {
     due: Vec<u32>,
     /// Clients that are not read until the publisher links have room.
     paused: Vec<ClientId>,
+    /// Bytes that clients who are behind may still be written before the next turn.
+    round_left: usize,
     /// Work is left for the next round of the event loop.
     turn: bool,
     /// What the timer waits for may have changed.
@@ -112,6 +114,7 @@ impl Worker {
             emptied: Vec::new(),
             due: Vec::new(),
             paused: Vec::new(),
+            round_left: clients::ROUND_BUDGET,
             turn: false,
             retime: true,
             timer_due: None,
@@ -191,6 +194,7 @@ impl Worker {
     /// The next round of the event loop: what budgets have cut short, and what was collected.
     pub fn turn(&mut self) {
         let now = process::now();
+        self.round_left = clients::ROUND_BUDGET;
         for index in 0..self.brokers.len() {
             for role in [Role::Subscriber, Role::Publisher] {
                 self.brokers[index].wire(role).write(now);

@@ -4,3 +4,5 @@ mod close;
 mod read;
 mod watch;
 mod write;
+
+pub(super) use write::ROUND_BUDGET;

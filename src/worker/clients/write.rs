@@ -7,6 +7,10 @@ use crate::worker::{BUFFER, Worker, flush, handshake};
 /// A client is written at most so much in one event.
 const WRITE_BUDGET: usize = 1 << 20;
 
+/// All clients that are behind are written so much in one round of the event loop: hundreds of them
+/// may become writable at once.
+pub(in crate::worker) const ROUND_BUDGET: usize = 4 << 20;
+
 impl Worker {
     /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
     pub(super) fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
@@ -83,12 +87,18 @@ impl Worker {
 
     /// The socket takes more.
     pub fn client_writable(&mut self, id: ClientId) {
-        let Some((_, session)) = self.clients.get(id) else {
+        let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        if matches!(session.phase, Phase::Open | Phase::Closing) {
-            self.write_client(id);
+        if !matches!(session.phase, Phase::Open | Phase::Closing) {
+            return;
         }
+        if self.round_left == 0 {
+            io.write_again();
+            self.turn = true;
+            return;
+        }
+        self.write_client(id);
     }
 
     /// Writes what is due to a client that is not current: the frame begun, its own frames, the
@@ -178,6 +188,7 @@ impl Worker {
 
     /// Bytes went past a socket buffer that had been full: the client reads.
     pub(super) fn note_progress(&mut self, id: ClientId, written: usize) {
+        self.round_left = self.round_left.saturating_sub(written);
         let tick = self.session_tick(process::now());
         if written > 0
             && let Some((_, session)) = self.clients.get(id)

@@ -3,11 +3,14 @@
 //!
 //!     scripts/test e2e -- --release --test scale -- --ignored --nocapture --test-threads 1
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use t::settings::{Build, Flavor, build, flavor};
-use t::{Conf, Nginx, Redis, Session, process, until};
+use t::{Client, Conf, Nginx, Redis, Reply, Session, ports, process, until};
 
 /// A message of 128 bytes.
 fn numbered(number: usize) -> String {
@@ -37,9 +40,10 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(nginx: &Nginx, source: usize) -> Self {
+    /// Of the server at this address, from source addresses of this number.
+    fn start(address: SocketAddr, source: usize) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_scale_clients"))
-            .args([nginx.http().to_string(), source.to_string()])
+            .args([address.to_string(), source.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -73,43 +77,20 @@ impl Drop for Clients {
     }
 }
 
-// --- the scene ------------------------------------------------------------------------------------
-
-/// An nginx of some workers, and as many processes with clients.
-struct Scene {
-    redis: Redis,
-    nginx: Nginx,
+/// Those who listen to a server, which may be several processes.
+struct Audience {
+    servers: Vec<u32>,
     crowds: Vec<Clients>,
     published: usize,
 }
 
-impl Scene {
-    fn new(workers: usize, directives: &str) -> Self {
-        let redis = Redis::start();
-        let silence = "websocket_ping_interval 0; websocket_timeout 0;";
-        let conf = Conf::push(&redis)
-            .http(silence)
-            .server(directives)
-            .workers(workers)
-            .worker_connections(16_384)
-            .reuseport();
-        let nginx = Nginx::start(conf);
-        // What is made with the first clients is there already when memory is compared.
-        let mut first = Clients::start(&nginx, 200);
-        first.ask("join 100 0 /ws?channel=first-{}");
-        first.answer();
-        drop(first);
-        until("channels of the first have left", || {
-            redis.command(&["PUBSUB", "CHANNELS", "first-*"]) == t::Reply::Array(Vec::new())
-        });
-        let crowds = (0..workers)
-            .map(|n| Clients::start(&nginx, n + 1))
-            .collect();
+impl Audience {
+    fn new(servers: Vec<u32>, crowds: Vec<Clients>) -> Self {
+        let published = 0;
         Self {
-            redis,
-            nginx,
+            servers,
             crowds,
-            published: 0,
+            published,
         }
     }
 
@@ -129,32 +110,41 @@ impl Scene {
         self.all(|n| format!("join {each} {} {target}", n * each));
     }
 
-    /// Publishes one message to `foo` when all are listening, and waits until all have heard it.
-    /// Returns how long it took to the last.
+    /// While all are listening, does what makes each of them hear so many messages. Returns how
+    /// long it took to the last.
     #[track_caller]
-    fn broadcast(&mut self, publisher: &mut Session) -> Duration {
+    fn hear(&mut self, messages: usize, publish: impl FnOnce()) -> Duration {
         for crowd in &mut self.crowds {
-            crowd.ask("hear 1");
+            crowd.ask(&format!("hear {messages}"));
         }
         let begun = SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
-        publisher.publish("foo", numbered(self.published));
-        self.published += 1;
+        publish();
         let times = self.crowds.iter_mut().map(Clients::answer);
         times.max().expect("clients").saturating_sub(begun)
     }
 
-    /// Memory of all workers in bytes.
-    fn bytes(&self) -> u64 {
-        let workers = self.nginx.workers();
-        workers.into_iter().map(process::proportional_bytes).sum()
+    /// One message for all, to the last of them.
+    #[track_caller]
+    fn broadcast(&mut self, publisher: &mut Session, channel: &str) -> Duration {
+        let message = numbered(self.published);
+        self.published += 1;
+        self.hear(1, || {
+            publisher.publish(channel, message);
+        })
     }
 
-    /// By how much the workers have grown since.
+    /// Memory of the servers in bytes.
+    fn bytes(&self) -> u64 {
+        let servers = self.servers.iter();
+        servers.map(|&pid| process::proportional_bytes(pid)).sum()
+    }
+
+    /// By how much the servers have grown since.
     fn grown(&self, since: u64) -> u64 {
         self.bytes().saturating_sub(since)
     }
 
-    /// Processor time that the workers have used.
+    /// Processor time that the servers have used.
     fn cpu(&self) -> Duration {
         let of = |pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat"));
@@ -162,7 +152,52 @@ impl Scene {
             let used = stat.split(' ').next().expect("a figure");
             Duration::from_nanos(used.parse().expect("a number"))
         };
-        self.nginx.workers().into_iter().map(of).sum()
+        self.servers.iter().map(of).sum()
+    }
+}
+
+// --- the scene ------------------------------------------------------------------------------------
+
+/// An nginx of some workers, and as many processes with clients.
+struct Scene {
+    audience: Audience,
+    nginx: Nginx,
+    redis: Redis,
+}
+
+impl Scene {
+    fn new(workers: usize, directives: &str) -> Self {
+        // The bare loops come from another loopback address.
+        let redis = Redis::start_with(&["--protected-mode", "no"]);
+        let silence = "websocket_ping_interval 0; websocket_timeout 0;";
+        let conf = Conf::push(&redis)
+            .http(silence)
+            .server(directives)
+            .workers(workers)
+            .worker_connections(16_384)
+            .reuseport();
+        let nginx = Nginx::start(conf);
+        // What is made with the first clients is there already when memory is compared.
+        let mut first = Clients::start(nginx.http(), 200);
+        first.ask("join 100 0 /ws?channel=first-{}");
+        first.answer();
+        drop(first);
+        let crowds = (1..=workers).map(|n| Clients::start(nginx.http(), n));
+        let scene = Self {
+            audience: Audience::new(nginx.workers(), crowds.collect()),
+            nginx,
+            redis,
+        };
+        scene.until_nobody_listens("first-*");
+        scene
+    }
+
+    /// Workers leave a channel some time after its last client.
+    #[track_caller]
+    fn until_nobody_listens(&self, pattern: &str) {
+        until(&format!("{pattern} is left"), || {
+            self.redis.command(&["PUBSUB", "CHANNELS", pattern]) == Reply::Array(Vec::new())
+        });
     }
 }
 
@@ -179,35 +214,34 @@ fn kernel_bytes() -> u64 {
 
 /// What subscribers of one channel cost.
 struct Subscribers {
+    joined: Duration,
     bytes_each: u64,
     kernel_bytes_each: u64,
+    /// How long messages took to the last, in ascending order.
     to_last: Vec<Duration>,
-    cpu_per_delivery: Duration,
 }
 
 #[track_caller]
 fn subscribers(workers: usize, each: usize, messages: usize) -> Subscribers {
     let mut scene = Scene::new(workers, "");
-    let clients = workers * each;
-    let (before, kernel) = (scene.bytes(), kernel_bytes());
-    scene.join(each, "/ws?channel=foo");
-    let bytes_each = scene.grown(before) / clients as u64;
-    let kernel_bytes_each = kernel_bytes().saturating_sub(kernel) / clients as u64;
-    assert_eq!(scene.redis.subscribers("foo"), workers as i64);
-    let mut publisher = scene.redis.session();
-    scene.broadcast(&mut publisher);
-    let begun = scene.cpu();
-    let to_last = (0..messages).map(|_| scene.broadcast(&mut publisher));
+    let clients = (workers * each) as u64;
+    let (audience, mut publisher) = (&mut scene.audience, scene.redis.session());
+    let (before, kernel) = (audience.bytes(), kernel_bytes());
+    let begun = Instant::now();
+    audience.join(each, "/ws?channel=foo");
+    let joined = begun.elapsed();
+    let bytes_each = audience.grown(before) / clients;
+    let kernel_bytes_each = kernel_bytes().saturating_sub(kernel) / clients;
+    let to_last = (0..messages).map(|_| audience.broadcast(&mut publisher, "foo"));
     let mut to_last: Vec<Duration> = to_last.collect();
     to_last.sort_unstable();
-    let cpu_per_delivery = (scene.cpu() - begun) / (clients * messages) as u32;
-    scene.all(|_| format!("leave {each}"));
-    until("all have left", || scene.redis.subscribers("foo") == 0);
+    audience.all(|_| format!("leave {each}"));
+    scene.until_nobody_listens("foo");
     Subscribers {
+        joined,
         bytes_each,
         kernel_bytes_each,
         to_last,
-        cpu_per_delivery,
     }
 }
 
@@ -221,35 +255,112 @@ fn six_thousand_over_two_workers_hear_each_message() {
 #[test]
 #[ignore = "takes a minute and most of a machine"]
 fn sixty_thousand_over_four_workers() {
-    let found = subscribers(4, 15_000, 30);
+    let found = subscribers(4, 15_000, 40);
     println!(
-        "60,000 subscribers, 4 workers: {} bytes each, {} more in the kernel for both ends; \
-         to the last client {:?} (median), {:?} (worst of 30); {:?} of processor per delivery",
+        "60,000 subscribers of 4 workers: joined in {:?}; {} bytes each, {} more in the kernel for \
+         both ends; to the last {:?} (median), {:?} (worst)",
+        found.joined,
         found.bytes_each,
         found.kernel_bytes_each,
-        found.to_last[15],
-        found.to_last[29],
-        found.cpu_per_delivery
+        found.to_last[20],
+        found.to_last[39],
     );
 }
 
+// --- the cost of a delivery -----------------------------------------------------------------------
+
+/// Loops that do nothing but `send`, as many as the workers they are compared with, with as many
+/// clients. They end with this.
+struct BareLoops {
+    loops: Vec<Child>,
+    audience: Audience,
+}
+
+impl BareLoops {
+    /// `program` is the one of `crates/bench`.
+    #[track_caller]
+    fn start(program: &Path, redis: &Redis, number: usize) -> Self {
+        let (mut loops, mut crowds) = (Vec::new(), Vec::new());
+        let redis = format!("127.0.0.1:{}", redis.port());
+        for n in 0..number {
+            let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+            let child = Command::new(program)
+                .args([
+                    "serve",
+                    "per-delivery",
+                    &address.to_string(),
+                    &redis,
+                    "bare",
+                ])
+                .spawn();
+            loops.push(child.expect("the program bench"));
+            until("the loop listens", || TcpStream::connect(address).is_ok());
+            crowds.push(Clients::start(address, 101 + n));
+        }
+        let audience = Audience::new(loops.iter().map(Child::id).collect(), crowds);
+        Self { loops, audience }
+    }
+}
+
+impl Drop for BareLoops {
+    fn drop(&mut self) {
+        for child in &mut self.loops {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Turns of `messages` each to the module's clients and, if there are any, to as many of bare
+/// loops: nanoseconds of the servers' processor time per delivery, medians of all turns.
+#[track_caller]
+fn delivery(workers: usize, each: usize, messages: usize) -> (u64, Option<u64>) {
+    let mut scene = Scene::new(workers, "");
+    let program = std::env::var_os("WS_BARE_LOOP");
+    let start = |program: OsString| BareLoops::start(Path::new(&program), &scene.redis, workers);
+    let mut bare = program.map(start);
+    let mut publisher = scene.redis.session();
+    let mut turn = |audience: &mut Audience, channel: &str, messages: usize| {
+        let begun = audience.cpu();
+        for _ in 0..messages {
+            audience.broadcast(&mut publisher, channel);
+        }
+        let used = (audience.cpu() - begun).as_nanos() as u64;
+        used / (messages * workers * each) as u64
+    };
+    let mut audiences = vec![("foo", &mut scene.audience)];
+    audiences.extend(bare.iter_mut().map(|bare| ("bare", &mut bare.audience)));
+    let mut costs = vec![Vec::new(); audiences.len()];
+    for (channel, audience) in &mut audiences {
+        audience.join(each, "/ws?channel=foo");
+        // The kernel acknowledges the first 16 packets of a connection at once, later ones not.
+        turn(audience, channel, 18);
+    }
+    for _ in 0..15 {
+        for ((channel, audience), costs) in audiences.iter_mut().zip(&mut costs) {
+            costs.push(turn(audience, channel, messages));
+        }
+    }
+    costs.iter_mut().for_each(|costs| costs.sort_unstable());
+    (costs[0][7], costs.get(1).map(|costs| costs[7]))
+}
+
+/// `WS_BARE_LOOP` may name the program of `crates/bench`, for a comparison.
 #[test]
 #[ignore = "takes some minutes and most of a machine"]
 fn a_delivery_to_ten_and_to_sixty_thousand() {
     for (workers, each, messages) in [
-        (1, 10, 3000),
-        (1, 100, 2000),
-        (1, 1_000, 500),
-        (1, 10_000, 50),
-        (4, 2_500, 50),
-        (4, 15_000, 20),
+        (1, 10, 500),
+        (1, 100, 100),
+        (1, 1_000, 20),
+        (1, 10_000, 4),
+        (4, 15_000, 2),
     ] {
-        let found = subscribers(workers, each, messages);
+        let (module, bare) = delivery(workers, each, messages);
         println!(
-            "{} subscribers, {workers} workers: {:?} of processor per delivery, to the last {:?}",
-            workers * each,
-            found.cpu_per_delivery,
-            found.to_last[messages / 2]
+            "{} subscribers of {workers} workers: {module} ns of processor per delivery, {bare:?} \
+             of bare loops",
+            workers * each
         );
     }
 }
@@ -262,29 +373,23 @@ fn a_delivery_to_ten_and_to_sixty_thousand() {
 fn a_channel_each(workers: usize, each: usize) -> (u64, Duration) {
     let mut scene = Scene::new(workers, "");
     let clients = workers * each;
-    let before = scene.bytes();
-    scene.join(each, "/ws?channel=channel-{}");
-    let grown = scene.grown(before) / clients as u64;
-    let mut publisher = scene.redis.session();
+    let (audience, mut publisher) = (&mut scene.audience, scene.redis.session());
+    let before = audience.bytes();
+    audience.join(each, "/ws?channel=channel-{}");
+    let grown = audience.grown(before) / clients as u64;
+    let channels: Vec<String> = (0..clients).map(|n| format!("channel-{n}")).collect();
     let mut took = Duration::ZERO;
     for round in 0..3 {
-        for crowd in &mut scene.crowds {
-            crowd.ask("hear 1");
-        }
-        let begun = SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
         let message = numbered(round);
-        let channels: Vec<String> = (0..clients).map(|n| format!("channel-{n}")).collect();
-        for channels in channels.chunks(1_000) {
-            let messages: Vec<_> = channels.iter().map(|name| (name, &message)).collect();
-            publisher.publish_all(&messages);
-        }
-        let times = scene.crowds.iter_mut().map(Clients::answer);
-        took = times.max().expect("clients").saturating_sub(begun);
+        took = audience.hear(1, || {
+            for channels in channels.chunks(1_000) {
+                let messages: Vec<_> = channels.iter().map(|name| (name, &message)).collect();
+                publisher.publish_all(&messages);
+            }
+        });
     }
-    scene.all(|_| format!("leave {each}"));
-    until("all channels have left", || {
-        scene.redis.command(&["PUBSUB", "CHANNELS", "channel-*"]) == t::Reply::Array(Vec::new())
-    });
+    audience.all(|_| format!("leave {each}"));
+    scene.until_nobody_listens("channel-*");
     (grown, took)
 }
 
@@ -324,32 +429,23 @@ fn a_thousand_channels(equal: usize, unequal: usize) -> Thousand {
             names(1)
         ),
     );
-    let mut publisher = scene.redis.session();
-    // All hear of each of their channels, numbered on.
-    let mut hear = |scene: &mut Scene, from: usize| {
-        let messages: Vec<_> = (0..10)
-            .map(|n| (format!("name-{}", 1 + n * 100), numbered(from + n)))
-            .collect();
-        scene.crowds[0].ask("hear 10");
-        publisher.publish_all(&messages);
-        scene.crowds[0].answer();
+    let (audience, mut publisher) = (&mut scene.audience, scene.redis.session());
+    let mut published = 0;
+    let mut grown = |clients: usize, target: &str| {
+        let before = audience.bytes();
+        audience.join(clients, target);
+        let grown = audience.grown(before) / clients as u64;
+        // All who are there hear of ten channels that all have.
+        let message = |n: usize| (format!("name-{}", 1 + n * 100), numbered(published + n));
+        let messages: Vec<_> = (0..10).map(message).collect();
+        audience.hear(10, || publisher.publish_all(&messages));
+        published += 10;
+        grown
     };
-    let before = scene.bytes();
-    scene.join(1, "/all");
-    let first = scene.grown(before);
-    hear(&mut scene, 0);
-    let before = scene.bytes();
-    scene.join(equal, "/all");
-    let equals = scene.grown(before) / equal as u64;
-    hear(&mut scene, 10);
-    let before = scene.bytes();
-    scene.join(unequal, "/own?own=own-{}");
-    let unequals = scene.grown(before) / unequal as u64;
-    hear(&mut scene, 20);
     Thousand {
-        first,
-        equal: equals,
-        unequal: unequals,
+        first: grown(1, "/all"),
+        equal: grown(equal, "/all"),
+        unequal: grown(unequal, "/own?own=own-{}"),
     }
 }
 
@@ -378,17 +474,17 @@ fn a_thousand_channels_each(clients: usize) -> u64 {
     let names: String = names.collect();
     let location = format!("location /own {{ websocket_subscribe {names}; }}");
     let mut scene = Scene::new(1, &location);
-    let before = scene.bytes();
-    scene.join(clients, "/own?own={}");
-    let grown = scene.grown(before) / (clients * 1_000) as u64;
-    let mut publisher = scene.redis.session();
-    scene.crowds[0].ask("hear 10");
-    for (number, channel) in (0..1_000).step_by(100).enumerate() {
-        let name = |client| format!("own-{client}-{channel}");
-        let messages: Vec<_> = (0..clients).map(|n| (name(n), numbered(number))).collect();
-        publisher.publish_all(&messages);
-    }
-    scene.crowds[0].answer();
+    let (audience, mut publisher) = (&mut scene.audience, scene.redis.session());
+    let before = audience.bytes();
+    audience.join(clients, "/own?own={}");
+    let grown = audience.grown(before) / (clients * 1_000) as u64;
+    audience.hear(10, || {
+        for (number, channel) in (0..1_000).step_by(100).enumerate() {
+            let name = |client| format!("own-{client}-{channel}");
+            let messages: Vec<_> = (0..clients).map(|n| (name(n), numbered(number))).collect();
+            publisher.publish_all(&messages);
+        }
+    });
     grown
 }
 
@@ -407,39 +503,37 @@ fn a_hundred_thousand_channels_of_a_hundred_clients() {
 
 // --- storms ---------------------------------------------------------------------------------------
 
-/// While each of `messages` goes to those who stay, `at_once` clients come and go in a process of
-/// their own. Returns how many came and went, in how long, and by how much the workers have grown
-/// from the first to the last turn.
+/// While messages go to those who stay, `at_once` clients come and go in a process of
+/// their own. Returns how many came and went, in how long, and by how much the workers are larger
+/// at the end than ever in the first half.
 #[track_caller]
 fn storm(workers: usize, each: usize, turns: usize, at_once: usize) -> (usize, Duration, u64) {
     let mut scene = Scene::new(workers, "");
-    scene.join(each, "/ws?channel=foo");
-    let mut storm = Clients::start(&scene.nginx, 100);
-    let mut publisher = scene.redis.session();
-    let mut sizes = Vec::new();
-    let begun = SystemTime::now();
+    let (audience, mut publisher) = (&mut scene.audience, scene.redis.session());
+    audience.join(each, "/ws?channel=foo");
+    let mut storm = Clients::start(scene.nginx.http(), 100);
+    let (half, begun) = (at_once / 2, Instant::now());
+    let mut most = 0;
     for turn in 0..turns {
         // Half go where the message is, half to channels that come and go with them.
-        let half = at_once / 2;
         storm.ask(&format!("join {half} 0 /ws?channel=foo"));
         storm.ask(&format!("join {half} {} /ws?channel=bar-{{}}", turn * half));
-        storm.ask(&format!("leave {}", half * 2));
+        storm.ask(&format!("leave {}", 2 * half));
         for _ in 0..5 {
-            scene.broadcast(&mut publisher);
+            audience.broadcast(&mut publisher, "foo");
         }
         (0..3).for_each(|_| {
             storm.answer();
         });
-        sizes.push(scene.bytes());
+        if turn < turns / 2 {
+            most = audience.bytes().max(most);
+        }
     }
-    let took = begun.elapsed().expect("a clock");
+    let took = begun.elapsed();
     drop(storm);
-    until("channels of the storm have left", || {
-        scene.redis.command(&["PUBSUB", "CHANNELS", "bar-*"]) == t::Reply::Array(Vec::new())
-    });
-    let first = sizes[..turns / 2].iter().max().expect("turns");
-    let grown = scene.bytes().saturating_sub(*first);
-    scene.broadcast(&mut publisher);
+    let grown = audience.grown(most);
+    audience.broadcast(&mut publisher, "foo");
+    scene.until_nobody_listens("bar-*");
     (turns * at_once, took, grown)
 }
 
@@ -457,4 +551,28 @@ fn who_stays_hears_all_while_two_thousand_come_and_go() {
 fn who_stays_hears_all_while_a_hundred_thousand_come_and_go() {
     let (came, took, grown) = storm(2, 2_000, 100, 1_000);
     println!("{came} came and went in {took:?}; the workers have grown by {grown} bytes");
+}
+
+// --- several Redises ------------------------------------------------------------------------------
+
+/// As docs/scale.md shows it: the channel's name decides which Redis it is at.
+#[test]
+fn channels_are_split_over_two_redises() {
+    let redises = [Redis::start(), Redis::start()];
+    let location = |conf: Conf, name: &str, redis: &Redis| {
+        let subscribe = "websocket_subscribe $websocket_arg_channel;";
+        let directives = format!("internal; websocket_redis {}; {subscribe}", redis.url());
+        conf.location(&format!("= /ws-{name}"), &directives)
+    };
+    let map = "map $websocket_arg_channel $redis { ~^[a-m] one; default two; }";
+    let conf = Conf::new().http(map).drain("200ms");
+    let conf = location(conf, "one", &redises[0]);
+    let conf = location(conf, "two", &redises[1]);
+    let nginx = Nginx::start(conf.location("= /ws", "rewrite ^ /ws-$redis last;"));
+    for (name, here, there) in [("foo", 0, 1), ("public", 1, 0)] {
+        let mut client = Client::connect(&nginx, &format!("/ws?channel={name}"));
+        redises[there].publish(name, "elsewhere");
+        redises[here].publish(name, "here");
+        client.expect(["here"]);
+    }
 }

@@ -13,7 +13,7 @@ use io_uring::{IoUring, opcode, types::Fd};
 
 use super::Sent;
 
-/// Sends of one system call: fewer cost more each, more take longer than an event should.
+/// Most sends of one system call.
 const ENTRIES: u32 = 4096;
 
 /// A worker's ring. Only its own thread may use it.

@@ -14,6 +14,9 @@ use crate::session::{Phase, Session};
 /// sockets. Larger ones cost a delivery no less.
 const SEND_BUDGET: usize = 512;
 
+/// The same for io_uring, where fewer at once do cost more.
+const RING_BUDGET: usize = 1024;
+
 /// A write of so many bytes more counts as one write more: it takes the kernel about as long.
 const SEND_BYTES: usize = 16 << 10;
 
@@ -44,7 +47,10 @@ pub(super) fn open_ring(wanted: bool) -> Option<Ring> {
 impl Worker {
     /// Sends what this wake-up has brought to each client that keeps up.
     pub(super) fn flush(&mut self) {
-        let mut budget = SEND_BUDGET;
+        let mut budget = match &self.ring {
+            Some(_) => RING_BUDGET,
+            None => SEND_BUDGET,
+        };
         while let Some(feed) = self.registry.next_dirty() {
             if budget == 0 {
                 self.turn = true;

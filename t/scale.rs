@@ -201,7 +201,7 @@ impl Scene {
     }
 }
 
-/// Memory of the kernel's TCP sockets, both sides, as `/proc/net/sockstat` and the slabs tell it.
+/// Memory of the kernel's slabs: what idle sockets take is there, at both of their ends.
 fn kernel_bytes() -> u64 {
     let read = |path| std::fs::read_to_string(path).expect("a file of /proc");
     let slabs = read("/proc/meminfo");

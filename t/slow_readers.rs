@@ -234,6 +234,7 @@ fn kernel_bytes(nginx: &Nginx, port: u16) -> u64 {
     );
     let output = Command::new("ss").args(["-tamnOH", &of]).output();
     let output = output.expect("ss, of the package iproute2");
+    assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     let skmem = |line: &str| -> u64 {
         let (_, fields) = line.split_once("skmem:(").expect("skmem");
@@ -374,6 +375,8 @@ impl Scene {
     /// Who went on reading heard what its policy had left; what it lost is counted.
     #[track_caller]
     fn catch_up(mut self) {
+        let kernel = self.kernel_bytes();
+        assert!(kernel.iter().all(|&bytes| bytes > 0), "{kernel:?}");
         let (last, messages) = (self.messages - 1, self.messages);
         let heard = self.stopped.iter_mut().map(|reader| reader.catch_up(last));
         let heard: Vec<usize> = heard.collect();

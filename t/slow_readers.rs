@@ -443,6 +443,18 @@ fn one_in_ten_stops_and_is_closed() {
     }
 }
 
+/// Nor does the kernel keep for long what it still has for those who were closed and read no more.
+#[test]
+fn what_closed_readers_never_read_leaves_the_kernel() {
+    let mut scene = Scene::new("close");
+    scene.play();
+    assert!(scene.kernel_bytes().iter().sum::<u64>() > 0);
+    until("they are gone", || scene.status()["connections"] == 90);
+    until("the kernel has dropped what they did not read", || {
+        scene.kernel_bytes().iter().all(|bytes| *bytes == 0)
+    });
+}
+
 /// What was held for those who stopped is there for others when they are gone, however they go.
 #[test]
 fn what_stopped_readers_held_comes_back() {

@@ -160,6 +160,11 @@ impl Wire {
         self.lost(cause, now);
     }
 
+    /// It is open, and nothing waits to be written.
+    pub fn is_quiet(&mut self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::is_open) && self.link.output().is_empty()
+    }
+
     /// Closes the socket; the link knows already.
     pub fn disconnect(&mut self) {
         self.peer = None;

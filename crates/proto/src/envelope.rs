@@ -76,6 +76,7 @@ impl Wire {
     ///
     /// # Errors
     /// [`FrameKind::Text`] and something that is not UTF-8; `out` is then as it was.
+    #[inline]
     pub fn append(
         self,
         channel: &[u8],
@@ -134,6 +135,7 @@ impl Wire {
         Ok(())
     }
 
+    #[inline]
     fn opcode(
         self,
         channel: &[u8],

@@ -13,6 +13,9 @@ use crate::worker::Worker;
 /// Sessions that one timer event looks at.
 const CHECK_BUDGET: usize = 1_000;
 
+/// Without progress for so long, the kernel drops what a closed client has not read.
+const UNREAD_MS: i32 = 5_000;
+
 impl Worker {
     /// The 101 is out and the connection is ours. `early` came with the handshake.
     pub fn client_open(&mut self, id: ClientId, mut early: Vec<u8>) {
@@ -94,7 +97,10 @@ impl Worker {
             return;
         };
         match session.phase {
-            Phase::Opening | Phase::Closing | Phase::Lingering => return self.end(id),
+            Phase::Opening | Phase::Closing | Phase::Lingering => {
+                io.abandon(UNREAD_MS);
+                return self.end(id);
+            }
             Phase::Lost => return,
             Phase::Open => {}
         }

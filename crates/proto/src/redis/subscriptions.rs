@@ -278,7 +278,11 @@ impl Subscriptions {
 
     /// The next command to send, appended to `out`; its answers are owed from now on.
     pub fn next_batch(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.unanswered > UNANSWERED_NAMES - BATCH_NAMES || !self.is_up {
+        let mut queues = self.asks.iter().chain(&self.leaves);
+        if queues.all(VecDeque::is_empty)
+            || self.unanswered > UNANSWERED_NAMES - BATCH_NAMES
+            || !self.is_up
+        {
             return false;
         }
         for kind in [Kind::Channel, Kind::Pattern] {

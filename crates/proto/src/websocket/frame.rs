@@ -181,6 +181,7 @@ fn length(short: u8, extended: &[u8]) -> Result<Option<(u64, usize)>, Misbehaved
 }
 
 /// A server's header for a payload of `len` bytes, and the header's own length.
+#[inline]
 pub fn header(
     fin: bool,
     rsv1: bool,
@@ -203,6 +204,7 @@ pub fn header(
 }
 
 /// The length of a server's header for a payload of `len` bytes.
+#[inline]
 pub fn header_len(len: usize) -> usize {
     match len {
         0..126 => 2,
@@ -212,10 +214,14 @@ pub fn header_len(len: usize) -> usize {
 }
 
 /// Appends a server's whole frame to `out`.
+#[inline]
 pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let (bytes, len) = header(true, false, opcode, payload.len());
-    out.reserve(len + payload.len());
-    out.extend_from_slice(&bytes[..len]);
+    let begin = out.len();
+    out.reserve(bytes.len() + payload.len());
+    // A copy of constant length is a few moves; what is too much is overwritten.
+    out.extend_from_slice(&bytes);
+    out.truncate(begin + len);
     out.extend_from_slice(payload);
 }
 

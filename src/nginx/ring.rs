@@ -67,7 +67,9 @@ impl Ring {
             // SAFETY: the bytes outlive the call of `submit` below, in which the kernel is done
             // with them. The queue has room: it is empty between calls.
             let pushed = unsafe { self.ring.submission().push(&entry) };
-            debug_assert!(pushed.is_ok());
+            if pushed.is_err() {
+                short(place, Sent::Again);
+            }
         }
         let submitted = self.submit();
         for completion in self.ring.completion() {
@@ -124,9 +126,11 @@ fn send(socket: i32, bytes: *const u8, length: u32) -> Entry {
 }
 
 fn outcome(result: i32) -> Sent {
-    match -result {
-        count if count <= 0 => Sent::Bytes(result as usize),
-        libc::EAGAIN | libc::EINTR => Sent::Again,
+    const AGAIN: i32 = -libc::EAGAIN;
+    const INTERRUPTED: i32 = -libc::EINTR;
+    match result {
+        0.. => Sent::Bytes(result as usize),
+        AGAIN | INTERRUPTED => Sent::Again,
         _ => Sent::Failed,
     }
 }

@@ -1,6 +1,8 @@
 //! Is this request a handshake that this location takes? Runs before the worker is lent: variables
 //! of other modules may be evaluated.
 
+use std::collections::HashSet;
+
 use fanout::Kind;
 use proto::redis::PROBE_PREFIX;
 use proto::websocket::deflate::{self, Agreed};
@@ -161,10 +163,12 @@ fn names(request: Request, location: &Location) -> Result<Names, Refused> {
     let mut subscriptions = Vec::with_capacity(location.subscriptions.len());
     for subscription in &location.subscriptions {
         let name = channel(request, subscription.kind, subscription.name)?;
-        let wanted = (subscription.kind, name);
-        if !subscriptions.contains(&wanted) {
-            subscriptions.push(wanted);
-        }
+        subscriptions.push((subscription.kind, name));
+    }
+    if subscriptions.len() > 1 {
+        // A client may have a thousand.
+        let mut seen = HashSet::with_capacity(subscriptions.len());
+        subscriptions.retain(|wanted| seen.insert(wanted.clone()));
     }
     let publish = match location
         .publish

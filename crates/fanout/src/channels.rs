@@ -1,7 +1,6 @@
 //! Interned channels: a name is kept once, and found by its bytes or by its number.
 
-use std::hash::{BuildHasher, RandomState};
-
+use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 

@@ -1,11 +1,11 @@
 //! The one door to fan-out: channels, feeds, and the seat of every client.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 

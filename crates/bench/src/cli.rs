@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::*;
 
+use crate::fairness::{self, Rate, Scale};
 use crate::peers::{Lab, Peer, hub};
 use crate::process::Process;
 use crate::reference::{self, Writes};
@@ -25,6 +26,8 @@ struct Wish {
     scenarios: Vec<Scenario>,
     /// Clients whose memory is measured; 0: it is not.
     idle: usize,
+    /// Of latency and fairness; none: they are not measured.
+    scale: Option<Scale>,
     peers: Vec<Peer>,
     effort: Effort,
 }
@@ -56,7 +59,7 @@ fn wish() -> Result<Wish> {
     let mut arguments = lexopt::Parser::from_env();
     let (mut directory, mut module) = (None, None);
     let (mut scenarios, mut peers) = (Vec::new(), Vec::new());
-    let (mut out, mut memory) = (None, false);
+    let (mut out, mut memory, mut latency) = (None, false, false);
     let (mut pairs, mut turn, mut quick) = (None, None, false);
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -64,6 +67,7 @@ fn wish() -> Result<Wish> {
             Long("module") => module = Some(PathBuf::from(arguments.value()?)),
             Long("out") => out = Some(PathBuf::from(arguments.value()?)),
             Long("memory") => memory = true,
+            Long("latency") => latency = true,
             Long("scenario") => scenarios.push(scenario_named(&arguments.value()?.string()?)?),
             Long("peer") => peers.push(peer_named(&arguments.value()?.string()?)?),
             Long("pairs") => pairs = Some(arguments.value()?.parse()?),
@@ -72,9 +76,10 @@ fn wish() -> Result<Wish> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if scenarios.is_empty() && !memory {
+    if scenarios.is_empty() && !memory && !latency {
         scenarios = scenario::ALL.to_vec();
         memory = true;
+        latency = true;
     }
     if quick {
         scenarios = scenarios.into_iter().map(Scenario::small).collect();
@@ -100,6 +105,7 @@ fn wish() -> Result<Wish> {
         } else {
             0
         },
+        scale: latency.then_some(if quick { Scale::QUICK } else { Scale::FULL }),
         peers,
         effort: Effort {
             pairs,
@@ -127,9 +133,10 @@ fn peer_named(name: &str) -> Result<Peer> {
 fn measure(wish: Wish) -> Result<()> {
     cpu::pin(cpu::LOAD)?;
     let redis = net::free_address()?;
-    let _redis = start_redis(&wish.directory, redis.port())?;
+    let process = start_redis(&wish.directory, redis.port())?;
     let lab = Lab {
         redis,
+        redis_pid: process.pid(),
         module: wish.module,
         program: env::current_exe()?,
         directory: wish.directory,
@@ -139,23 +146,43 @@ fn measure(wish: Wish) -> Result<()> {
     for scenario in &wish.scenarios {
         rows.push(run::measure(&lab, scenario, &wish.peers, wish.effort)?);
     }
-    let memory = match wish.idle {
-        0 => Vec::new(),
-        count => memory::measure(&lab, &wish.peers, count),
+    let mut found = Found {
+        rows,
+        ..Found::default()
     };
-    show(&rows, &memory, wish.out.as_deref())?;
-    let failed = rows
-        .iter()
-        .flat_map(|row| &row.cells)
-        .filter(|(_, cell)| failed(cell))
-        .count()
-        + memory
-            .iter()
-            .flat_map(|row| &row.cells)
-            .filter(|(_, cell)| failed(cell))
-            .count();
+    if wish.idle > 0 {
+        found.memory = memory::measure(&lab, &wish.peers, wish.idle);
+    }
+    if let Some(scale) = wish.scale {
+        found.waits = fairness::waiting(&lab, &wish.peers, scale);
+        found.rates = fairness::publishing(&lab, scale);
+    }
+    show(&found, wish.out.as_deref())?;
+    let failed = found.failed();
     ensure!(failed == 0, "{failed} measurements failed");
     Ok(())
+}
+
+/// What a run found.
+#[derive(Default)]
+struct Found {
+    rows: Vec<run::Row>,
+    memory: Vec<memory::Row>,
+    waits: Vec<fairness::Row>,
+    rates: Vec<(&'static str, Result<Rate, String>)>,
+}
+
+impl Found {
+    /// How many measurements failed.
+    fn failed(&self) -> usize {
+        let cells = |row: &run::Row| row.cells.iter().filter(|(_, cell)| failed(cell)).count();
+        let weights = |row: &memory::Row| row.cells.iter().filter(|(_, cell)| failed(cell)).count();
+        let waits = |row: &fairness::Row| row.cells.iter().filter(|(_, cell)| failed(cell)).count();
+        self.rows.iter().map(cells).sum::<usize>()
+            + self.memory.iter().map(weights).sum::<usize>()
+            + self.waits.iter().map(waits).sum::<usize>()
+            + self.rates.iter().filter(|(_, rate)| rate.is_err()).count()
+    }
 }
 
 fn failed<T>(cell: &Option<Result<T, String>>) -> bool {
@@ -163,7 +190,13 @@ fn failed<T>(cell: &Option<Result<T, String>>) -> bool {
 }
 
 /// Prints the tables; writes them and the plot to `out`.
-fn show(rows: &[run::Row], memory: &[memory::Row], out: Option<&Path>) -> Result<()> {
+fn show(found: &Found, out: Option<&Path>) -> Result<()> {
+    let Found {
+        rows,
+        memory,
+        waits,
+        rates,
+    } = found;
     let mut text = String::new();
     if !rows.is_empty() {
         text += "Work per CPU time of the server, as a ratio to the bare loop's; median and middle \
@@ -179,6 +212,12 @@ fn show(rows: &[run::Row], memory: &[memory::Row], out: Option<&Path>) -> Result
     if !memory.is_empty() {
         text += "\nMemory of the server for each idle subscriber:\n\n";
         text += &report::memory(memory);
+    }
+    if !waits.is_empty() {
+        text += "\nWaiting, median / 99th percentile / longest:\n\n";
+        text += &report::waits(waits);
+        text += "\nMessages that clients publish, and CPU time for each:\n\n";
+        text += &report::rates(rates);
     }
     println!("{text}");
     if let Some(out) = out {

@@ -8,8 +8,9 @@
 //!
 //! A scenario ([`scenario`]) is a load ([`load`]) and the bare loop it is compared with
 //! ([`reference`]). [`run`] starts the servers ([`peers`]), gives each the load in turns, and takes
-//! the CPU time of each turn from the kernel ([`cpu`]); [`memory`] weighs idle subscribers. [`report`]
-//! shows ratios.
+//! the CPU time of each turn from the kernel ([`cpu`]); [`memory`] weighs idle subscribers;
+//! [`fairness`] asks how long others wait meanwhile, and how fast clients can publish. [`report`]
+//! shows tables.
 //!
 //! The same binary is the bare loops and the Rust peers, as subcommands: each runs in a process of
 //! its own, as nginx does.
@@ -17,6 +18,7 @@
 
 mod cli;
 mod cpu;
+mod fairness;
 mod frame;
 mod handshake;
 mod load;
@@ -30,6 +32,7 @@ mod resp;
 mod run;
 mod scenario;
 mod statistics;
+mod subscription;
 
 use std::process::ExitCode;
 

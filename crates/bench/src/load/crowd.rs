@@ -13,7 +13,9 @@ pub struct Member {
     pub socket: OwnedFd,
     /// The number of the message it is to receive next; none before its first.
     pub next: Option<u64>,
-    /// The begin of a frame whose end has not come.
+    /// How many bytes of that message's frame have come and been compared.
+    pub matched: usize,
+    /// The begin of any other frame whose end has not come.
     pub partial: Vec<u8>,
 }
 
@@ -36,6 +38,7 @@ impl Crowd {
             members.push(Member {
                 socket,
                 next: None,
+                matched: 0,
                 partial,
             });
         }

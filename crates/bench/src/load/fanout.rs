@@ -101,6 +101,11 @@ impl Fanout {
         Ok(opened)
     }
 
+    /// From now on messages have `size` bytes. Clients had better join by small ones.
+    pub fn resize(&mut self, size: usize) {
+        self.size = size;
+    }
+
     /// A new connection acknowledges its first 16 segments at once, each in the sender's time. What
     /// is measured comes after.
     fn settle_in(&mut self) -> Result<()> {
@@ -245,6 +250,19 @@ impl Load for Fanout {
     }
 }
 
+impl Message {
+    /// All of it has come to `member`, as number `next`.
+    fn deliver(&mut self, member: &mut Member, next: u64, now: Instant, tally: &mut Tally) {
+        self.received += 1;
+        member.next = Some(next + 1);
+        member.matched = 0;
+        tally.deliveries += 1;
+        tally
+            .latency
+            .saturating_record((now - self.published).as_nanos() as u64);
+    }
+}
+
 impl Messages {
     fn read(&mut self, member: &mut Member, buffer: &mut [u8], tally: &mut Tally) -> Result<()> {
         let Some(read) = net::receive(&member.socket, buffer)? else {
@@ -252,17 +270,57 @@ impl Messages {
         };
         ensure!(read > 0, "the server closed without a Close frame");
         let now = Instant::now();
-        if member.partial.is_empty() {
-            let used = self.take(member, &buffer[..read], now, tally)?;
-            member.partial.extend_from_slice(&buffer[used..read]);
-        } else {
-            let mut bytes = std::mem::take(&mut member.partial);
-            bytes.extend_from_slice(&buffer[..read]);
-            let used = self.take(member, &bytes, now, tally)?;
-            bytes.drain(..used);
-            member.partial = bytes;
+        let used = self.resume(member, &buffer[..read], now, tally)?;
+        let mut rest = &buffer[used..read];
+        let mut bytes = std::mem::take(&mut member.partial);
+        if !bytes.is_empty() {
+            bytes.extend_from_slice(rest);
+            rest = &bytes;
         }
+        let used = self.take(member, rest, now, tally)?;
+        self.keep(member, &rest[used..]);
         Ok(())
+    }
+
+    /// Compares with what is left of the message that has come in part; returns how many bytes of
+    /// `bytes` belong to it.
+    fn resume(
+        &mut self,
+        member: &mut Member,
+        bytes: &[u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<usize> {
+        let Some(next) = member.next.filter(|_| member.matched > 0) else {
+            return Ok(0);
+        };
+        let message = &mut self.ring[(next % MOST) as usize];
+        let left = &message.frame[member.matched..];
+        let len = left.len().min(bytes.len());
+        ensure!(
+            bytes[..len] == left[..len],
+            "message {next} came with other bytes"
+        );
+        member.matched += len;
+        if member.matched == message.frame.len() {
+            message.deliver(member, next, now, tally);
+        }
+        Ok(len)
+    }
+
+    /// Keeps what came of a frame without its end: of the message that is due only its length,
+    /// since a thousand clients may be in the midst of a megabyte.
+    fn keep(&self, member: &mut Member, tail: &[u8]) {
+        if tail.is_empty() {
+            return;
+        }
+        let due = member.next.filter(|&next| next < self.newest);
+        let due = due.map(|next| &self.ring[(next % MOST) as usize].frame);
+        if due.is_some_and(|frame| frame.starts_with(tail)) {
+            member.matched = tail.len();
+        } else {
+            member.partial = tail.to_vec();
+        }
     }
 
     /// Takes the whole frames of `bytes`; returns how many bytes they were.
@@ -290,12 +348,7 @@ impl Messages {
         if let Some(next) = member.next.filter(|&next| next < self.newest) {
             let message = &mut self.ring[(next % MOST) as usize];
             if bytes.starts_with(&message.frame) {
-                message.received += 1;
-                member.next = Some(next + 1);
-                tally.deliveries += 1;
-                tally
-                    .latency
-                    .saturating_record((now - message.published).as_nanos() as u64);
+                message.deliver(member, next, now, tally);
                 return Ok(Some(message.frame.len()));
             }
         }
@@ -341,6 +394,73 @@ impl Messages {
             self.last
                 .saturating_record(published.elapsed().as_nanos() as u64);
             self.oldest += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// What a member that waits for message 0 makes of these pieces.
+    fn read(pieces: [&[u8]; 2], frames: &[Vec<u8>]) -> Result<(u64, Member)> {
+        let message = |frame: &Vec<u8>| Message {
+            frame: frame.clone(),
+            published: Instant::now(),
+            received: 0,
+        };
+        let mut messages = Messages {
+            ring: frames.iter().map(message).collect(),
+            oldest: 0,
+            newest: frames.len() as u64,
+            last: latencies(),
+        };
+        let (own, peer) = UnixStream::pair()?;
+        let mut member = Member {
+            socket: own.into(),
+            next: Some(0),
+            matched: 0,
+            partial: Vec::new(),
+        };
+        let mut latency = latencies();
+        let mut tally = Tally {
+            deliveries: 0,
+            latency: &mut latency,
+        };
+        for piece in pieces {
+            net::send_all(&peer, piece)?;
+            messages.read(&mut member, &mut [0; 4096], &mut tally)?;
+        }
+        Ok((tally.deliveries, member))
+    }
+
+    #[test]
+    fn messages_count_once_wherever_they_are_cut_and_a_wrong_byte_is_found() {
+        let frames: Vec<_> = (0..2)
+            .map(|number| {
+                let mut frame = Vec::new();
+                frame::push_server(&mut frame, &payload(number, 200));
+                frame
+            })
+            .collect();
+        // A ping stands between them.
+        let bytes = [&frames[0][..], b"\x89\x03abc", &frames[1]].concat();
+        for cut in 1..bytes.len() {
+            let (deliveries, member) = read([&bytes[..cut], &bytes[cut..]], &frames).unwrap();
+            assert_eq!(
+                (deliveries, member.next, member.matched),
+                (2, Some(2), 0),
+                "cut at {cut}"
+            );
+            assert!(member.partial.is_empty(), "cut at {cut}");
+            let mut spoilt = bytes.clone();
+            *spoilt.last_mut().unwrap() ^= 1;
+            assert!(
+                read([&spoilt[..cut], &spoilt[cut..]], &frames).is_err(),
+                "cut at {cut}"
+            );
         }
     }
 }

@@ -4,7 +4,9 @@ mod crowd;
 mod echo;
 mod fanout;
 mod handshakes;
+mod meanwhile;
 mod publisher;
+mod publishers;
 
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ pub use crowd::open;
 pub use echo::Echo;
 pub use fanout::{Fanout, Pace};
 pub use handshakes::Handshakes;
+pub use meanwhile::{Waits, meanwhile};
 pub use publisher::{Publisher, Via};
+pub use publishers::{Publishers, Road};
 
 /// What a turn of a load did, or several.
 pub struct Turn {

@@ -24,6 +24,14 @@ pub const SUBSCRIBE: &str = "/ws";
 pub const DEFLATE: &str = "/deflate";
 /// Where messages come back.
 pub const ECHO: &str = "/echo";
+/// Where every nginx answers a GET with [`PLAIN_BODY`].
+pub const PLAIN: &str = "/plain";
+/// See [`PLAIN`].
+pub const PLAIN_BODY: &str = "plain";
+/// Where the module publishes what clients send.
+pub const PUBLISH: &str = "/publish";
+/// Where the module publishes what is posted.
+pub const POST: &str = "/post";
 
 /// What servers are made of and where.
 pub struct Lab {
@@ -31,6 +39,8 @@ pub struct Lab {
     pub directory: PathBuf,
     /// The Redis of all.
     pub redis: SocketAddrV4,
+    /// Its process.
+    pub redis_pid: Pid,
     /// The module, built for Debian's nginx.
     pub module: PathBuf,
     /// This very program.
@@ -148,6 +158,11 @@ impl Lab {
             address: self.redis,
             channel: format!("bench:{name}"),
         }
+    }
+
+    /// Where the module publishes what comes from clients.
+    pub fn published(&self) -> &'static str {
+        "bench:published"
     }
 
     /// The servers' certificate, which nobody verifies.

@@ -2,7 +2,7 @@
 use anyhow::Result;
 
 use super::nginx::{self, Conf};
-use super::{DEFLATE, ECHO, Lab, SUBSCRIBE, Server};
+use super::{DEFLATE, ECHO, Lab, POST, PUBLISH, SUBSCRIBE, Server};
 use crate::load::Via;
 
 /// Starts it, with that value of `websocket_io_uring`.
@@ -11,6 +11,7 @@ pub fn start(lab: &Lab, name: &str, uring: &str) -> Result<Server> {
     let Via::Redis { address, channel } = &via else {
         unreachable!("by_redis")
     };
+    let published = lab.published();
     let conf = Conf {
         name,
         main: format!(
@@ -21,7 +22,9 @@ pub fn start(lab: &Lab, name: &str, uring: &str) -> Result<Server> {
         server: format!(
             "location = {SUBSCRIBE} {{ websocket_subscribe {channel}; }}
         location = {DEFLATE} {{ websocket_deflate on; websocket_subscribe {channel}; }}
-        location = {ECHO} {{ websocket_echo; }}"
+        location = {ECHO} {{ websocket_echo; }}
+        location = {PUBLISH} {{ websocket_publish {published}; }}
+        location = {POST} {{ websocket_publisher {published}; }}"
         ),
     };
     Ok(nginx::start(lab, &conf)?.server(via))

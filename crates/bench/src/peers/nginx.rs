@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 
-use super::{Lab, Server};
+use super::{Lab, PLAIN, PLAIN_BODY, Server};
 use crate::load::Via;
 use crate::net;
 use crate::process::{self, Process};
@@ -113,6 +113,7 @@ http {{
         listen {tls} ssl backlog=4096;
         ssl_certificate {certificate};
         ssl_certificate_key {key};
+        location = {PLAIN} {{ return 200 {PLAIN_BODY}; }}
         {server}
     }}
 }}

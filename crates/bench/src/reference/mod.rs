@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::frame::{self, Frame};
 use crate::handshake;
 use crate::net::{self, Poll};
-use crate::resp;
+use crate::subscription::Subscription;
 
 /// How a loop fans out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn serve(
         writes,
     };
     bare.poll.watch(&bare.listener, LISTENER)?;
-    bare.poll.watch(&bare.redis.socket, REDIS)?;
+    bare.poll.watch(bare.redis.socket(), REDIS)?;
     loop {
         for event in 0..bare.poll.wait(None)? {
             match bare.poll.token(event) {
@@ -214,57 +214,4 @@ fn echo_frames(socket: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
         at = end;
     }
     Ok(at)
-}
-
-/// The loop's link to Redis.
-struct Subscription {
-    socket: OwnedFd,
-    buffer: Vec<u8>,
-    /// What has been read and not been taken yet.
-    start: usize,
-    end: usize,
-}
-
-impl Subscription {
-    fn new(redis: SocketAddrV4, channel: &str) -> Result<Self> {
-        let socket = net::connect(redis, 0)?;
-        let mut command = Vec::new();
-        resp::push_command(&mut command, &[b"SUBSCRIBE", channel.as_bytes()]);
-        net::send_all(&socket, &command)?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; 64 * 1024],
-            start: 0,
-            end: 0,
-        })
-    }
-
-    fn read(&mut self) -> Result<()> {
-        if self.end == self.buffer.len() {
-            self.buffer.resize(2 * self.end, 0);
-        }
-        match net::receive(&self.socket, &mut self.buffer[self.end..])? {
-            Some(0) => anyhow::bail!("Redis has gone"),
-            read => self.end += read.unwrap_or(0),
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<&[u8]> {
-        loop {
-            let push = resp::next_push(&self.buffer[self.start..self.end])?;
-            let base = self.start;
-            self.start += push.end;
-            if let Some(payload) = push.payload {
-                return Some(&self.buffer[base + payload.start..base + payload.end]);
-            }
-        }
-    }
-
-    /// Makes room: what is left of a message goes to the begin.
-    fn forget(&mut self) {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-    }
 }

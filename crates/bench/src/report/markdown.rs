@@ -1,4 +1,5 @@
 //! Markdown tables of rows and servers.
+use crate::fairness::{self, Rate, Share};
 use crate::memory;
 use crate::peers::Peer;
 use crate::run::{Cell, Row};
@@ -54,6 +55,53 @@ pub fn memory(rows: &[memory::Row]) -> String {
             ..1e4 => format!("{bytes:.0} B"),
             _ => format!("{:.1} KB", bytes / 1e3),
         },
+    )
+}
+
+/// Median, 99th percentile and longest wait.
+pub fn waits(rows: &[fairness::Row]) -> String {
+    table(
+        rows.iter().map(|row| (row.title, &row.cells[..])),
+        |waited| {
+            let longest = nanoseconds(waited.max() as f64);
+            format!("{} / {longest}", percentiles(waited))
+        },
+    )
+}
+
+/// Messages a second, and CPU time for each.
+pub fn rates(rows: &[(&str, Result<Rate, String>)]) -> String {
+    let mut text = "| | messages/s | worker, for each | Redis, for each |\n\
+                    | --- | --- | --- | --- |\n"
+        .to_owned();
+    for (title, rate) in rows {
+        text += &match rate {
+            Ok(rate) => format!(
+                "| {title} | {} | {} | {} |\n",
+                hundreds(rate.per_second),
+                rate.worker.map_or("-".to_owned(), share),
+                share(rate.redis)
+            ),
+            Err(_) => format!("| {title} | failed | - | - |\n"),
+        };
+    }
+    text
+}
+
+/// To the next hundred, with a comma before the last three digits.
+fn hundreds(rate: f64) -> String {
+    let rate = (rate / 100.0).round() as u64 * 100;
+    match rate {
+        ..1000 => rate.to_string(),
+        _ => format!("{},{:03}", rate / 1000, rate % 1000),
+    }
+}
+
+fn share(share: Share) -> String {
+    format!(
+        "{} ({:.0} % of a core)",
+        nanoseconds(share.per_message),
+        100.0 * share.of_time
     )
 }
 
@@ -120,6 +168,12 @@ mod tests {
             "| | module, `send` | Nchan | lua-resty |\n| --- | --- | --- | --- |\n\
              | ws | 571 B | - | failed |\n"
         );
+    }
+
+    #[test]
+    fn rates_are_shown_in_hundreds_with_a_comma() {
+        let shown = [40.0, 960.0, 1049.0, 312_960.0].map(hundreds);
+        assert_eq!(shown, ["0", "1,000", "1,000", "313,000"]);
     }
 
     #[test]

@@ -1,0 +1,152 @@
+//! How long one waits for a server that has more to do.
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+
+use super::Scale;
+use crate::load::{Fanout, Load as _, Pace, Waits, meanwhile};
+use crate::peers::{Lab, Peer, SUBSCRIBE, Server};
+use crate::reference::Writes;
+
+/// What a server has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Situation {
+    /// 1,000 subscribers get 100 messages a second: it is they who wait.
+    Steady,
+    /// 1,000 subscribers get nothing.
+    Idle,
+    /// 1,000 subscribers get 1 MiB each, once a second.
+    Large,
+    /// 10,000 subscribers get 10 messages a second.
+    Many,
+}
+
+const ALL: [Situation; 4] = [
+    Situation::Steady,
+    Situation::Idle,
+    Situation::Large,
+    Situation::Many,
+];
+
+const MIB: usize = 1 << 20;
+
+/// How long, in nanoseconds, or why it failed.
+type Found = Result<Histogram<u64>, String>;
+
+/// A row of the report.
+pub struct Row {
+    /// Who waits, and for what.
+    pub title: &'static str,
+    /// A server that is not asked has `None`.
+    pub cells: Vec<(Peer, Option<Found>)>,
+}
+
+impl Situation {
+    /// What its two histograms are.
+    fn titles(self) -> [&'static str; 2] {
+        match self {
+            Self::Steady => [
+                "a message to one of 1,000, 100 a second",
+                "the same to the last of them",
+            ],
+            Self::Idle => ["GET, no messages", "handshake, no messages"],
+            Self::Large => [
+                "GET, 1 MiB to 1,000 once a second",
+                "handshake, 1 MiB to 1,000 once a second",
+            ],
+            Self::Many => [
+                "GET, 10,000 get 10 messages a second",
+                "handshake, 10,000 get 10 messages a second",
+            ],
+        }
+    }
+
+    fn asked_of(self, peer: Peer) -> bool {
+        match self {
+            Self::Steady => matches!(
+                peer,
+                Peer::Module | Peer::ModuleUring | Peer::Nchan | Peer::Lua
+            ),
+            Self::Idle | Self::Many => {
+                matches!(peer, Peer::Module | Peer::ModuleUring | Peer::Nchan)
+            }
+            Self::Large => matches!(peer, Peer::Module | Peer::ModuleUring),
+        }
+    }
+
+    fn measure(self, server: &Server, scale: Scale) -> Result<[Histogram<u64>; 2]> {
+        let (clients, rate) = match self {
+            Self::Steady => (1000, 100),
+            Self::Idle | Self::Large => (1000, 1),
+            Self::Many => (10_000, 10),
+        };
+        let clients = clients / scale.divisor;
+        let pace = Pace::PerSecond(rate);
+        let (address, via) = (server.address, &server.via);
+        let mut load = Fanout::open(address, SUBSCRIBE, via, clients, 128, pace)?;
+        if self == Self::Steady {
+            let turn = load.turn(2 * scale.length)?;
+            return Ok([turn.latency, turn.last]);
+        }
+        let ((), waits) = meanwhile(address, || match self {
+            Self::Idle => {
+                sleep(scale.length);
+                Ok(())
+            }
+            Self::Large => {
+                load.resize(MIB);
+                // A turn of a second has one message.
+                (0..scale.large).try_for_each(|_| load.turn(Duration::from_secs(1)).map(drop))
+            }
+            Self::Steady | Self::Many => load.turn(scale.length).map(drop),
+        })?;
+        let Waits { gets, handshakes } = waits;
+        Ok([gets, handshakes])
+    }
+}
+
+/// Measures those of `peers` that are asked, each with a server of its own for each situation.
+pub fn measure(lab: &Lab, peers: &[Peer], scale: Scale) -> Vec<Row> {
+    let asked = |peer: &&Peer| ALL.iter().any(|situation| situation.asked_of(**peer));
+    let peers: Vec<Peer> = peers.iter().filter(asked).copied().collect();
+    let mut rows = Vec::new();
+    for situation in ALL {
+        let mut pair = situation.titles().map(|title| Row {
+            title,
+            cells: Vec::new(),
+        });
+        for &peer in &peers {
+            let found = situation
+                .asked_of(peer)
+                .then(|| of(lab, peer, situation, scale));
+            for (nth, row) in pair.iter_mut().enumerate() {
+                let cell = found.as_ref().map(|found| match found {
+                    Ok(both) => Ok(both[nth].clone()),
+                    Err(error) => Err(error.clone()),
+                });
+                row.cells.push((peer, cell));
+            }
+        }
+        rows.extend(pair);
+    }
+    rows
+}
+
+fn of(
+    lab: &Lab,
+    peer: Peer,
+    situation: Situation,
+    scale: Scale,
+) -> Result<[Histogram<u64>; 2], String> {
+    eprintln!("waiting, {situation:?}: {}", peer.title());
+    let found = peer
+        .start(lab, Writes::PerDelivery)
+        .and_then(|server| situation.measure(&server, scale))
+        .map_err(|error| format!("{error:#}"));
+    if let Err(error) = &found {
+        eprintln!("  failed: {error}");
+    }
+    found
+}

@@ -269,6 +269,9 @@ impl Default for Conf {
     }
 }
 
+/// What nginx says when somebody took a port between its choice and its use.
+const PORT_TAKEN: &str = "98: Address already in use";
+
 /// A running nginx. Dropped, it is quit and judged: see [`Nginx::finish`].
 pub struct Nginx {
     dir: TempDir,
@@ -305,11 +308,13 @@ impl Nginx {
                 is_judged: false,
             };
             if nginx.comes_up() {
+                // nginx tries again for some seconds: whoever had the port has gone.
+                nginx.expect_log(PORT_TAKEN);
                 return nginx;
             }
             nginx.is_judged = true;
             let log = nginx.log();
-            let is_port_taken = log.contains("98: Address already in use");
+            let is_port_taken = log.contains(PORT_TAKEN);
             assert!(is_port_taken && attempt < 5, "nginx does not start:\n{log}");
         }
         unreachable!()

@@ -214,7 +214,8 @@ fn show(found: &Found, out: Option<&Path>) -> Result<()> {
         text += &report::memory(memory);
     }
     if !waits.is_empty() {
-        text += "\nWaiting, median / 99th percentile / longest:\n\n";
+        text += "\nMedian, 99th percentile and longest wait; in brackets the part of the time in which \
+                 the worker was ready and others had its core:\n\n";
         text += &report::waits(waits);
         text += "\nMessages that clients publish, and CPU time for each:\n\n";
         text += &report::rates(rates);

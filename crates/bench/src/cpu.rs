@@ -51,6 +51,14 @@ pub fn used(pid: Pid) -> Result<Duration> {
     Ok(total)
 }
 
+/// How long a process of one thread was ready to run while others had its core; nothing where the
+/// kernel does not tell.
+pub fn kept_off(pid: Pid) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{}/schedstat", pid.as_raw_nonzero())).ok()?;
+    let nanoseconds = text.split(' ').nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 /// The first field: nanoseconds on a CPU.
 fn from_schedstat(text: &str) -> Result<Duration> {
     let first = text.split(' ').next().context("empty schedstat")?;

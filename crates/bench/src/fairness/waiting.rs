@@ -1,12 +1,14 @@
 //! How long one waits for a server that has more to do.
+use std::net::SocketAddrV4;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use super::Scale;
-use crate::load::{Fanout, Load as _, Pace, Waits, meanwhile};
+use crate::cpu;
+use crate::load::{Fanout, Load as _, Pace, meanwhile};
 use crate::peers::{Lab, Peer, SUBSCRIBE, Server};
 use crate::reference::Writes;
 
@@ -32,8 +34,18 @@ const ALL: [Situation; 4] = [
 
 const MIB: usize = 1 << 20;
 
-/// How long, in nanoseconds, or why it failed.
-type Found = Result<Histogram<u64>, String>;
+/// What was found, or why it failed.
+type Found = Result<Waited, String>;
+
+/// How long somebody waited.
+#[derive(Clone)]
+pub struct Waited {
+    /// In nanoseconds.
+    pub times: Histogram<u64>,
+    /// The part of the time in which the worker was ready to run and others had its core, where the
+    /// kernel tells.
+    pub kept_off: Option<f64>,
+}
 
 /// A row of the report.
 pub struct Row {
@@ -76,7 +88,7 @@ impl Situation {
         }
     }
 
-    fn measure(self, server: &Server, scale: Scale) -> Result<[Histogram<u64>; 2]> {
+    fn measure(self, server: &Server, scale: Scale) -> Result<[Waited; 2]> {
         let (clients, rate) = match self {
             Self::Steady => (1000, 100),
             Self::Idle | Self::Large => (1000, 1),
@@ -86,6 +98,20 @@ impl Situation {
         let pace = Pace::PerSecond(rate);
         let (address, via) = (server.address, &server.via);
         let mut load = Fanout::open(address, SUBSCRIBE, via, clients, 128, pace)?;
+        let (begin, before) = (Instant::now(), cpu::kept_off(server.pid));
+        let times = self.wait(address, &mut load, scale)?;
+        let kept_off = before
+            .zip(cpu::kept_off(server.pid))
+            .map(|(before, after)| (after - before).div_duration_f64(begin.elapsed()));
+        Ok(times.map(|times| Waited { times, kept_off }))
+    }
+
+    fn wait(
+        self,
+        address: SocketAddrV4,
+        load: &mut Fanout,
+        scale: Scale,
+    ) -> Result<[Histogram<u64>; 2]> {
         if self == Self::Steady {
             let turn = load.turn(2 * scale.length)?;
             return Ok([turn.latency, turn.last]);
@@ -102,8 +128,7 @@ impl Situation {
             }
             Self::Steady | Self::Many => load.turn(scale.length).map(drop),
         })?;
-        let Waits { gets, handshakes } = waits;
-        Ok([gets, handshakes])
+        Ok([waits.gets, waits.handshakes])
     }
 }
 
@@ -134,12 +159,7 @@ pub fn measure(lab: &Lab, peers: &[Peer], scale: Scale) -> Vec<Row> {
     rows
 }
 
-fn of(
-    lab: &Lab,
-    peer: Peer,
-    situation: Situation,
-    scale: Scale,
-) -> Result<[Histogram<u64>; 2], String> {
+fn of(lab: &Lab, peer: Peer, situation: Situation, scale: Scale) -> Result<[Waited; 2], String> {
     eprintln!("waiting, {situation:?}: {}", peer.title());
     let found = peer
         .start(lab, Writes::PerDelivery)

@@ -17,7 +17,7 @@ pub use crowd::open;
 pub use echo::Echo;
 pub use fanout::{Fanout, Pace};
 pub use handshakes::Handshakes;
-pub use meanwhile::{Waits, meanwhile};
+pub use meanwhile::meanwhile;
 pub use publisher::{Publisher, Via};
 pub use publishers::{Publishers, Road};
 

@@ -1,13 +1,18 @@
 //! Nchan with Redis, of Debian's package. It publishes by its own HTTP endpoint only: that is a
 //! second nginx, on the load's core, so that the one that is measured only delivers.
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::nginx::{self, Conf};
 use super::{Lab, SUBSCRIBE, Server};
-use crate::cpu;
-use crate::load::Via;
+use crate::load::{self, Via};
+use crate::{cpu, handshake};
 
 const PUBLISH: &str = "/publish";
+/// How long it may take to reach Redis.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts both.
 pub fn start(lab: &Lab, name: &str) -> Result<Server> {
@@ -44,7 +49,20 @@ pub fn start(lab: &Lab, name: &str) -> Result<Server> {
     };
     let mut server = measured.server(via);
     server.processes.push(other.master);
+    until_subscribed(&server)?;
     Ok(server)
+}
+
+/// Until its worker has connected to Redis it answers 503.
+fn until_subscribed(server: &Server) -> Result<()> {
+    let request = handshake::request(SUBSCRIBE, "");
+    let begin = Instant::now();
+    loop {
+        match load::open(server.address, &request, 0) {
+            Err(_) if begin.elapsed() < PATIENCE => sleep(Duration::from_millis(10)),
+            opened => return opened.map(drop),
+        }
+    }
 }
 
 fn conf<'a>(lab: &Lab, name: &'a str, server: String) -> Conf<'a> {

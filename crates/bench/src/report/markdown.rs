@@ -58,13 +58,20 @@ pub fn memory(rows: &[memory::Row]) -> String {
     )
 }
 
-/// Median, 99th percentile and longest wait.
+/// Median, 99th percentile and longest wait; in brackets how much the worker was kept off its core.
 pub fn waits(rows: &[fairness::Row]) -> String {
     table(
         rows.iter().map(|row| (row.title, &row.cells[..])),
         |waited| {
-            let longest = nanoseconds(waited.max() as f64);
-            format!("{} / {longest}", percentiles(waited))
+            let longest = nanoseconds(waited.times.max() as f64);
+            let kept_off = waited
+                .kept_off
+                .map(|part| format!(" ({:.0} %)", 100.0 * part));
+            format!(
+                "{} / {longest}{}",
+                percentiles(&waited.times),
+                kept_off.unwrap_or_default()
+            )
         },
     )
 }

@@ -217,6 +217,8 @@ fn show(found: &Found, out: Option<&Path>) -> Result<()> {
         text += "\nMedian, 99th percentile and longest wait; in brackets the part of the time in which \
                  the worker was ready and others had its core:\n\n";
         text += &report::waits(waits);
+        text += "\nCPU time of the worker between such a question and its answer, likewise:\n\n";
+        text += &report::used(waits);
         text += "\nMessages that clients publish, and CPU time for each:\n\n";
         text += &report::rates(rates);
     }

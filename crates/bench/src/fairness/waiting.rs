@@ -1,5 +1,4 @@
 //! How long one waits for a server that has more to do.
-use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -42,10 +41,15 @@ type Found = Result<Waited, String>;
 pub struct Waited {
     /// In nanoseconds.
     pub times: Histogram<u64>,
+    /// Nanoseconds of the worker's CPU time within these waits; not known of deliveries.
+    pub used: Option<Histogram<u64>>,
     /// The part of the time in which the worker was ready to run and others had its core, where the
     /// kernel tells.
     pub kept_off: Option<f64>,
 }
+
+/// Waits, and the worker's CPU time within them.
+type Times = (Histogram<u64>, Option<Histogram<u64>>);
 
 /// A row of the report.
 pub struct Row {
@@ -99,24 +103,23 @@ impl Situation {
         let (address, via) = (server.address, &server.via);
         let mut load = Fanout::open(address, SUBSCRIBE, via, clients, 128, pace)?;
         let (begin, before) = (Instant::now(), cpu::kept_off(server.pid));
-        let times = self.wait(address, &mut load, scale)?;
+        let times = self.wait(server, &mut load, scale)?;
         let kept_off = before
             .zip(cpu::kept_off(server.pid))
             .map(|(before, after)| (after - before).div_duration_f64(begin.elapsed()));
-        Ok(times.map(|times| Waited { times, kept_off }))
+        Ok(times.map(|(times, used)| Waited {
+            times,
+            used,
+            kept_off,
+        }))
     }
 
-    fn wait(
-        self,
-        address: SocketAddrV4,
-        load: &mut Fanout,
-        scale: Scale,
-    ) -> Result<[Histogram<u64>; 2]> {
+    fn wait(self, server: &Server, load: &mut Fanout, scale: Scale) -> Result<[Times; 2]> {
         if self == Self::Steady {
             let turn = load.turn(2 * scale.length)?;
-            return Ok([turn.latency, turn.last]);
+            return Ok([(turn.latency, None), (turn.last, None)]);
         }
-        let ((), waits) = meanwhile(address, || match self {
+        let ((), waits) = meanwhile(server, || match self {
             Self::Idle => {
                 sleep(scale.length);
                 Ok(())
@@ -128,7 +131,7 @@ impl Situation {
             }
             Self::Steady | Self::Many => load.turn(scale.length).map(drop),
         })?;
-        Ok([waits.gets, waits.handshakes])
+        Ok([waits.gets, waits.handshakes].map(|asked| (asked.waited, Some(asked.used))))
     }
 }
 

@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::set_socket_linger;
+use rustix::process::Pid;
 
 use super::{latencies, open};
-use crate::peers::{PLAIN, PLAIN_BODY, SUBSCRIBE};
-use crate::{handshake, net};
+use crate::peers::{PLAIN, PLAIN_BODY, SUBSCRIBE, Server};
+use crate::{cpu, handshake, net};
 
 /// Time between two GETs.
 const GET_EVERY: Duration = Duration::from_millis(2);
@@ -21,27 +22,37 @@ const HANDSHAKE_EVERY: Duration = Duration::from_millis(5);
 /// Source addresses that the crowd does not use begin here.
 const FIRST_HANDSHAKE: usize = 100_000;
 
-/// How long they waited, in nanoseconds. A wait beyond the time between two also counts for those
-/// that would have come meanwhile.
+/// How long they waited. A wait beyond the time between two also counts for those that would have
+/// come meanwhile.
 pub struct Waits {
     /// GETs of one connection that is kept alive.
-    pub gets: Histogram<u64>,
+    pub gets: Asked,
     /// Connect, upgrade, 101; to the channel of the crowd.
-    pub handshakes: Histogram<u64>,
+    pub handshakes: Asked,
 }
 
-/// Asks `address` all the time that `work` takes; returns what `work` returned.
+/// Nanoseconds from each question to its answer.
+pub struct Asked {
+    /// That passed.
+    pub waited: Histogram<u64>,
+    /// That the server used, for that or others: what the wait would be if it had its core for
+    /// itself. The kernel counts them up at each of its ticks, and when the server stops running.
+    pub used: Histogram<u64>,
+}
+
+/// Asks `server` all the time that `work` takes; returns what `work` returned.
 ///
 /// # Errors
 /// Those of `work`; a request that was not answered as it has to be.
-pub fn meanwhile<T>(address: SocketAddrV4, work: impl FnOnce() -> Result<T>) -> Result<(T, Waits)> {
+pub fn meanwhile<T>(server: &Server, work: impl FnOnce() -> Result<T>) -> Result<(T, Waits)> {
     let over = AtomicBool::new(false);
+    let (address, pid) = (server.address, server.pid);
     let getter = Getter::connect(address)?;
     let request = handshake::request(SUBSCRIBE, "");
     thread::scope(|scope| {
-        let gets = scope.spawn(|| ask_until(&over, GET_EVERY, |_| getter.get()));
+        let gets = scope.spawn(|| ask_until(&over, pid, GET_EVERY, |_| getter.get()));
         let handshakes = scope.spawn(|| {
-            ask_until(&over, HANDSHAKE_EVERY, |nth| {
+            ask_until(&over, pid, HANDSHAKE_EVERY, |nth| {
                 let (socket, _) = open(address, &request, FIRST_HANDSHAKE + nth)?;
                 // It leaves by a reset: sockets in TIME_WAIT would gather.
                 Ok(set_socket_linger(&socket, Some(Duration::ZERO))?)
@@ -65,24 +76,27 @@ fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 /// Asks `every` so often; the number of the question is told.
 fn ask_until(
     over: &AtomicBool,
+    pid: Pid,
     every: Duration,
     mut ask: impl FnMut(usize) -> Result<()>,
-) -> Result<Histogram<u64>> {
+) -> Result<Asked> {
     // The crowd's thread has the same core and is always busy: it must not keep this one waiting.
     // Where that is not allowed, it counts as the server's.
     let _ = rustix::process::nice(-10);
-    let mut waited = latencies();
+    let (mut waited, mut used) = (latencies(), latencies());
     let mut due = Instant::now();
     let mut nth = 0;
     while !over.load(Ordering::Relaxed) {
+        let before = cpu::used(pid)?;
         let begin = Instant::now();
         ask(nth)?;
         record(&mut waited, begin.elapsed(), every);
+        record(&mut used, cpu::used(pid)?.saturating_sub(before), every);
         nth += 1;
         due = (due + every).max(Instant::now());
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    Ok(waited)
+    Ok(Asked { waited, used })
 }
 
 /// Who waited longer than the time between two kept later ones from asking, who would have waited

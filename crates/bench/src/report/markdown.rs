@@ -58,21 +58,40 @@ pub fn memory(rows: &[memory::Row]) -> String {
     )
 }
 
-/// Median, 99th percentile and longest wait; in brackets how much the worker was kept off its core.
+/// Median, 99th percentile and longest wait; how much the worker was kept off its core.
 pub fn waits(rows: &[fairness::Row]) -> String {
-    table(
-        rows.iter().map(|row| (row.title, &row.cells[..])),
-        |waited| {
-            let longest = nanoseconds(waited.times.max() as f64);
-            let kept_off = waited
-                .kept_off
-                .map(|part| format!(" ({:.0} %)", 100.0 * part));
-            format!(
-                "{} / {longest}{}",
-                percentiles(&waited.times),
-                kept_off.unwrap_or_default()
-            )
-        },
+    let lines = rows.iter().map(|row| (row.title, &row.cells[..]));
+    table(lines, |waited| {
+        let kept_off = waited
+            .kept_off
+            .map(|part| format!(" ({:.0} %)", 100.0 * part));
+        spread(&waited.times) + &kept_off.unwrap_or_default()
+    })
+}
+
+/// The worker's CPU time within these waits, of the rows that have it.
+pub fn used(rows: &[fairness::Row]) -> String {
+    let has = |row: &&fairness::Row| {
+        let mut found = row
+            .cells
+            .iter()
+            .filter_map(|(_, cell)| cell.as_ref()?.as_ref().ok());
+        found.any(|waited| waited.used.is_some())
+    };
+    let lines = rows
+        .iter()
+        .filter(has)
+        .map(|row| (row.title, &row.cells[..]));
+    table(lines, |waited| {
+        waited.used.as_ref().map_or("-".to_owned(), spread)
+    })
+}
+
+fn spread(waited: &Histogram<u64>) -> String {
+    format!(
+        "{} / {}",
+        percentiles(waited),
+        nanoseconds(waited.max() as f64)
     )
 }
 

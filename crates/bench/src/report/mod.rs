@@ -2,5 +2,5 @@
 mod markdown;
 mod svg;
 
-pub use markdown::{costs, last, latencies, memory, rates, ratios, waits};
+pub use markdown::{costs, last, latencies, memory, rates, ratios, used, waits};
 pub use svg::ratios as plot;

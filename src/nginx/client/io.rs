@@ -110,24 +110,18 @@ impl Io {
     pub fn discard(&self, buf: &mut [u8], max: usize) -> Received {
         let mut dropped = 0;
         while dropped < max {
-            // SAFETY: a plain read to a buffer of ours; TLS has ended, its records are dropped too.
-            let n = unsafe {
-                libc::recv(
-                    (*self.c()).fd,
-                    buf.as_mut_ptr().cast(),
-                    buf.len(),
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            match n {
-                0 => return Received::Eof,
-                n if n > 0 => dropped += n as usize,
-                _ if would_block() => {
+            // SAFETY: the connection lives while the client has its seat, so its descriptor is open.
+            let socket = unsafe { BorrowedFd::borrow_raw((*self.c()).fd) };
+            // TLS has ended, its records are dropped too.
+            match net::recv(socket, &mut *buf, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Received::Eof,
+                Ok((count, _)) => dropped += count,
+                Err(Errno::AGAIN | Errno::INTR) => {
                     // SAFETY: the connection lives while the client has its seat.
                     unsafe { (*(*self.c()).read).set_ready(0) };
                     return Received::Again;
                 }
-                _ => return Received::Failed,
+                Err(_) => return Received::Failed,
             }
         }
         Received::Bytes(dropped)
@@ -179,13 +173,6 @@ pub fn send_plain(fd: i32, bytes: &[u8]) -> Sent {
         Err(Errno::AGAIN | Errno::INTR) => Sent::Again,
         Err(_) => Sent::Failed,
     }
-}
-
-fn would_block() -> bool {
-    matches!(
-        std::io::Error::last_os_error().kind(),
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
-    )
 }
 
 /// Reads, for clients and peers alike: over TLS by nginx's `c->recv`.

@@ -14,12 +14,12 @@ pub(in crate::worker) const ROUND_BUDGET: usize = 4 << 20;
 impl Worker {
     /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
     pub(super) fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
-        let Some((_, session)) = self.clients.get(id) else {
-            return;
-        };
         if inbox.is_empty() {
             return;
         }
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
         if session.phase != Phase::Open {
             // RFC 6455, 5.5.1: publishing may just have queued its Close.
             return;

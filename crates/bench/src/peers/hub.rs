@@ -1,7 +1,7 @@
 //! Hubs made of Rust's WebSocket crates: tokio with one thread, a task per client, one broadcast
 //! channel fed by Redis. A process of this program each.
 use std::io;
-use std::net::{SocketAddrV4, TcpStream as Probe};
+use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Bytes, BytesMut};
@@ -16,33 +16,11 @@ use tokio_tungstenite::tungstenite::protocol::{self, Message, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
 
 use super::{Lab, Server};
-use crate::load::Via;
-use crate::process::Process;
-use crate::{handshake, net, resp};
+use crate::{handshake, resp};
 
 /// Starts the hub of that name.
 pub fn start(lab: &Lab, name: &str) -> Result<Server> {
-    let address = net::free_address()?;
-    let via = lab.by_redis(name);
-    let Via::Redis { channel, .. } = &via else {
-        unreachable!("by_redis")
-    };
-    let arguments = [
-        "hub",
-        name,
-        &address.to_string(),
-        &lab.redis.to_string(),
-        channel,
-    ];
-    let mut process = Process::start(&lab.program, &arguments, lab.log(name))?;
-    process.until(|| Probe::connect(address).is_ok())?;
-    Ok(Server {
-        pid: process.pid(),
-        address,
-        tls: None,
-        via,
-        processes: vec![process],
-    })
+    lab.start_ourselves(name, ["hub", name])
 }
 
 /// Messages that a task may be behind.

@@ -6,7 +6,7 @@ mod module;
 mod nchan;
 mod nginx;
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +14,7 @@ use rustix::process::Pid;
 
 use crate::cpu;
 use crate::load::Via;
+use crate::net;
 use crate::process::Process;
 use crate::reference::Writes;
 use crate::scenario::Kind;
@@ -151,6 +152,26 @@ pub struct Server {
 }
 
 impl Lab {
+    /// Starts this very program as a server, by these words, an address, Redis's and a channel.
+    fn start_ourselves(&self, name: &str, [what, how]: [&str; 2]) -> Result<Server> {
+        let address = net::free_address()?;
+        let via = self.by_redis(name);
+        let Via::Redis { channel, .. } = &via else {
+            unreachable!("by_redis")
+        };
+        let (here, redis) = (address.to_string(), self.redis.to_string());
+        let arguments = [what, how, &here, &redis, channel];
+        let mut process = Process::start(&self.program, &arguments, self.log(name))?;
+        process.until(|| TcpStream::connect(address).is_ok())?;
+        Ok(Server {
+            pid: process.pid(),
+            address,
+            tls: None,
+            via,
+            processes: vec![process],
+        })
+    }
+
     /// The way of all that subscribe to Redis themselves: a channel of the server's own, so that
     /// the others do not hear what it is sent.
     fn by_redis(&self, name: &str) -> Via {

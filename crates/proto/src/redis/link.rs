@@ -309,7 +309,7 @@ impl Link {
         let (begin, held) = self.incoming.held()?;
         let message = resp::plain_message(held)?;
         let name = &held[message.channel.clone()];
-        let channel = self.subscriptions.find_channel(name)?;
+        let channel = self.subscriptions.find(Kind::Channel, name)?;
         self.incoming.consume(message.len);
         let (name, payload) = (shift(message.channel, begin), shift(message.payload, begin));
         Some((channel, name, payload))

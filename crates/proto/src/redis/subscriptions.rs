@@ -92,7 +92,7 @@ pub struct Subscriptions {
     /// By kind and name. A message needs no more than this.
     places: [HashMap<Bytes, Place, RandomState>; 2],
     entries: Slab<Entry>,
-    /// The slot of the channel found last: the next message often is of the same.
+    /// The slot of the name found last: the next message often is of the same.
     found: u32,
     /// Names to ask for. A slot's name may have changed its mind since, or the slot its name: it
     /// is looked at when taken.
@@ -188,20 +188,14 @@ impl Subscriptions {
 
     /// The caller's id of a name the server has, or had until its last messages are through.
     #[inline]
-    pub fn find(&self, kind: Kind, name: &[u8]) -> Option<u32> {
-        Some(self.places[kind as usize].get(name)?.channel)
-    }
-
-    /// [`find`](Self::find) for channels, faster when it is the one that was found last.
-    #[inline]
-    pub fn find_channel(&mut self, name: &[u8]) -> Option<u32> {
+    pub fn find(&mut self, kind: Kind, name: &[u8]) -> Option<u32> {
         if let Some(entry) = self.entries.get(self.found as usize)
-            && entry.kind == Kind::Channel
+            && entry.kind == kind
             && entry.name == name
         {
             return Some(entry.channel);
         }
-        let place = self.places[Kind::Channel as usize].get(name)?;
+        let place = self.places[kind as usize].get(name)?;
         self.found = place.slot;
         Some(place.channel)
     }

@@ -13,7 +13,7 @@ use lexopt::prelude::*;
 use crate::fairness::{self, Rate, Scale};
 use crate::peers::{Lab, Peer, hub};
 use crate::process::Process;
-use crate::reference::{self, Writes};
+use crate::reference::{self, InPlace, Libc, Writes};
 use crate::run::{self, Effort};
 use crate::scenario::{self, Scenario};
 use crate::{cpu, memory, net, report};
@@ -41,17 +41,23 @@ pub fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["serve", how, address, redis, channel] => {
-            let writes = match how {
-                "per-delivery" => Writes::PerDelivery,
-                "per-wake-up" => Writes::PerWakeUp,
-                _ => bail!("no way to write: {how}"),
-            };
-            reference::serve(address.parse()?, redis.parse()?, channel, writes)
+            reference::serve::<Libc>(address.parse()?, redis.parse()?, channel, writes(how)?)
+        }
+        ["serve-in-place", how, address, redis, channel] => {
+            reference::serve::<InPlace>(address.parse()?, redis.parse()?, channel, writes(how)?)
         }
         ["hub", name, address, redis, channel] => {
             hub::serve(name, address.parse()?, redis.parse()?, channel)
         }
         _ => measure(wish()?),
+    }
+}
+
+fn writes(how: &str) -> Result<Writes> {
+    match how {
+        "per-delivery" => Ok(Writes::PerDelivery),
+        "per-wake-up" => Ok(Writes::PerWakeUp),
+        _ => bail!("no way to write: {how}"),
     }
 }
 

@@ -1,4 +1,5 @@
 //! A subscriber of Redis: the bare loops', and that of what clients publish.
+use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 
@@ -38,15 +39,18 @@ impl Subscription {
         &self.socket
     }
 
-    /// Reads what is there.
+    /// Reads what is there by `receive`, which is to be like [`net::receive`].
     ///
     /// # Errors
     /// Redis has gone.
-    pub fn read(&mut self) -> Result<()> {
+    pub fn read(
+        &mut self,
+        receive: impl FnOnce(&OwnedFd, &mut [u8]) -> io::Result<Option<usize>>,
+    ) -> Result<()> {
         if self.end == self.buffer.len() {
             self.buffer.resize(2 * self.end, 0);
         }
-        match net::receive(&self.socket, &mut self.buffer[self.end..])? {
+        match receive(&self.socket, &mut self.buffer[self.end..])? {
             Some(0) => anyhow::bail!("Redis has gone"),
             read => self.end += read.unwrap_or(0),
         }

@@ -165,7 +165,8 @@ impl Publishers {
     /// Checks what the subscriber was sent.
     fn hear(&mut self) -> Result<u64> {
         let mut heard = 0;
-        self.subscription.read()?;
+        self.subscription
+            .read(|socket, buffer| net::receive(socket, buffer))?;
         while let Some(got) = self.subscription.next() {
             let number = sequence(got).context("a message that nobody sent")?;
             let (nth, place) = origin(number);

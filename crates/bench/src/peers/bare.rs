@@ -4,11 +4,11 @@ use anyhow::Result;
 use super::{Lab, Server};
 use crate::reference::Writes;
 
-/// Starts it.
-pub fn start(lab: &Lab, name: &str, writes: Writes) -> Result<Server> {
+/// Starts it by one of this program's commands.
+pub fn start(lab: &Lab, name: &str, command: &str, writes: Writes) -> Result<Server> {
     let how = match writes {
         Writes::PerDelivery => "per-delivery",
         Writes::PerWakeUp => "per-wake-up",
     };
-    lab.start_ourselves(name, ["serve", how])
+    lab.start_ourselves(name, [command, how])
 }

@@ -51,10 +51,12 @@ pub struct Lab {
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// The bare loop of the scenario.
+    /// The bare loop of the scenario, by libc's calls.
     Bare,
     /// The same loop as if it were another server: what its ratio is off 1 is noise.
     Control,
+    /// The same loop with its system calls in place: how much of another's ratio is that alone.
+    InPlace,
     /// The module, sending by `send(2)`.
     Module,
     /// The module, sending by io_uring.
@@ -73,6 +75,7 @@ impl Peer {
     /// All that are compared with a bare loop, in the order of the report.
     pub const ALL: &[Self] = &[
         Self::Control,
+        Self::InPlace,
         Self::Module,
         Self::ModuleUring,
         Self::Nchan,
@@ -86,6 +89,7 @@ impl Peer {
         match self {
             Self::Bare => "bare",
             Self::Control => "control",
+            Self::InPlace => "in-place",
             Self::Module => "module",
             Self::ModuleUring => "module-uring",
             Self::Lua => "lua",
@@ -100,6 +104,7 @@ impl Peer {
         match self {
             Self::Bare => "bare loop",
             Self::Control => "bare loop again",
+            Self::InPlace => "bare loop, calls in place",
             Self::Module => "module, `send`",
             Self::ModuleUring => "module, io_uring",
             Self::Lua => "lua-resty",
@@ -126,7 +131,8 @@ impl Peer {
     /// It does not start.
     pub fn start(self, lab: &Lab, against: Writes) -> Result<Server> {
         cpu::on_core(cpu::SERVER, || match self {
-            Self::Bare | Self::Control => bare::start(lab, self.name(), against),
+            Self::Bare | Self::Control => bare::start(lab, self.name(), "serve", against),
+            Self::InPlace => bare::start(lab, self.name(), "serve-in-place", against),
             Self::Module => module::start(lab, self.name(), "off"),
             Self::ModuleUring => module::start(lab, self.name(), "auto"),
             Self::Lua => lua::start(lab, self.name()),

@@ -3,15 +3,21 @@
 //!
 //! A subscriber asks for any path; `/echo` echoes. What Redis publishes is framed once and sent to
 //! each subscriber, by one `send(2)` per delivery or per client and wake-up.
+//!
+//! A loop is written once and compiled for each way into the kernel ([`Calls`]).
+mod calls;
+
+pub use calls::{Calls, InPlace, Libc};
+
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::frame::{self, Frame};
 use crate::handshake;
-use crate::net::{self, Poll};
+use crate::net;
 use crate::subscription::Subscription;
 
 /// How a loop fans out.
@@ -27,15 +33,18 @@ pub enum Writes {
 ///
 /// # Errors
 /// Redis is away, or the load did what it never does.
-pub fn serve(
+pub fn serve<C: Calls>(
     listen: SocketAddrV4,
     redis: SocketAddrV4,
     channel: &str,
     writes: Writes,
 ) -> Result<()> {
+    let listening = net::listen(listen)?;
+    let calls = C::new(512)?;
+    calls.watch(&listening, LISTENER)?;
     let mut bare = Loop {
-        poll: Poll::new(512)?,
-        listener: net::listen(listen)?,
+        calls,
+        listener: TcpListener::from(listening),
         redis: Subscription::new(redis, channel)?,
         clients: Vec::new(),
         subscribers: Vec::new(),
@@ -43,11 +52,10 @@ pub fn serve(
         out: Vec::new(),
         writes,
     };
-    bare.poll.watch(&bare.listener, LISTENER)?;
-    bare.poll.watch(bare.redis.socket(), REDIS)?;
+    bare.calls.watch(bare.redis.socket(), REDIS)?;
     loop {
-        for event in 0..bare.poll.wait(None)? {
-            match bare.poll.token(event) {
+        for event in 0..bare.calls.wait()? {
+            match bare.calls.token(event) {
                 LISTENER => bare.accept()?,
                 REDIS => bare.fan_out()?,
                 client => bare.read(client as usize)?,
@@ -59,9 +67,9 @@ pub fn serve(
 const LISTENER: u64 = u64::MAX;
 const REDIS: u64 = u64::MAX - 1;
 
-struct Loop {
-    poll: Poll,
-    listener: OwnedFd,
+struct Loop<C> {
+    calls: C,
+    listener: TcpListener,
     redis: Subscription,
     /// By number of the descriptor, which is the token as well.
     clients: Vec<Client>,
@@ -82,18 +90,13 @@ enum Client {
     Echo(OwnedFd, Vec<u8>),
 }
 
-impl Loop {
+impl<C: Calls> Loop<C> {
     fn accept(&mut self) -> Result<()> {
-        use rustix::net::{SocketFlags, accept_with, sockopt};
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = match accept_with(&self.listener, flags) {
-            Ok(socket) => socket,
-            Err(rustix::io::Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error.into()),
+        let Some(socket) = C::accept(&self.listener)? else {
+            return Ok(());
         };
-        sockopt::set_tcp_nodelay(&socket, true)?;
         let number = socket.as_raw_fd() as usize;
-        self.poll.watch(&socket, number as u64)?;
+        self.calls.watch(&socket, number as u64)?;
         if self.clients.len() <= number {
             self.clients.resize_with(number + 1, || Client::Gone);
         }
@@ -108,7 +111,7 @@ impl Loop {
             // It left in this very batch.
             Client::Gone => return Ok(()),
         };
-        match net::receive(socket, &mut self.buffer) {
+        match C::receive(socket, &mut self.buffer) {
             Ok(None) => Ok(()),
             Ok(Some(0)) | Err(_) => {
                 self.leave(number);
@@ -116,7 +119,7 @@ impl Loop {
             }
             Ok(Some(read)) => match &mut self.clients[number] {
                 Client::Fresh(_) => self.upgrade(number, read),
-                Client::Echo(socket, partial) => echo(socket, partial, &mut self.buffer, read),
+                Client::Echo(socket, partial) => echo::<C>(socket, partial, &mut self.buffer, read),
                 // A subscriber's pongs are of no interest.
                 Client::Subscriber(_) | Client::Gone => Ok(()),
             },
@@ -133,7 +136,7 @@ impl Loop {
         else {
             return Ok(());
         };
-        send_whole(&socket, &self.out)?;
+        send_whole::<C>(&socket, &self.out)?;
         self.clients[number] = if wants_echo {
             Client::Echo(socket, Vec::new())
         } else {
@@ -154,32 +157,32 @@ impl Loop {
     }
 
     fn fan_out(&mut self) -> Result<()> {
-        self.redis.read()?;
+        self.redis.read(C::receive)?;
         self.out.clear();
         while let Some(payload) = self.redis.next() {
             frame::push_server(&mut self.out, payload);
             if self.writes == Writes::PerDelivery {
-                send_to_all(&self.subscribers, &self.out)?;
+                send_to_all::<C>(&self.subscribers, &self.out)?;
                 self.out.clear();
             }
         }
         if !self.out.is_empty() {
-            send_to_all(&self.subscribers, &self.out)?;
+            send_to_all::<C>(&self.subscribers, &self.out)?;
         }
         self.redis.forget();
         Ok(())
     }
 }
 
-fn send_to_all(subscribers: &[OwnedFd], bytes: &[u8]) -> Result<()> {
+fn send_to_all<C: Calls>(subscribers: &[OwnedFd], bytes: &[u8]) -> Result<()> {
     for socket in subscribers {
-        send_whole(socket, bytes)?;
+        send_whole::<C>(socket, bytes)?;
     }
     Ok(())
 }
 
-fn send_whole(socket: &OwnedFd, bytes: &[u8]) -> Result<()> {
-    match net::send(socket, bytes) {
+fn send_whole<C: Calls>(socket: &OwnedFd, bytes: &[u8]) -> Result<()> {
+    match C::send(socket, bytes) {
         Ok(sent) if sent == bytes.len() => Ok(()),
         Ok(_) => anyhow::bail!("a client reads too slowly for a bare loop"),
         // Its leaving is read next.
@@ -189,19 +192,24 @@ fn send_whole(socket: &OwnedFd, bytes: &[u8]) -> Result<()> {
 }
 
 /// Answers each whole frame of `partial` and the `read` bytes of `buffer`.
-fn echo(socket: &OwnedFd, partial: &mut Vec<u8>, buffer: &mut [u8], read: usize) -> Result<()> {
+fn echo<C: Calls>(
+    socket: &OwnedFd,
+    partial: &mut Vec<u8>,
+    buffer: &mut [u8],
+    read: usize,
+) -> Result<()> {
     if partial.is_empty() {
-        let used = echo_frames(socket, &mut buffer[..read])?;
+        let used = echo_frames::<C>(socket, &mut buffer[..read])?;
         partial.extend_from_slice(&buffer[used..read]);
     } else {
         partial.extend_from_slice(&buffer[..read]);
-        let used = echo_frames(socket, partial)?;
+        let used = echo_frames::<C>(socket, partial)?;
         partial.drain(..used);
     }
     Ok(())
 }
 
-fn echo_frames(socket: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
+fn echo_frames<C: Calls>(socket: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
     let mut at = 0;
     while let Some(frame) = Frame::parse(&bytes[at..]) {
         let (start, end) = (at + frame.at, at + frame.end());
@@ -210,7 +218,7 @@ fn echo_frames(socket: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
             frame.mask.context("a client must mask")?,
         );
         let head = frame::write_head_before(bytes, start, frame.len);
-        send_whole(socket, &bytes[head..end])?;
+        send_whole::<C>(socket, &bytes[head..end])?;
         at = end;
     }
     Ok(at)

@@ -1,9 +1,9 @@
 //! `$websocket_…`: for `log_format`, maps and channel names.
 
+use std::borrow::Cow;
+
 use crate::nginx::process;
-use crate::nginx::request::Request;
 use crate::nginx::variable::{Name, Variable};
-use crate::session::Summary;
 
 /// A client's channels, kept for it only where nginx.conf names this variable.
 pub const CHANNEL: &str = "websocket_channel";
@@ -12,7 +12,7 @@ pub const CHANNEL: &str = "websocket_channel";
 pub static TABLE: [Variable; 9] = [
     Variable {
         name: Name::Once("websocket_id"),
-        get: |_, _| id(),
+        get: |_, _| id().map(Cow::Owned),
     },
     Variable {
         name: Name::Prefix("websocket_arg_"),
@@ -21,40 +21,40 @@ pub static TABLE: [Variable; 9] = [
     Variable {
         name: Name::Always(CHANNEL),
         get: |r, _| {
-            summary(r)
-                .map(|s| s.channel.clone())
-                .filter(|name| !name.is_empty())
+            let channel = r.summary()?.channel;
+            (!channel.is_empty()).then_some(Cow::Owned(channel))
         },
     },
     Variable {
         name: Name::Always("websocket_close_code"),
         get: |r, _| {
-            summary(r)
+            r.summary()
                 .filter(|s| s.close_code > 0)
                 .map(|s| text(s.close_code.into()))
         },
     },
     Variable {
         name: Name::Always("websocket_messages_in"),
-        get: |r, _| summary(r).map(|s| text(s.messages_in)),
+        get: |r, _| r.summary().map(|s| text(s.messages_in)),
     },
     Variable {
         name: Name::Always("websocket_messages_out"),
-        get: |r, _| summary(r).map(|s| text(s.messages_out)),
+        get: |r, _| r.summary().map(|s| text(s.messages_out)),
     },
     Variable {
         name: Name::Always("websocket_bytes_in"),
-        get: |r, _| summary(r).map(|s| text(s.bytes_in)),
+        get: |r, _| r.summary().map(|s| text(s.bytes_in)),
     },
     Variable {
         name: Name::Always("websocket_bytes_out"),
-        get: |r, _| summary(r).map(|s| text(s.bytes_out)),
+        get: |r, _| r.summary().map(|s| text(s.bytes_out)),
     },
     Variable {
         name: Name::Always("websocket_duration"),
         get: |r, _| {
-            summary(r).map(|s| {
-                format!("{}.{:03}", s.duration_ms / 1000, s.duration_ms % 1000).into_bytes()
+            r.summary().map(|s| {
+                let (seconds, ms) = (s.duration_ms / 1000, s.duration_ms % 1000);
+                Cow::Owned(format!("{seconds}.{ms:03}").into_bytes())
             })
         },
     },
@@ -71,12 +71,8 @@ pub const KNOWN_AT_THE_END: [&str; 6] = [
     "websocket_duration",
 ];
 
-fn summary(request: Request) -> Option<Summary> {
-    request.summary()
-}
-
-fn text(number: u64) -> Vec<u8> {
-    number.to_string().into_bytes()
+fn text(number: u64) -> Cow<'static, [u8]> {
+    Cow::Owned(number.to_string().into_bytes())
 }
 
 /// 128 random bits in hexadecimal: nobody can guess another client's reply channel.
@@ -90,7 +86,7 @@ fn id() -> Option<Vec<u8>> {
 }
 
 /// The first query argument `name`, percent-decoded, `+` as it is.
-fn argument(query: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+fn argument<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
     let value = query.split(|&b| b == b'&').find_map(|pair| {
         let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
         let (key, value) = pair.split_at(at);
@@ -101,7 +97,10 @@ fn argument(query: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Percent-decodes; a `%` without two hexadecimal digits stays as it is.
-fn decode(text: &[u8]) -> Vec<u8> {
+fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
     let digit = |at: usize| text.get(at).and_then(|&b| char::from(b).to_digit(16));
     let mut decoded = Vec::with_capacity(text.len());
     let mut at = 0;
@@ -117,7 +116,7 @@ fn decode(text: &[u8]) -> Vec<u8> {
             }
         }
     }
-    decoded
+    Cow::Owned(decoded)
 }
 
 #[cfg(test)]
@@ -126,7 +125,9 @@ mod tests {
 
     #[test]
     fn arguments_are_percent_decoded() {
-        let get = |query: &str, name: &str| argument(query.as_bytes(), name.as_bytes());
+        let get = |query: &str, name: &str| {
+            argument(query.as_bytes(), name.as_bytes()).map(Cow::into_owned)
+        };
         assert_eq!(get("channel=foo", "channel"), Some(b"foo".to_vec()));
         assert_eq!(
             get("a=1&channel=b%C3%BC%20r+%", "channel"),

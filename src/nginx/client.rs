@@ -67,12 +67,12 @@ unsafe fn client_in(context: *mut ()) -> Option<ClientId> {
 }
 
 /// Sends the 101 of a client whose handshake had been parked.
-pub(super) fn accept_parked(id: ClientId, headers: &request::Headers) {
+pub(super) fn accept_parked(id: ClientId, switching: &request::Switching) {
     let Some(request) = with(|worker| worker.clients().request(id)).flatten() else {
         return;
     };
     let connection = request.connection();
-    if let Some(status) = accept(request, id, headers) {
+    if let Some(status) = accept(request, id, switching) {
         request.finalize(status);
     }
     // SAFETY: nginx marks a connection that ended meanwhile as destroyed; its struct stays.
@@ -81,10 +81,14 @@ pub(super) fn accept_parked(id: ClientId, headers: &request::Headers) {
 
 /// Sends the 101; from its last byte on, [`take_over`] has the connection. `Some`: the request has
 /// to be finalized with this status instead.
-pub(super) fn accept(request: Request, id: ClientId, headers: &request::Headers) -> Option<isize> {
+pub(super) fn accept(
+    request: Request,
+    id: ClientId,
+    switching: &request::Switching,
+) -> Option<isize> {
     // SAFETY: the connection is live, and nginx's own handlers are on it.
     unsafe { request::remember_nginx_handler(request.connection().as_ptr()) };
-    if let Some(status) = request.send_switching_protocols(headers) {
+    if let Some(status) = request.send_switching_protocols(switching) {
         request.remember(None);
         event::run_client(id, |worker| worker.client_gone(id));
         return Some(status);
@@ -107,16 +111,14 @@ pub(super) fn take_over(r: *mut nginx_sys::ngx_http_request_t) {
         return;
     };
     let early = request.take_early_bytes();
-    let detached = match with(|worker| worker.detach_policy(id)).flatten() {
-        Some(policy) if detach::may(request, policy) => detach::detach(request, id),
-        _ => false,
-    };
+    let policy = with(|worker| worker.detach_policy(id)).flatten();
+    if policy.is_some_and(|policy| detach::may(request, policy)) {
+        detach::detach(request, id);
+    }
     // SAFETY: the connection is live and the request is done with it, or kept for its log only.
     unsafe {
         ssl::write_in_parts(connection.as_ptr());
-        if !detached {
-            nginx_sys::ngx_tcp_nodelay(connection.as_ptr());
-        }
+        io::set_nodelay(connection);
         set_handlers(connection.as_ptr());
         (*connection.as_ptr()).set_idle(1);
     }

@@ -9,7 +9,7 @@ use super::bindings::ngx_http_request_s;
 use super::client::{self, ClientId};
 use super::event::{self, with};
 use super::guard::guard;
-use super::request::{Headers, Request, Response};
+use super::request::{Request, Response, Switching};
 use crate::worker::Worker;
 
 /// What the worker decided about a request.
@@ -18,7 +18,7 @@ pub enum Outcome {
     /// Answer at once.
     Respond(Response),
     /// The handshake succeeds; the client has its seat.
-    Accept(ClientId, Headers),
+    Accept(ClientId, Switching),
     /// The worker answers later, by the effects `Answer` or `Accept`.
     Park(u64),
 }
@@ -95,8 +95,8 @@ fn conclude<T>(
     };
     match event::run("requests", |worker| work(worker, prepared)) {
         Some(Outcome::Respond(response)) => request.respond(&response),
-        Some(Outcome::Accept(id, headers)) => {
-            client::accept(request, id, &headers).unwrap_or(NGX_DONE as isize)
+        Some(Outcome::Accept(id, switching)) => {
+            client::accept(request, id, &switching).unwrap_or(NGX_DONE as isize)
         }
         Some(Outcome::Park(parked)) => {
             if request.park(parked) {

@@ -21,7 +21,7 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub enum Effect {
     /// Sends the 101 of a parked handshake, whose client already has its seat.
-    Accept(ClientId, request::Headers),
+    Accept(ClientId, request::Switching),
     /// Frees the request of a client, if nothing else uses it any more.
     Detach(ClientId),
     /// Ends a client's connection; its seat is free afterwards.
@@ -135,7 +135,7 @@ pub(super) fn run_client(client: ClientId, work: impl FnOnce(&mut Worker)) {
 
 fn perform(effect: Effect) {
     match effect {
-        Effect::Accept(client, headers) => client::accept_parked(client, &headers),
+        Effect::Accept(client, switching) => client::accept_parked(client, &switching),
         Effect::Detach(client) => client::try_detach(client),
         Effect::Close(client) => client::close(client),
         Effect::Answer(parked, response) => content::answer_parked(parked, &response),

@@ -17,8 +17,9 @@ use super::bindings::ngx_http_request_s;
 use super::client::{self, ClientId};
 use super::event::{self, on_client_request_gone, on_parked_request_gone, with};
 use super::log::{self, Level};
-use super::{module, pool};
+use super::{Sent, module, pool};
 use crate::session::Summary;
+use proto::websocket::deflate::Agreed;
 
 /// A live request. The handle is valid until nginx tells of the request's end; methods of a
 /// [`Worker`](crate::worker::Worker) keep it only for requests that they have parked.
@@ -27,6 +28,17 @@ pub struct Request(NonNull<ngx_http_request_t>);
 
 /// Response headers: name, value.
 pub type Headers = Vec<(&'static str, Cow<'static, str>)>;
+
+/// What a 101 says besides `Upgrade` and `Connection` (RFC 6455, 4.2.2).
+#[derive(Debug)]
+pub struct Switching {
+    /// `Sec-WebSocket-Accept`.
+    pub accept: [u8; 28],
+    /// `Sec-WebSocket-Protocol`.
+    pub subprotocol: Option<&'static str>,
+    /// `Sec-WebSocket-Extensions`.
+    pub extensions: Option<Agreed>,
+}
 
 /// A plain HTTP answer. A status of 300 or more without a body goes through `error_page`.
 #[derive(Debug, Default)]
@@ -77,9 +89,9 @@ impl ComplexValue {
     }
 
     /// The text of the argument, with its variables as written.
-    pub fn text(self) -> Vec<u8> {
-        // SAFETY: the value lies in the configuration's pool.
-        unsafe { self.0.as_ref() }.value.as_bytes().to_vec()
+    pub fn text(self) -> &'static [u8] {
+        // SAFETY: the value lies in the configuration's pool, which outlives all requests.
+        unsafe { bytes(self.0.as_ref().value) }
     }
 
     /// True if the argument names variables: its value differs between requests.
@@ -176,7 +188,7 @@ impl Request {
     }
 
     /// The query string, without its question mark.
-    pub fn query<'a>(self) -> &'a [u8] {
+    pub fn query(&self) -> &[u8] {
         // SAFETY: lies in the request's pool.
         unsafe { bytes(self.r().args) }
     }
@@ -273,13 +285,11 @@ impl Request {
     }
 
     /// Adds a response header. False: out of memory.
-    fn add_header(self, name: &[u8], value: &[u8]) -> bool {
+    fn add_header(self, name: &'static str, value: &[u8]) -> bool {
         let r = self.as_bound();
         // SAFETY: the request is live.
         unsafe {
-            let (Some(key), Some(value)) =
-                (pool::copy((*r).pool, name), pool::copy((*r).pool, value))
-            else {
+            let Some(value) = pool::copy((*r).pool, value) else {
                 return false;
             };
             let line = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
@@ -288,7 +298,7 @@ impl Request {
             };
             *line = std::mem::zeroed();
             line.hash = 1;
-            line.key = key;
+            line.key = static_str(name);
             line.value = value;
             true
         }
@@ -296,26 +306,65 @@ impl Request {
 
     /// Sends the 101 as `ngx_http_upstream_upgrade` prepares for one; nginx's header filter adds
     /// `Connection: upgrade`. `Some`: finalize with this status instead.
-    pub(super) fn send_switching_protocols(self, headers: &Headers) -> Option<ngx_int_t> {
+    pub(super) fn send_switching_protocols(self, switching: &Switching) -> Option<ngx_int_t> {
         let r = self.as_bound();
+        let extensions = switching.extensions.map(|agreed| agreed.to_string());
+        let headers = [
+            ("Upgrade", Some("websocket".as_bytes())),
+            ("Sec-WebSocket-Accept", Some(switching.accept.as_slice())),
+            (
+                "Sec-WebSocket-Protocol",
+                switching.subprotocol.map(str::as_bytes),
+            ),
+            (
+                "Sec-WebSocket-Extensions",
+                extensions.as_deref().map(str::as_bytes),
+            ),
+        ];
         let added = headers
-            .iter()
-            .all(|(name, value)| self.add_header(name.as_bytes(), value.as_bytes()));
+            .into_iter()
+            .all(|(name, value)| value.is_none_or(|value| self.add_header(name, value)));
         if !added {
             return Some(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
         }
         // SAFETY: the request is live; the status line is static.
-        unsafe {
+        let rc = unsafe {
             (*r).set_keepalive(0);
             (*r).headers_out.status = 101;
             (*r).headers_out.status_line = static_str("101 Switching Protocols");
             (*r).headers_out.content_length_n = -1;
-            let rc = ngx_http_send_header(self.as_ptr());
-            if rc == NGX_ERROR as isize || rc > NGX_OK as isize {
-                return Some(NGX_ERROR as isize);
+            ngx_http_send_header(self.as_ptr())
+        };
+        let has_failed = rc == NGX_ERROR as isize || rc > NGX_OK as isize;
+        (has_failed || !self.write_header()).then_some(NGX_ERROR as isize)
+    }
+
+    /// Writes out what the header filter has kept: a plain socket takes it by one `send`, and body
+    /// filters have no part in it; else nginx flushes it. False: the connection has failed.
+    fn write_header(self) -> bool {
+        let r = self.as_bound();
+        // SAFETY: the request is live; what waits in its `out` is a chain of buffers.
+        unsafe {
+            if let Some(link) = (*r).out.as_ref()
+                && link.next.is_null()
+                && (*(*r).connection).ssl.is_null()
+                && let buffer = &mut *link.buf
+                && buffer.temporary() != 0
+            {
+                let header = std::slice::from_raw_parts(
+                    buffer.pos,
+                    buffer.last.offset_from(buffer.pos) as usize,
+                );
+                if let Sent::Bytes(count) = client::send_plain((*(*r).connection).fd, header) {
+                    (*(*r).connection).sent += count as libc::off_t;
+                    buffer.pos = buffer.pos.add(count);
+                    if count == header.len() {
+                        (*r).out = ptr::null_mut();
+                        return true;
+                    }
+                }
             }
-            let rc = ngx_http_send_special(self.as_ptr(), NGX_HTTP_FLUSH as usize);
-            (rc == NGX_ERROR as isize).then_some(rc)
+            ngx_http_send_special(self.as_ptr(), NGX_HTTP_FLUSH as usize) != NGX_ERROR as isize
         }
     }
 
@@ -433,7 +482,7 @@ impl Request {
         let headers = &response.headers;
         if !headers
             .iter()
-            .all(|(name, value)| self.add_header(name.as_bytes(), value.as_bytes()))
+            .all(|(name, value)| self.add_header(name, value.as_bytes()))
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         }

@@ -1,5 +1,7 @@
 //! nginx variables.
 
+use std::borrow::Cow;
+
 use nginx_sys::{
     NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK, ngx_conf_t,
     ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
@@ -24,9 +26,12 @@ pub enum Name {
 pub struct Variable {
     /// Its name.
     pub name: Name,
-    /// Its value; `None` is "not found". The second argument is the name's rest after a prefix.
-    pub get: fn(Request, &[u8]) -> Option<Vec<u8>>,
+    /// Its value for a request.
+    pub get: Get,
 }
+
+/// A variable's value; `None` is "not found". The second argument is the name's rest after a prefix.
+pub type Get = for<'a> fn(&'a Request, &[u8]) -> Option<Cow<'a, [u8]>>;
 
 /// Adds the variables, in `preconfiguration`. False: nginx has said why not.
 pub(super) fn add(cf: *mut ngx_conf_t, rows: &'static [Variable]) -> bool {
@@ -65,7 +70,7 @@ unsafe extern "C" fn on_get(
     unsafe {
         let row = &*std::ptr::with_exposed_provenance::<Variable>(data);
         let request = Request::from_raw(r);
-        set(request, &mut *value, guard(|| (row.get)(request, &[])))
+        set(request, &mut *value, guard(|| (row.get)(&request, &[])))
     }
 }
 
@@ -84,7 +89,7 @@ unsafe extern "C" fn on_get_prefix(
             Name::Prefix(prefix) => Some((row, name.as_bytes().strip_prefix(prefix.as_bytes())?)),
             Name::Once(_) | Name::Always(_) => None,
         });
-        let found = guard(|| found.and_then(|(row, rest)| (row.get)(request, rest)));
+        let found = guard(|| found.and_then(|(row, rest)| (row.get)(&request, rest)));
         set(request, &mut *value, found)
     }
 }
@@ -92,7 +97,7 @@ unsafe extern "C" fn on_get_prefix(
 fn set(
     request: Request,
     value: &mut ngx_variable_value_t,
-    found: Result<Option<Vec<u8>>, Panicked>,
+    found: Result<Option<Cow<'_, [u8]>>, Panicked>,
 ) -> ngx_int_t {
     let Ok(found) = found else {
         return NGX_ERROR as ngx_int_t;
@@ -101,16 +106,23 @@ fn set(
         value.set_not_found(1);
         return NGX_OK as ngx_int_t;
     };
-    // SAFETY: the request is live.
-    let copied = pool::copy(unsafe { (*request.as_bound()).pool }, &bytes);
-    let Some(copied) = copied else {
-        return NGX_ERROR as ngx_int_t;
+    let (data, len) = match bytes {
+        // The request's own, which live as long as it.
+        Cow::Borrowed(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+        Cow::Owned(bytes) => {
+            // SAFETY: the request is live.
+            let copied = pool::copy(unsafe { (*request.as_bound()).pool }, &bytes);
+            let Some(copied) = copied else {
+                return NGX_ERROR as ngx_int_t;
+            };
+            (copied.data, copied.len)
+        }
     };
-    value.set_len(copied.len as u32);
+    value.set_len(len as u32);
     value.set_valid(1);
     value.set_no_cacheable(0);
     value.set_not_found(0);
-    value.data = copied.data;
+    value.data = data;
     NGX_OK as ngx_int_t
 }
 

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 
 use fanout::Kind;
 use proto::redis::PROBE_PREFIX;
-use proto::websocket::deflate::{self, Agreed};
+use proto::websocket::deflate;
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 
 use crate::conf::{Location, Service};
 use crate::nginx::Request;
 use crate::nginx::log::Level;
-use crate::nginx::request::{ComplexValue, Headers, Response};
+use crate::nginx::request::{ComplexValue, Response, Switching};
 
 /// Bytes that a channel's name may have.
 pub const MAX_CHANNEL: usize = 512;
@@ -24,10 +24,8 @@ pub struct Wish {
     pub subscriptions: Vec<(Kind, Vec<u8>)>,
     /// Where its messages are published.
     pub publish: Option<Box<[u8]>>,
-    /// What was agreed about permessage-deflate.
-    pub deflate: Option<Agreed>,
-    /// Headers of the 101.
-    pub headers: Headers,
+    /// What the 101 says.
+    pub switching: Switching,
 }
 
 /// Why a client may not come in. Each has a counter of its own in `websocket_status`.
@@ -129,31 +127,22 @@ pub fn check(request: Request) -> Result<Wish, Refused> {
         let cause = format_args!("origin \"{origin}\" is not allowed by \"websocket_origin\"");
         return Err(refuse(request, Refused::Origin, cause));
     }
-    let accept = String::from_utf8(handshake.accept().to_vec()).unwrap_or_default();
-    let mut headers: Headers = vec![
-        ("Upgrade", "websocket".into()),
-        ("Sec-WebSocket-Accept", accept.into()),
-    ];
     let listed = location.subprotocols.unwrap_or_default();
     let mut offered = handshake.subprotocols();
-    if let Some(chosen) =
-        offered.find_map(|offer| listed.iter().find(|name| name.as_bytes() == offer))
-    {
-        headers.push(("Sec-WebSocket-Protocol", chosen.as_str().into()));
-    }
-    let deflate = location
+    let subprotocol = offered.find_map(|offer| listed.iter().find(|name| name.as_bytes() == offer));
+    let extensions = location
         .deflate()
         .and_then(|settings| deflate::negotiate(handshake.extensions(), &settings));
-    if let Some(agreed) = &deflate {
-        headers.push(("Sec-WebSocket-Extensions", agreed.to_string().into()));
-    }
     let (subscriptions, publish) = names(request, location)?;
     Ok(Wish {
         location,
         subscriptions,
         publish,
-        deflate,
-        headers,
+        switching: Switching {
+            accept: handshake.accept(),
+            subprotocol: subprotocol.map(String::as_str),
+            extensions,
+        },
     })
 }
 
@@ -188,7 +177,7 @@ pub fn channel(request: Request, kind: Kind, value: ComplexValue) -> Result<Vec<
     let name = value.evaluate(request).map_err(|_| Refused::Internal)?;
     let template = value.text();
     let variable = value.has_variables();
-    match judge(kind, &template, variable, &name) {
+    match judge(kind, template, variable, &name) {
         Ok(()) => Ok(name),
         Err(cause) => {
             let shown = name.escape_ascii().to_string();

@@ -76,8 +76,8 @@ impl Worker {
             }
         }
         if missing.is_empty() {
-            let (id, headers) = self.admit(request, wish, &channels);
-            return Ok(Outcome::Accept(id, headers));
+            let (id, switching) = self.admit(request, wish, &channels);
+            return Ok(Outcome::Accept(id, switching));
         }
         if self.waiting.len() >= self.main.max_pending() {
             self.forsake(&channels);
@@ -104,13 +104,12 @@ impl Worker {
         request: Request,
         wish: Wish,
         channels: &[ChannelId],
-    ) -> (ClientId, request::Headers) {
+    ) -> (ClientId, request::Switching) {
         let Wish {
             location,
             subscriptions,
             publish,
-            deflate,
-            headers,
+            switching,
         } = wish;
         let now = process::now();
         let is_logged_last = self.main.logs_the_end || location.detach() == Detach::Off;
@@ -130,7 +129,7 @@ impl Worker {
             })
         });
         let mut session = Session::new(location, notes, self.session_tick(now));
-        if let Some(agreed) = deflate {
+        if let Some(agreed) = switching.extensions {
             session.deflate_bits = agreed.server_window_bits();
             session.history = agreed.history().map(Box::new);
         }
@@ -145,7 +144,7 @@ impl Worker {
                 .join(id, socket, channels, variant, class, counts);
         }
         self.watch(id, now + OPENING_MS);
-        (id, headers)
+        (id, switching)
     }
 
     /// What the registry knows a client's socket by: negative for TLS.
@@ -169,8 +168,8 @@ impl Worker {
             };
             self.retime = true;
             request::unpark(waiting.request);
-            let (id, headers) = self.admit(waiting.request, waiting.wish, &waiting.channels);
-            self.effects.push_back(Effect::Accept(id, headers));
+            let (id, switching) = self.admit(waiting.request, waiting.wish, &waiting.channels);
+            self.effects.push_back(Effect::Accept(id, switching));
         }
     }
 

@@ -70,7 +70,6 @@ pub(super) fn detach(request: Request, id: ClientId) -> bool {
         } else {
             None
         };
-        nginx_sys::ngx_tcp_nodelay(c);
         let http = (*r).http_connection;
         (*r).set_keepalive(0);
         ngx_http_free_request(request.as_ptr(), 0);

@@ -145,12 +145,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_libc_a_loop_can_do_what_it_has_to() {
+    fn by_libc_a_client_is_accepted_heard_and_sent_to() {
         serves_a_client::<Libc>();
     }
 
     #[test]
-    fn in_place_a_loop_can_do_what_it_has_to() {
+    fn in_place_a_client_is_accepted_heard_and_sent_to() {
         serves_a_client::<InPlace>();
     }
 

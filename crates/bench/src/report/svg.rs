@@ -45,7 +45,7 @@ pub fn ratios(rows: &[Row]) -> String {
         10.0,
         20.0,
         "",
-        "Work per CPU time of the server; the bare loop is 1.00",
+        "Work per CPU time of the server; the bare loop, by libc's calls, is 1.00",
     );
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -67,6 +67,8 @@ fn bar(out: &mut String, y: f64, peer: Peer, ratio: f64, length: f64) {
     let color = match peer {
         Peer::Module => "#2b6cb0",
         Peer::ModuleUring => "#63b3ed",
+        // No server that anybody would choose: paler.
+        Peer::InPlace => "#e2e8f0",
         _ => "#a0aec0",
     };
     text(out, 10.0, y + BAR - 4.0, "", &peer.title().replace('`', ""));

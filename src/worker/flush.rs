@@ -10,12 +10,12 @@ use crate::nginx::ring::Ring;
 use crate::nginx::{self, Clients, Io, ssl};
 use crate::session::{Phase, Session};
 
-/// Writes in one event, two or three milliseconds of them; the rest continues after a look at the
-/// sockets. Larger ones cost a delivery no less.
-const SEND_BUDGET: usize = 512;
+/// Writes in one event, one or two milliseconds of them; the rest continues after a look at the
+/// sockets. A handshake waits for two such events. Larger ones cost a delivery no less.
+const SEND_BUDGET: usize = 256;
 
-/// The same for io_uring, where fewer at once do cost more.
-const RING_BUDGET: usize = 1024;
+/// The same for io_uring, where fewer at once do cost more beside other work on the machine.
+const RING_BUDGET: usize = 512;
 
 /// A write of so many bytes more counts as one write more: it takes the kernel about as long.
 const SEND_BYTES: usize = 16 << 10;

@@ -286,7 +286,7 @@ impl BareLoops {
             let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
             let child = Command::new(program)
                 .args([
-                    "serve",
+                    "serve-in-place",
                     "per-delivery",
                     &address.to_string(),
                     &redis,

@@ -31,7 +31,7 @@ pub(super) fn committed(io: &Io, offered: usize) -> usize {
 }
 
 /// From so many sockets on, io_uring's one system call is cheaper than one each.
-const RING_FROM: usize = 8;
+const RING_FROM: usize = 16;
 
 /// The ring for a worker's fan-outs, and a line in the log on how it sends.
 pub(super) fn open_ring(wanted: bool) -> Option<Ring> {

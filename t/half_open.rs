@@ -138,6 +138,7 @@ fn twenty_thousand_at_once() {
         proxy.hold_replies(false);
         until("they are gone", || held(&stage) <= before);
     });
+    stage.log_is_calm();
 }
 
 #[test]
@@ -162,6 +163,7 @@ fn the_tenth_thousand_adds_nothing_over_the_first() {
             sizes.push(process::anonymous_bytes(stage.nginx.worker()));
         }
     });
+    stage.log_is_calm();
     println!("{sizes:?}");
     adds_nothing(&sizes[rounds()..], SLACK);
 }

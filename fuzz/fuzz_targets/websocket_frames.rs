@@ -1,6 +1,6 @@
-//! A client's stream in any pieces: the events and the end are those of the naive twin. With
-//! permessage-deflate agreed they are the same in any pieces, and the twin's while no frame is
-//! compressed.
+//! A client's stream in any pieces, by way of a buffer or in place: the events and the end are those
+//! of the naive twin. With permessage-deflate agreed they are the same in any pieces, and the twin's
+//! while no frame is compressed.
 #![no_main]
 
 #[path = "../../crates/proto/tests/websocket/support.rs"]
@@ -31,10 +31,17 @@ fuzz_target!(|input: &[u8]| {
     let expected = twin::judge(bytes, limits.max_message, limits.max_frame);
     for split in &splits {
         assert_eq!(support::run(limits, split.iter().copied()), expected);
+        let in_place = support::run_in_place(Peer::new(limits), split.iter().copied());
+        assert_eq!(in_place, expected);
     }
     let deflating = || Peer::deflating(limits, Deflating::without_takeover());
-    let [whole, others @ ..] = splits.map(|split| support::run_on(deflating(), split));
-    for other in others {
+    let mut outcomes = splits.iter().flat_map(|split| {
+        let buffered = support::run_on(deflating(), split.iter().copied());
+        let in_place = support::run_in_place(deflating(), split.iter().copied());
+        [buffered, in_place]
+    });
+    let whole = outcomes.next().expect("the first of all splits");
+    for other in outcomes {
         assert_eq!(other, whole);
     }
     let refused_as_compressed = expected.1 == twin::Ending::Misbehaved(1002);

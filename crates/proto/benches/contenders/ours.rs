@@ -1,4 +1,5 @@
-//! This crate, as its caller in nginx drives it: one read buffer, parsed and answered in place.
+//! This crate: one read buffer, parsed and answered in place. The rest of a long message is read to
+//! where it stays.
 
 use std::io::{IoSlice, Read as _};
 use std::mem;
@@ -15,6 +16,9 @@ const LIMITS: Limits = Limits {
     max_frame: MAX_MESSAGE as u64,
 };
 
+/// Of a long message so much at least is read in place; less comes with what follows it.
+const WORTH_A_READ: usize = 8 << 10;
+
 pub struct Proto {
     socket: Socket,
     connection: Connection,
@@ -28,9 +32,8 @@ impl Proto {
         &mut self,
         mut heed: impl FnMut(Kind, Payload, &mut Socket, &mut [u8]),
     ) -> Result<usize, Misbehaved> {
-        let bytes = self.socket.next(self.buf.len());
-        let buf = &mut self.buf[..bytes.len()];
-        buf.copy_from_slice(bytes);
+        let read = self.read()?;
+        let buf = &mut self.buf[..read];
         let (mut heard, mut at) = (0, 0);
         while let Some(event) = self.connection.receive(buf, &mut at, &LIMITS)? {
             match event {
@@ -44,6 +47,20 @@ impl Proto {
             }
         }
         Ok(heard)
+    }
+
+    /// The next bytes, to the buffer unless they go to their place: how many are in the buffer.
+    fn read(&mut self) -> Result<usize, Misbehaved> {
+        let room = self.connection.room();
+        if room >= WORTH_A_READ {
+            let bytes = self.socket.next(room);
+            self.connection
+                .read_in_place(|message| message.extend_from_slice(bytes))?;
+            return Ok(0);
+        }
+        let bytes = self.socket.next(self.buf.len());
+        self.buf[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
     }
 }
 

@@ -131,6 +131,10 @@ pub fn receive_rows() -> Vec<Row> {
             whole("", Kind::Text, ascii(64 << 10)),
         ),
         piecemeal(
+            "256 KiB text, 16 KiB reads",
+            whole("", Kind::Text, ascii(256 << 10)),
+        ),
+        piecemeal(
             "1 MiB binary, 16 KiB reads",
             whole("", Kind::Binary, noise(1 << 20)),
         ),

@@ -1,13 +1,14 @@
 //! A message that did not come in one piece: its fragments, and its bytes so far.
 
+use super::frame::MAX_CLIENT_HEADER;
 use super::mask::Mask;
 use super::utf8::{InvalidUtf8, Utf8};
 
 /// Unmasking and checking go in turns over blocks of this size, so that the check finds the bytes
 /// in the processor's first cache. A multiple of the mask's four bytes.
 const BLOCK: usize = 16 << 10;
-/// The first room of a message whose length no header has told.
-const FIRST_ROOM: usize = 512;
+/// A message has room for what its header announces, up to so many times what has really come.
+const TRUST: usize = 16;
 
 /// What a message holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,27 +148,49 @@ impl Assembler {
         Ok(used)
     }
 
+    /// So many of the fragment's bytes have a place to stay.
+    pub(super) fn room(&self) -> usize {
+        let spare = self.payload.capacity() - self.payload.len();
+        self.fragment.missing.min(spare as u64) as usize
+    }
+
+    /// `read` appends no more of the fragment's bytes than there is [`room`](Self::room) for.
+    pub(super) fn read_in_place<T>(
+        &mut self,
+        read: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Result<T, InvalidUtf8> {
+        let (begin, room) = (self.payload.len(), self.room());
+        let outcome = read(&mut self.payload);
+        let count = self.payload.len().checked_sub(begin);
+        let count = count.filter(|&count| count <= room);
+        let count = count.expect("the caller appends, and no more than there is room for");
+        let mask = &mut self.fragment.mask;
+        self.content.open(&mut self.payload[begin..], mask)?;
+        self.fragment.missing -= count as u64;
+        Ok(outcome)
+    }
+
     /// The message ends here: its kind and its bytes.
     pub(super) fn finish(self) -> Result<(Kind, Vec<u8>), InvalidUtf8> {
         Ok((self.content.finish()?, self.payload))
     }
 
-    // A header's word costs a client nothing, so it buys no memory: room at most doubles what has
-    // really come, and stops at the message's end once that is known. What else has arrived may be
-    // the message's further fragments: with room for them they move nothing.
+    // A header's word costs a client nothing, so it buys no memory by itself: a frame has room up to
+    // its announced end as far as `TRUST` allows. Room for fragments that no header has announced
+    // yet at most doubles what has come. What else has arrived may be the message's further fragments: with room for
+    // them they move nothing.
     fn make_room(&mut self, arriving: usize, arrived: usize) {
-        let need = self.payload.len() + arriving;
+        let begin = self.payload.len();
+        let need = begin + arriving;
         if need > self.payload.capacity() {
-            let end = match self.fragment.fin {
-                true => usize::try_from(self.len() + self.fragment.missing).unwrap_or(usize::MAX),
-                false => usize::MAX,
+            let end = usize::try_from(self.len() + self.fragment.missing).unwrap_or(usize::MAX);
+            let wanted = match self.fragment.fin {
+                true => end,
+                false => end.max(need.saturating_mul(2)).max(begin + arrived),
             };
-            let room = need
-                .saturating_mul(2)
-                .max(self.payload.len() + arrived)
-                .max(FIRST_ROOM)
-                .min(end);
-            self.payload.reserve_exact(room - self.payload.len());
+            let come = MAX_CLIENT_HEADER + begin + arrived;
+            let room = wanted.min(come.saturating_mul(TRUST));
+            self.payload.reserve_exact(room - begin);
         }
     }
 }

@@ -181,6 +181,46 @@ impl Connection {
         self.receive_by(buf, at, &mut rules)
     }
 
+    /// So many bytes of a message under way can be [read in place](Self::read_in_place). 0: none is,
+    /// or it waits for a header, or has not come far enough to have more memory.
+    pub fn room(&self) -> usize {
+        match self.pending.as_deref() {
+            Some(Pending {
+                message: Some(message),
+                aside: Aside::None,
+            }) => message.room(),
+            _ => 0,
+        }
+    }
+
+    /// Spares the rest of a long message its way over a buffer: `read` appends what comes next from
+    /// the client, at most [`room`](Self::room) bytes. What it returns is handed on.
+    ///
+    /// A message that ends so is told by the next [`receive`](Self::receive) or its like, whose
+    /// buffer may be empty.
+    ///
+    /// # Errors
+    /// Text that is not UTF-8.
+    ///
+    /// # Panics
+    /// There is no room, or `read` appends more, or takes away.
+    pub fn read_in_place<T>(
+        &mut self,
+        read: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Result<T, Misbehaved> {
+        let Some(Pending {
+            message: Some(message),
+            aside: Aside::None,
+        }) = self.pending.as_deref_mut()
+        else {
+            panic!("there is no room");
+        };
+        message.read_in_place(read).map_err(|invalid| {
+            self.end();
+            invalid.into()
+        })
+    }
+
     fn receive_by(
         &mut self,
         buf: &mut [u8],
@@ -194,12 +234,16 @@ impl Connection {
         }
         let outcome = self.next_event(buf, at, rules);
         if matches!(outcome, Ok(Some(Event::Close(_))) | Err(_)) {
-            *self = Self {
-                pending: None,
-                over: true,
-            };
+            self.end();
         }
         outcome
+    }
+
+    fn end(&mut self) {
+        *self = Self {
+            pending: None,
+            over: true,
+        };
     }
 
     /// Heap held for what has begun and not ended, in bytes.
@@ -222,13 +266,20 @@ impl Connection {
         message.map_or(0, Assembler::fragments)
     }
 
+    /// A message's last bytes were read in place.
+    fn has_whole_message(&self) -> bool {
+        let pending = self.pending.as_deref();
+        let message = pending.and_then(|pending| pending.message.as_ref());
+        message.is_some_and(Assembler::is_whole)
+    }
+
     fn next_event(
         &mut self,
         buf: &mut [u8],
         at: &mut usize,
         rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
-        while *at < buf.len() {
+        while *at < buf.len() || self.has_whole_message() {
             let event = match self.pending.as_deref_mut() {
                 Some(pending) if pending.is_in_payload() => self.fill(buf, at, rules)?,
                 Some(Pending {
@@ -476,10 +527,13 @@ impl Pending {
         aside + self.message.as_ref().map_or(0, Assembler::held_bytes)
     }
 
-    /// The next byte is payload, not a header's.
+    /// The next byte is payload, not a header's, or the message's last was read in place.
     fn is_in_payload(&self) -> bool {
         match &self.aside {
-            Aside::None => self.message.as_ref().is_some_and(Assembler::is_in_fragment),
+            Aside::None => self
+                .message
+                .as_ref()
+                .is_some_and(|message| message.is_in_fragment() || message.is_whole()),
             Aside::Header(_) => false,
             Aside::Control(_) => true,
         }

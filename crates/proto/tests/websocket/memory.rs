@@ -96,6 +96,72 @@ fn a_header_alone_buys_next_to_nothing() {
 }
 
 #[test]
+fn an_announced_message_has_room_for_sixteen_times_what_has_come() {
+    let mut peer = Peer::new(Limits {
+        max_message: 1 << 40,
+        max_frame: 1 << 40,
+    });
+    let header = hex("82 ff 0000000100000000 00000000");
+    peer.feed(&header);
+    assert_eq!(peer.connection.room(), 0, "a header has none");
+    let mut come = header.len();
+    for bytes in [1, 100, 1000, 50_000] {
+        peer.feed(&vec![0; bytes]);
+        come += bytes;
+        let held = peer.connection.held_bytes();
+        assert!(held <= 16 * come + 128, "{held} for {come}");
+    }
+}
+
+#[test]
+fn a_message_is_moved_no_more_once_a_sixteenth_has_come() {
+    let mut peer = Peer::new(ROOMY);
+    let frame = binary(&[1; 64 << 10]).bytes();
+    let (begin, rest) = frame.split_at(4 << 10);
+    peer.feed(begin);
+    let held = peer.connection.held_bytes();
+    assert!(held >= 64 << 10, "{held}");
+    let (most, last) = rest.split_at(rest.len() - 1);
+    peer.feed(most);
+    assert_eq!(peer.connection.held_bytes(), held);
+    peer.feed(last);
+    peer.expect(&[Said::Binary(vec![1; 64 << 10])]);
+}
+
+#[test]
+fn what_is_read_in_place_is_not_allocated_again() {
+    let frame = binary(&[1; 64 << 10]).bytes();
+    let (begin, rest) = frame.split_at(4 << 10);
+    let (mut connection, mut at) = (Connection::default(), 0);
+    let begun = connection.receive(&mut begin.to_vec(), &mut at, &ROOMY);
+    assert_eq!(begun, Ok(None));
+    assert_eq!(connection.room(), rest.len());
+    let spent = allocation_counter::measure(|| {
+        let read = connection.read_in_place(|message| message.extend_from_slice(rest));
+        assert_eq!(read, Ok(()));
+    });
+    assert_eq!(spent.count_total, 0);
+    let event = connection.receive(&mut [], &mut 0, &ROOMY);
+    let Ok(Some(Event::Message { payload, .. })) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(payload, Payload::Assembled(vec![1; 64 << 10]));
+    assert!(!connection.is_mid_message());
+}
+
+#[test]
+#[should_panic(expected = "no more than there is room for")]
+fn more_than_there_is_room_for_is_not_taken() {
+    let mut connection = Connection::default();
+    let mut begun = binary(&[1; 300]).bytes();
+    begun.truncate(200);
+    let event = connection.receive(&mut begun, &mut 0, &ROOMY);
+    assert_eq!(event, Ok(None));
+    let room = connection.room();
+    let _ = connection.read_in_place(|message| message.extend(vec![1; room + 1]));
+}
+
+#[test]
 fn a_known_end_is_not_overshot() {
     let mut peer = Peer::new(ROOMY);
     let frame = binary(&[1; 300]).bytes();

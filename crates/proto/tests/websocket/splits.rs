@@ -1,20 +1,25 @@
-//! However the stream is cut into reads, the events are those of the naive twin.
+//! However the stream is cut into reads, and wherever they put it, the events are those of the naive twin.
 
 use proptest::prelude::*;
 use proto::websocket::connection::Limits;
 
-use crate::support::{Frame, ROOMY, binary, close, cont, hex, ping, run, stream, text};
+use crate::support::{
+    Frame, Peer, ROOMY, binary, close, cont, hex, ping, run_in_place, run_on, stream, text,
+};
 use crate::twin::judge;
 
 fn check(limits: Limits, bytes: &[u8], pieces: &[&[u8]]) {
     let want = judge(bytes, limits.max_message, limits.max_frame);
-    let got = run(limits, pieces.iter().copied());
-    assert_eq!(
-        got,
-        want,
-        "{bytes:02x?} in pieces of {:?}",
-        pieces.iter().map(|p| p.len())
-    );
+    let buffered = run_on(Peer::new(limits), pieces.iter().copied());
+    let in_place = run_in_place(Peer::new(limits), pieces.iter().copied());
+    for got in [buffered, in_place] {
+        assert_eq!(
+            got,
+            want,
+            "{bytes:02x?} in pieces of {:?}",
+            pieces.iter().map(|p| p.len())
+        );
+    }
 }
 
 /// Whole, byte by byte, at every one and every two places. A stream that ends early, as by a

@@ -13,6 +13,7 @@ use nginx_sys::{
 
 use super::bindings::ngx_http_request_s;
 use super::event::{self, on_client_read, on_client_write, with};
+use super::pool::Unused;
 use super::request::{self, Request};
 use super::ssl;
 
@@ -216,9 +217,10 @@ unsafe fn end_request(request: Request) {
     }
 }
 
-/// Makes the connection the client's alone: `c->data` becomes its seat.
-fn adopt(c: *mut ngx_connection_t, id: ClientId) {
-    let seat = with(|worker| worker.clients().set_detached(id)).flatten();
+/// Makes the connection the client's alone: `c->data` becomes its seat. The request has left this
+/// `unused` in the connection's pool.
+fn adopt(c: *mut ngx_connection_t, id: ClientId, unused: Vec<Unused>) {
+    let seat = with(|worker| worker.clients().set_detached(id, unused)).flatten();
     // SAFETY: the connection is live. `destroyed` stays set, else nginx's
     // `ngx_http_run_posted_requests` would read `c->data` as a request.
     unsafe {

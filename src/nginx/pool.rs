@@ -1,10 +1,12 @@
-//! nginx's pools.
+//! nginx's pools: what lies in them, and what they get back.
 
 use std::ffi::c_void;
 use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t};
+use nginx_sys::{
+    ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_data_t, ngx_pool_large_t, ngx_pool_t, ngx_str_t,
+};
 
 /// Moves `value` to `pool`; it is dropped when the pool is destroyed. `None`: out of memory.
 pub(super) fn keep<T>(pool: *mut ngx_pool_t, value: T) -> Option<NonNull<T>> {
@@ -36,10 +38,11 @@ pub(super) unsafe fn zeroed<T>(pool: *mut ngx_pool_t) -> Option<NonNull<T>> {
     NonNull::new(unsafe { ngx_pcalloc(pool, size_of::<T>()) }.cast())
 }
 
-/// Room for a `T` in the free rest of the pool's last block. `None`: there is no such room, and a
-/// larger pool would cost more than the heap does.
-pub(super) fn spare_room<T>(pool: *mut ngx_pool_t) -> Option<NonNull<T>> {
-    // SAFETY: the pool of a live connection; its current block is where nginx allocates next.
+/// Room for a `T` in the free rest of the pool's current block, where nginx allocates next, and how
+/// many bytes of the block it takes, alignment included. `None`: there is no such room, and a larger
+/// pool would cost more than the heap does.
+pub(super) fn spare_room<T>(pool: *mut ngx_pool_t) -> Option<(NonNull<T>, usize)> {
+    // SAFETY: the pool of a live connection, and one of its blocks.
     unsafe {
         let block = (*pool).current;
         let start = (*block).d.last as usize;
@@ -50,12 +53,114 @@ pub(super) fn spare_room<T>(pool: *mut ngx_pool_t) -> Option<NonNull<T>> {
         }
         let place = (*block).d.last.add(place - start);
         (*block).d.last = (*block).d.last.add(end - start);
-        NonNull::new(place.cast())
+        Some((NonNull::new(place.cast())?, end - start))
     }
 }
 
 /// Copies `bytes` to `pool`. `None`: out of memory.
-pub(super) fn copy(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<nginx_sys::ngx_str_t> {
+pub(super) fn copy(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
     // SAFETY: the caller's pool is alive.
-    unsafe { nginx_sys::ngx_str_t::from_bytes(pool, bytes) }
+    unsafe { ngx_str_t::from_bytes(pool, bytes) }
+}
+
+/// Something that was allocated from a pool, and that nobody uses any more.
+pub(super) struct Unused {
+    start: *mut u8,
+    end: *mut u8,
+}
+
+impl Unused {
+    /// The `bytes` of a pool that end at `end`.
+    ///
+    /// # Safety
+    /// They are one allocation of the pool's, padding in front of it included, or lie in no pool.
+    /// Nobody reads or writes them again, and no list of the pool's has them.
+    pub(super) unsafe fn before<T>(end: *mut T, bytes: usize) -> Unused {
+        let end = end.cast::<u8>();
+        let start = end.wrapping_sub(bytes);
+        Unused { start, end }
+    }
+
+    /// What `place` points to.
+    ///
+    /// # Safety
+    /// As for [`Unused::before`].
+    pub(super) unsafe fn at<T>(place: *mut T) -> Unused {
+        // SAFETY: the caller's.
+        unsafe { Unused::before(place.wrapping_add(1), size_of::<T>()) }
+    }
+}
+
+/// Gives what is unused back to `pool`, as far as nothing that is used lies behind it. nginx gives
+/// back only what was too large for a block. A further block left empty is freed.
+///
+/// A block ends (`d.last`) with what was allocated from it last. While that is one of `unused`, or
+/// nginx's note of a large allocation that has been freed, the block is made to end where it began.
+///
+/// # Safety
+/// `pool` is alive.
+pub(super) unsafe fn give_back(pool: *mut ngx_pool_t, unused: &[Unused]) {
+    // SAFETY: the blocks of a live pool. What is cut off has no user, by the word of who has said so
+    // and, for notes, as nginx takes any without an allocation for its next.
+    unsafe {
+        cut(pool, pool, unused);
+        let mut before = pool;
+        loop {
+            let block = (*before).d.next;
+            if block.is_null() {
+                return;
+            }
+            cut(pool, block, unused);
+            // As `ngx_palloc_block` begins one: its header is the first part of the pool's.
+            let start = block.cast::<u8>().add(size_of::<ngx_pool_data_t>());
+            if (*block).d.last > start {
+                before = block;
+                continue;
+            }
+            (*before).d.next = (*block).d.next;
+            if (*pool).current == block {
+                (*pool).current = pool;
+            }
+            libc::free(block.cast());
+        }
+    }
+}
+
+/// # Safety
+/// As [`give_back`], for one of the pool's blocks.
+unsafe fn cut(pool: *mut ngx_pool_t, block: *mut ngx_pool_t, unused: &[Unused]) {
+    // SAFETY: the caller's.
+    unsafe {
+        loop {
+            let last = (*block).d.last;
+            let ends_there = |piece: &&Unused| piece.end == last && piece.start < last;
+            (*block).d.last = match unused.iter().find(ends_there) {
+                Some(piece) => piece.start,
+                None => match unlink_note(pool, last) {
+                    Some(start) => start,
+                    None => return,
+                },
+            };
+        }
+    }
+}
+
+/// Unlinks the note of a freed large allocation that ends at `end`. Returns where it begins.
+///
+/// # Safety
+/// `pool` is alive.
+unsafe fn unlink_note(pool: *mut ngx_pool_t, end: *mut u8) -> Option<*mut u8> {
+    // SAFETY: the notes of a live pool.
+    unsafe {
+        let mut place: *mut *mut ngx_pool_large_t = &raw mut (*pool).large;
+        while let Some(note) = (*place).as_mut() {
+            let start = *place;
+            if start.add(1).cast() == end && note.alloc.is_null() {
+                *place = note.next;
+                return Some(start.cast());
+            }
+            place = &raw mut note.next;
+        }
+        None
+    }
 }

@@ -1,14 +1,16 @@
 //! Frees the request of a client that needs it no longer, as `ngx_http_set_keepalive` does.
 
 use std::ffi::{CStr, c_void};
+use std::{ptr, slice};
 
 use nginx_sys::{
-    NGX_OK, ngx_connection_t, ngx_cycle, ngx_http_free_request, ngx_module_t, ngx_pfree,
-    ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_shm_zone_t, ngx_ssl_free_buffer, ngx_str_t,
+    NGX_OK, ngx_connection_t, ngx_cycle, ngx_http_free_request, ngx_module_t, ngx_palloc,
+    ngx_pfree, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_shm_zone_t, ngx_ssl_free_buffer,
+    ngx_str_t,
 };
 
 use super::super::bindings::ngx_http_request_s;
-use super::super::pool;
+use super::super::pool::{self, Unused};
 use super::super::request::Request;
 use super::{ClientId, Detach, adopt};
 
@@ -56,70 +58,142 @@ fn is_needed(r: *mut ngx_http_request_s) -> bool {
     false
 }
 
-/// Frees the request. Always true: the client is detached.
-pub(super) fn detach(request: Request, id: ClientId) -> bool {
+/// Frees the request.
+pub(super) fn detach(request: Request, id: ClientId) {
     let r: *mut ngx_http_request_s = request.as_bound();
     // SAFETY: `may` has seen that nobody else uses the request. What outlives it is copied first.
     unsafe {
         let c = (*r).connection;
         request.unwatch(); // its log may still ask for the client's numbers
-        carry_limit_conn(r);
-        let address = ((*c).sockaddr, (*c).socklen, (*c).addr_text);
-        let address = if uses_realip(r) {
-            copy_address(c, address)
-        } else {
-            None
-        };
+        let kept = Kept::of(r);
         let http = (*r).http_connection;
         (*r).set_keepalive(0);
         ngx_http_free_request(request.as_ptr(), 0);
-        if let Some((sockaddr, socklen, addr_text)) = address {
-            (*c).sockaddr = sockaddr;
-            (*c).socklen = socklen;
-            (*c).addr_text = addr_text;
-        }
-        adopt(c, id);
-        free_buffers(c, http);
+        let mut unused = free_buffers(c, http);
+        unused.extend(kept.unused());
+        adopt(c, id, unused);
+        kept.put(c);
         if let Some(log) = (*c).log.as_mut() {
             log.action = c"serving websocket client".as_ptr().cast_mut();
         }
     }
-    true
 }
 
-/// What an idle keep-alive connection does without: the header buffers and OpenSSL's.
-unsafe fn free_buffers(c: *mut ngx_connection_t, http: *mut nginx_sys::ngx_http_connection_t) {
-    // SAFETY: the request that used the buffers is gone; the pool is the connection's.
+/// Frees what an idle keep-alive connection does without: the header buffers and OpenSSL's. Returns
+/// what described them, which nginx would keep for the next request's.
+unsafe fn free_buffers(
+    c: *mut ngx_connection_t,
+    http: *mut nginx_sys::ngx_http_connection_t,
+) -> Vec<Unused> {
+    let mut unused = Vec::new();
+    // SAFETY: the request that used the buffers is gone; the pool is the connection's. nginx makes a
+    // buffer anew where the pointer to it is null, as it is at first.
     unsafe {
         for list in [&raw mut (*http).free, &raw mut (*http).busy] {
             while let Some(link) = (*list).as_mut() {
                 *list = link.next;
                 ngx_pfree((*c).pool, (*link.buf).start.cast());
-                link.next = (*(*c).pool).chain;
-                (*(*c).pool).chain = link;
+                unused.extend([Unused::at(link.buf), Unused::at(link)]);
             }
         }
         (*http).nbusy = 0;
         if let Some(buffer) = (*c).buffer.as_mut()
             && ngx_pfree((*c).pool, buffer.start.cast()) == NGX_OK as isize
         {
-            buffer.pos = std::ptr::null_mut();
+            (*c).buffer = ptr::null_mut();
+            unused.push(Unused::at(buffer));
         }
         if !(*c).ssl.is_null() {
             ngx_ssl_free_buffer(c);
+            let buffer = (*(*c).ssl).buf;
+            if !buffer.is_null() && (*buffer).start.is_null() {
+                (*(*c).ssl).buf = ptr::null_mut();
+                unused.push(Unused::at(buffer));
+            }
+        }
+    }
+    unused
+}
+
+/// What other modules have left with a request and a client takes along.
+struct Kept {
+    counted: Vec<Counted>,
+    address: Option<Address>,
+}
+
+/// limit_conn's count of the connection: what takes it back, with its data, a zone and a node.
+type Counted = (unsafe extern "C" fn(*mut c_void), [usize; 2]);
+
+/// The address that realip has found.
+struct Address {
+    sockaddr: Vec<u8>,
+    text: Vec<u8>,
+    /// realip's own text, in the connection's pool.
+    realip: ngx_str_t,
+}
+
+impl Kept {
+    /// Takes it out of a request that is about to be freed.
+    unsafe fn of(r: *mut ngx_http_request_s) -> Kept {
+        // SAFETY: the caller's request is live; realip has set a valid address and text.
+        unsafe {
+            let c = (*r).connection;
+            let address = uses_realip(r).then(|| Address {
+                sockaddr: slice::from_raw_parts((*c).sockaddr.cast(), (*c).socklen as usize)
+                    .to_vec(),
+                text: (*c).addr_text.as_bytes().to_vec(),
+                realip: (*c).addr_text,
+            });
+            let counted = take_counted(r);
+            Kept { counted, address }
+        }
+    }
+
+    /// What is of no use once the request has been freed: realip's cleanup has put the proxy's
+    /// address back by then.
+    unsafe fn unused(&self) -> Option<Unused> {
+        let ngx_str_t { data, len } = self.address.as_ref()?.realip;
+        // SAFETY: realip has allocated its text from the connection's pool, and nobody points to it.
+        Some(unsafe { Unused::before(data.wrapping_add(len), len) })
+    }
+
+    /// Gives it to the client's connection. Out of memory, limit_conn counts the client no longer,
+    /// and its address is the proxy's.
+    unsafe fn put(self, c: *mut ngx_connection_t) {
+        // SAFETY: the connection is live.
+        unsafe {
+            if let Some(address) = self.address {
+                address.put(c);
+            }
+            for (handler, mut words) in self.counted {
+                match ngx_pool_cleanup_add((*c).pool, size_of_val(&words)).as_mut() {
+                    Some(cleanup) => {
+                        cleanup.data.cast::<[usize; 2]>().write(words);
+                        cleanup.handler = Some(handler);
+                    }
+                    None => handler((&raw mut words).cast()),
+                }
+            }
         }
     }
 }
 
-type Address = (*mut nginx_sys::sockaddr, nginx_sys::socklen_t, ngx_str_t);
-
-/// realip's address lies in the request's pool, and realip's cleanup restores the proxy's.
-unsafe fn copy_address(c: *mut ngx_connection_t, (addr, len, text): Address) -> Option<Address> {
-    // SAFETY: realip has set a valid address and text.
-    unsafe {
-        let bytes = std::slice::from_raw_parts(addr.cast::<u8>(), len as usize);
-        let addr = pool::copy((*c).pool, bytes)?.data.cast();
-        Some((addr, len, pool::copy((*c).pool, text.as_bytes())?))
+impl Address {
+    /// See [`Kept::put`].
+    unsafe fn put(&self, c: *mut ngx_connection_t) {
+        let len = self.sockaddr.len();
+        // SAFETY: the caller's connection is live; what `ngx_palloc` gives is aligned.
+        unsafe {
+            let sockaddr = ngx_palloc((*c).pool, len).cast::<u8>();
+            if !sockaddr.is_null()
+                && let Some(text) = pool::copy((*c).pool, &self.text)
+            {
+                sockaddr.copy_from_nonoverlapping(self.sockaddr.as_ptr(), len);
+                (*c).sockaddr = sockaddr.cast();
+                (*c).socklen = len as nginx_sys::socklen_t;
+                (*c).addr_text = text;
+            }
+        }
     }
 }
 
@@ -184,26 +258,22 @@ unsafe fn limit_conn_zone(
     }
 }
 
-/// Moves limit_conn's cleanups to the connection: the client counts until it leaves.
-unsafe fn carry_limit_conn(r: *mut ngx_http_request_s) {
+/// Takes limit_conn's cleanups from the request: the client counts until it leaves.
+unsafe fn take_counted(r: *mut ngx_http_request_s) -> Vec<Counted> {
+    let mut counted = Vec::new();
     // SAFETY: the request is live. limit_conn's data is its zone and its node: two words.
     unsafe {
         let mut cleanup = (*(*r).pool).cleanup;
         while let Some(entry) = cleanup.as_mut() {
-            if entry.handler.is_some() && limit_conn_zone(r, entry).is_some() {
-                let words = [0usize; 2];
-                let moved = ngx_pool_cleanup_add((*(*r).connection).pool, size_of_val(&words));
-                if let Some(moved) = moved.as_mut() {
-                    moved.handler = entry.handler.take();
-                    moved
-                        .data
-                        .cast::<[usize; 2]>()
-                        .write(entry.data.cast::<[usize; 2]>().read());
-                }
+            if limit_conn_zone(r, entry).is_some()
+                && let Some(handler) = entry.handler.take()
+            {
+                counted.push((handler, entry.data.cast::<[usize; 2]>().read()));
             }
             cleanup = entry.next;
         }
     }
+    counted
 }
 
 fn find_module(name: &CStr) -> Option<*mut ngx_module_t> {

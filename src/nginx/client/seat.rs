@@ -3,9 +3,9 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-use nginx_sys::ngx_connection_t;
+use nginx_sys::{ngx_connection_t, ngx_pool_t};
 
-use super::super::pool;
+use super::super::pool::{self, Unused};
 use super::super::request::Request;
 use super::{ClientId, Io};
 use crate::session::Summary;
@@ -17,8 +17,9 @@ pub(super) struct Seat<T> {
     id: ClientId,
     connection: NonNull<ngx_connection_t>,
     detached: bool,
-    /// The seat lies in the connection's pool, and goes with it.
-    in_pool: bool,
+    /// So many bytes of the connection's pool are the seat's, which goes with it; 0: it lies on the
+    /// heap.
+    pool_bytes: u16,
     state: T,
 }
 
@@ -83,21 +84,11 @@ impl<T> Clients<T> {
     /// Gives the client behind `request` a seat.
     ///
     /// The state lies in the unused rest of the connection's pool if it fits, where it costs
-    /// nothing; request headers above 1 KB use that rest up.
+    /// nothing. Request headers above 1 KB use that rest up, as long as the request lives.
     pub fn insert(&mut self, request: Request, state: T) -> ClientId {
         let connection = request.connection();
         // SAFETY: a live request has a live connection, which has a pool.
-        let spare = pool::spare_room::<Seat<T>>(unsafe { (*connection.as_ptr()).pool });
-        let in_pool = spare.is_some();
-        let seat = match spare {
-            Some(seat) => seat,
-            None => {
-                let layout = Layout::new::<Seat<T>>();
-                // SAFETY: a seat is never of size zero.
-                let place = NonNull::new(unsafe { alloc(layout) }.cast());
-                place.unwrap_or_else(|| handle_alloc_error(layout))
-            }
-        };
+        let (seat, pool_bytes) = unsafe { find_place((*connection.as_ptr()).pool) };
         let id = ClientId(self.free.pop().unwrap_or(self.seats.len() as u32));
         // SAFETY: the place is large enough, aligned, and nobody else's.
         unsafe {
@@ -107,7 +98,7 @@ impl<T> Clients<T> {
                 id,
                 connection,
                 detached: false,
-                in_pool,
+                pool_bytes,
                 state,
             });
         }
@@ -134,8 +125,10 @@ impl<T> Clients<T> {
         self.free.push(id.0);
         // SAFETY: the seat was in the table, so it is live; it is read once, then gone.
         unsafe {
-            let Seat { state, in_pool, .. } = seat.read();
-            if !in_pool {
+            let Seat {
+                state, pool_bytes, ..
+            } = seat.read();
+            if pool_bytes == 0 {
                 dealloc(seat.as_ptr().cast(), Layout::new::<Seat<T>>());
             }
             Some(state)
@@ -165,10 +158,47 @@ impl<T> Clients<T> {
         }
     }
 
-    pub(super) fn set_detached(&mut self, id: ClientId) -> Option<*mut ()> {
-        let seat = (*self.seats.get(id.0 as usize)?)?;
-        // SAFETY: as `get`.
-        unsafe { (*seat.as_ptr()).detached = true };
-        Some(seat.as_ptr().cast())
+    /// The client's request has been freed, and left this `unused` in the connection's pool. Returns
+    /// the client's seat, which may be another: where the pool has room by now.
+    pub(super) fn set_detached(
+        &mut self,
+        id: ClientId,
+        mut unused: Vec<Unused>,
+    ) -> Option<*mut ()> {
+        let place = self.seats.get_mut(id.0 as usize)?;
+        let old = (*place)?;
+        // SAFETY: as `get`; the connection of a client is live, and has a pool. Besides the table only
+        // the request has pointed to the old seat, which is read once, then gone.
+        let new = unsafe {
+            let mut seat = old.read();
+            match seat.pool_bytes {
+                0 => dealloc(old.as_ptr().cast(), Layout::new::<Seat<T>>()),
+                bytes => unused.push(Unused::before(old.as_ptr().add(1), bytes.into())),
+            }
+            let pool = (*seat.connection.as_ptr()).pool;
+            pool::give_back(pool, &unused);
+            let (new, pool_bytes) = find_place(pool);
+            seat.pool_bytes = pool_bytes;
+            seat.detached = true;
+            new.write(seat);
+            new
+        };
+        *place = Some(new);
+        Some(new.as_ptr().cast())
     }
+}
+
+/// A place for a seat, and how many bytes of `pool` it takes.
+///
+/// # Safety
+/// `pool` is alive.
+unsafe fn find_place<T>(pool: *mut ngx_pool_t) -> (NonNull<Seat<T>>, u16) {
+    const { assert!(size_of::<Seat<T>>() + align_of::<Seat<T>>() <= u16::MAX as usize) };
+    if let Some((seat, bytes)) = pool::spare_room(pool) {
+        return (seat, bytes as u16);
+    }
+    let layout = Layout::new::<Seat<T>>();
+    // SAFETY: a seat is never of size zero.
+    let place = NonNull::new(unsafe { alloc(layout) }.cast());
+    (place.unwrap_or_else(|| handle_alloc_error(layout)), 0)
 }

@@ -1,0 +1,67 @@
+//! What an idle client costs: no more, whatever came with its handshake and whoever looked at it.
+
+use t::settings::{Build, Flavor, build, flavor};
+use t::{Conf, Nginx, Raw, Redis, Request, Transport, process};
+
+const CLIENTS: usize = 2_000;
+
+/// A handshake with so many lines of cookies, each of so many bytes.
+fn handshake(lines: usize, bytes: usize) -> Vec<u8> {
+    let upgrade = Request::upgrade("/ws?channel=foo").header("X-Real-IP", "192.0.2.7");
+    let cookie = "c".repeat(bytes);
+    let line = |request: Request, _| request.header("Cookie", &cookie);
+    (0..lines).fold(upgrade, line).wire()
+}
+
+/// Bytes of the worker's memory for each idle client whose handshake was this.
+#[track_caller]
+fn bytes_each(directives: &str, handshake: &[u8]) -> i64 {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .http("websocket_ping_interval 0; websocket_timeout 0;")
+        .http("limit_conn_zone $binary_remote_addr zone=zone:1m;")
+        .server(directives);
+    let nginx = Nginx::start(conf);
+    let join = |_| {
+        let mut client = Raw::open(&nginx, Transport::Ws);
+        client.send(handshake);
+        client.expect_101();
+        client
+    };
+    let bytes = || {
+        // By the time that it answers the worker has done with the last client's handshake.
+        assert_eq!(nginx.get("/plain").status, 200);
+        process::proportional_bytes(nginx.worker()) as i64
+    };
+    // What is made with the first clients is there already when memory is compared.
+    let first: Vec<Raw> = (0..100).map(join).collect();
+    let before = bytes();
+    let clients: Vec<Raw> = (0..CLIENTS).map(join).collect();
+    let grown = bytes() - before;
+    drop((first, clients));
+    grown / CLIENTS as i64
+}
+
+#[test]
+fn headers_and_other_modules_add_nothing() {
+    // Only what operators run has the size that is told.
+    if flavor() != Flavor::Debian || build() != Build::Release {
+        return;
+    }
+    process::allow_many_descriptors();
+    let least = bytes_each("", &handshake(0, 0));
+    let (realip, limit_conn) = ("set_real_ip_from 127.0.0.1;", "limit_conn zone 5000;");
+    for (directives, lines, bytes) in [
+        ("", 1, 2_048),
+        ("", 4, 7_400),
+        (realip, 0, 0),
+        (limit_conn, 1, 2_048),
+        (&format!("{realip} {limit_conn}"), 1, 2_048),
+    ] {
+        let each = bytes_each(directives, &handshake(lines, bytes));
+        assert!(
+            each.abs_diff(least) <= 24,
+            "{each} bytes with {lines} lines of {bytes} and {directives:?}, {least} without"
+        );
+    }
+}

@@ -324,6 +324,68 @@ fn frames_sent_while_the_handshake_waits_are_heard_after_it() {
     }
 }
 
+/// With so many lines of cookies, each of so many bytes.
+fn with_cookies(request: Request, lines: usize, bytes: usize) -> Vec<u8> {
+    let cookie = "c".repeat(bytes);
+    let line = |request: Request, _| request.header("Cookie", &cookie);
+    (0..lines).fold(request, line).wire()
+}
+
+#[test]
+fn clients_are_served_alike_whatever_the_size_of_their_headers() {
+    let redis = Redis::start();
+    let both = "websocket_subscribe $websocket_arg_channel; websocket_echo; limit_conn zone 1000;";
+    for detach in ["auto", "on", "off"] {
+        let conf = Conf::with(&redis)
+            .http("limit_conn_zone $binary_remote_addr zone=zone:1m;")
+            .http(&format!("websocket_detach {detach};"))
+            .server("set_real_ip_from 127.0.0.1;");
+        let nginx = Nginx::start(conf.location("/both", both));
+        let plain = Request::new("GET", "/plain").header("X-Real-IP", "192.0.2.7");
+        let mut clients = Vec::new();
+        for transport in Transport::BOTH {
+            for (lines, bytes) in [(0, 0), (1, 2_000), (2, 4_500), (4, 7_500)] {
+                let channel = format!("{transport:?}-{lines}");
+                let upgrade = Request::upgrade(&format!("/both?channel={channel}"));
+                let proxied = upgrade.clone().header("X-Real-IP", "192.0.2.7");
+                // The first waits for Redis, the others don't.
+                for (before, upgrade) in [
+                    (Vec::new(), upgrade.clone()),
+                    (Vec::new(), upgrade.clone()),
+                    (with_cookies(plain.clone(), lines, bytes), upgrade),
+                    (with_cookies(plain.clone(), lines, bytes), proxied),
+                ] {
+                    let mut client = Raw::open(&nginx, transport);
+                    let early = frames::text("early").wire();
+                    let upgrade = with_cookies(upgrade, lines, bytes);
+                    if !before.is_empty() {
+                        client.send(before);
+                        assert_eq!(client.response().status, 200);
+                    }
+                    client.send([upgrade, early].concat());
+                    client.expect_101();
+                    client.expect([frames::text("early")]);
+                    clients.push((client, channel.clone()));
+                }
+            }
+        }
+        for (client, channel) in &mut clients {
+            client.send_frame(&frames::binary(vec![1; 50_000]));
+            client.expect([frames::binary(vec![1; 50_000])]);
+            client.send_frame(&frames::ping(&channel));
+            client.expect([frames::pong(&channel)]);
+        }
+        for (_, channel) in clients.iter().step_by(4) {
+            redis.publish(channel, channel);
+        }
+        for (mut client, channel) in clients {
+            client.expect([frames::text(&channel)]);
+            client.send_frame(&frames::close(1000, ""));
+            client.expect_close(1000);
+        }
+    }
+}
+
 #[test]
 fn http2_gets_a_plain_400() {
     let redis = Redis::start();

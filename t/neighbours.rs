@@ -8,6 +8,9 @@ use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Transport, until};
 
 const DETACH: [&str; 3] = ["auto", "on", "off"];
 
+/// Bytes of cookies: none to speak of, and more than nginx reads without a further buffer.
+const COOKIES: [usize; 2] = [1, 4_000];
+
 fn nginx_with(redis: &Redis, detach: &str, http: &str, location: &str) -> Nginx {
     let location = format!("websocket_subscribe $websocket_arg_channel; {location}");
     let conf = Conf::with(redis)
@@ -82,7 +85,14 @@ fn realip() {
     for detach in DETACH {
         let nginx = nginx_with(&redis, detach, http, "allow 192.0.2.7; deny all;");
         assert_eq!(nginx.handshake("/ws?channel=foo"), 403);
-        lives(&redis, &nginx, &[("X-Real-IP", "192.0.2.7")]);
+        for cookies in COOKIES {
+            let cookies = "c".repeat(cookies);
+            lives(
+                &redis,
+                &nginx,
+                &[("X-Real-IP", "192.0.2.7"), ("Cookie", &cookies)],
+            );
+        }
     }
 }
 
@@ -92,17 +102,20 @@ fn realip_is_in_the_log_of_a_misdeed() {
     let http = "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;";
     for detach in DETACH {
         let nginx = nginx_with(&redis, detach, http, "");
-        let mut raw = Raw::open(&nginx, Transport::Ws);
-        let request = Request::upgrade("/ws?channel=foo").header("X-Real-IP", "192.0.2.7");
-        raw.send(request.wire());
-        raw.expect_101();
-        raw.send(t::frames::hex("83 80 00000000"));
-        raw.expect_close(1002);
-        until("the misdeed is told with the client's address", || {
-            let log = nginx.log();
-            log.lines()
-                .any(|line| line.contains("[info]") && line.contains("client: 192.0.2.7"))
-        });
+        for (cookies, address) in COOKIES.into_iter().zip(["192.0.2.7", "2001:db8::7"]) {
+            let mut raw = Raw::open(&nginx, Transport::Ws);
+            let request = Request::upgrade("/ws?channel=foo").header("X-Real-IP", address);
+            raw.send(request.header("Cookie", &"c".repeat(cookies)).wire());
+            raw.expect_101();
+            raw.send(t::frames::hex("83 80 00000000"));
+            raw.expect_close(1002);
+            until("the misdeed is told with the client's address", || {
+                let log = nginx.log();
+                let client = format!("client: {address},");
+                log.lines()
+                    .any(|line| line.contains("[info]") && line.contains(&client))
+            });
+        }
     }
 }
 
@@ -113,11 +126,12 @@ fn limit_conn_counts_a_websocket_until_it_ends() {
     for detach in DETACH {
         let nginx = nginx_with(&redis, detach, http, "limit_conn perkey 2;");
         let target = "/ws?channel=foo&key=me";
-        let first = Client::connect(&nginx, target);
-        let second = Client::connect(&nginx, target);
+        let [first, mut second] = COOKIES.map(|cookies| {
+            let headers = [("Cookie", &*"c".repeat(cookies))];
+            Client::try_connect(&nginx, Transport::Ws, target, &headers).expect("a 101")
+        });
         // Time enough for a detach that comes after the 101.
         redis.publish("foo", "hello");
-        let mut second = second;
         second.expect(["hello"]);
         assert_eq!(nginx.handshake(target), 503, "websocket_detach {detach}");
         assert_eq!(nginx.handshake("/ws?channel=foo&key=other"), 101);

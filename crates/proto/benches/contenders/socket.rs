@@ -1,7 +1,7 @@
 //! A socket in memory: its client sends the same stream again and again.
 //!
 //! How fast a copy is depends on where in their pages source and destination lie, up to ten times
-//! for an unlucky pair. So that no contender wins by such luck, the stream is moved on now and then.
+//! for an unlucky pair. So that no contender wins by such luck, both ends are moved on now and then.
 
 use std::cell::RefCell;
 use std::io;
@@ -29,6 +29,8 @@ pub struct Socket {
     at: usize,
     read_bytes: usize,
     sent: Rc<RefCell<Vec<u8>>>,
+    /// Where in its page what is sent begins.
+    sent_from: usize,
 }
 
 impl Socket {
@@ -40,6 +42,7 @@ impl Socket {
             at: 0,
             read_bytes: row.read_bytes,
             sent: Rc::new(RefCell::new(Vec::with_capacity(SEND_BUFFER))),
+            sent_from: 0,
         }
     }
 
@@ -77,7 +80,9 @@ impl Socket {
     pub fn send(&mut self, bytes: &[u8]) {
         let mut sent = self.sent.borrow_mut();
         if sent.len() + bytes.len() > SEND_BUFFER {
+            self.sent_from = (self.sent_from + STRIDE) % PAGE;
             sent.clear();
+            sent.resize(self.sent_from, 0);
         }
         sent.extend_from_slice(bytes);
     }

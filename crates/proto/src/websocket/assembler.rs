@@ -177,7 +177,7 @@ impl Assembler {
 
     // A header's word costs a client nothing, so it buys no memory by itself: a frame has room up to
     // its announced end as far as `TRUST` allows. Room for fragments that no header has announced
-    // yet at most doubles what has come. What else has arrived may be the message's further fragments: with room for
+    // yet at most doubles what has come. What else has arrived may be such fragments: with room for
     // them they move nothing.
     fn make_room(&mut self, arriving: usize, arrived: usize) {
         let begin = self.payload.len();

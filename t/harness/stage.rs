@@ -93,12 +93,13 @@ impl Stage {
     #[track_caller]
     fn log_has_a_line_each(&self) {
         let log = self.nginx.log();
-        let about_clients = log.lines().filter(|line| line.contains("client: "));
-        let (count, last) = (about_clients.clone().count(), about_clients.last());
-        let attackers = self.attackers.load(SeqCst);
+        let is_about_client = |line: &&str| line.contains("client: ");
+        let about_clients: Vec<&str> = log.lines().filter(is_about_client).collect();
+        let (lines, attackers) = (about_clients.len(), self.attackers.load(SeqCst));
         assert!(
-            count <= attackers,
-            "{count} lines about {attackers} attackers, the last: {last:#?}"
+            lines <= attackers,
+            "{lines} lines about {attackers} attackers, the last: {:#?}",
+            about_clients.last()
         );
     }
 }

@@ -59,6 +59,11 @@ fn ten_thousand_messages_to_publish_in_one_write() {
     });
 }
 
+/// glibc maps what is larger than 128 KB. Freeing such a block raises that bound, and from then on the
+/// heap keeps as much at its top, twice: this happens once, with whichever attack's message first had
+/// so large a room.
+const KEPT_ONCE: u64 = 256 * 1024;
+
 #[test]
 fn a_hundred_thousand_fragments_in_one_write() {
     let fragments = many(100_000);
@@ -67,7 +72,8 @@ fn a_hundred_thousand_fragments_in_one_write() {
         [text("<").more().wire(), between, cont(">").wire()].concat()
     };
     let (empty, filled) = (message(""), message("x"));
-    withstand(
+    withstand_within(
+        KEPT_ONCE,
         "websocket_max_message 128k;",
         IN_TURN,
         |stage, transport| {

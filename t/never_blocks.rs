@@ -7,15 +7,20 @@ use t::{
     Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until,
 };
 
-/// The worker uses next to no processor time for a second: at most a tenth of it.
+/// The worker comes to use next to no processor time in a second: at most a tenth of it. It may first
+/// have to do what led here, which takes its time on a busy machine; what spins does so for ever.
 #[track_caller]
-fn rests(nginx: &Nginx, when: &str) {
-    let worker = nginx.worker();
-    let before = process::cpu_ticks(worker);
-    std::thread::sleep(Duration::from_secs(1));
-    let used = process::cpu_ticks(worker) - before;
-    assert!(used <= 10, "{when}: {used} ticks in a second");
+fn rests(worker: u32, when: &str) {
+    let mut used = std::iter::repeat_with(|| ticks_in_a_second(worker)).take(5);
+    assert!(used.any(|ticks| ticks <= 10), "{when}: it is busy");
     assert_eq!(process::threads(worker), 1, "{when}: one thread");
+}
+
+/// Processor time of a second, in ticks of 10 ms.
+fn ticks_in_a_second(pid: u32) -> u64 {
+    let before = process::cpu_ticks(pid);
+    std::thread::sleep(Duration::from_secs(1));
+    process::cpu_ticks(pid).saturating_sub(before)
 }
 
 #[test]
@@ -23,7 +28,7 @@ fn an_idle_worker_rests() {
     let redis = Redis::start();
     let nginx = Nginx::start(Conf::push(&redis));
     let _crowd = Crowd::accepted(&nginx, 500, |i| format!("/ws?channel=foo-{i}"));
-    rests(&nginx, "with 500 idle clients");
+    rests(nginx.worker(), "with 500 idle clients");
 }
 
 #[test]
@@ -34,12 +39,15 @@ fn a_worker_rests_while_redis_is_silent_or_away() {
     redis.stop();
     let mut waiting = Raw::open(&nginx, Transport::Ws);
     waiting.send(Request::upgrade("/ws?channel=bar").wire());
-    rests(&nginx, "with a stopped Redis and a waiting handshake");
+    rests(
+        nginx.worker(),
+        "with a stopped Redis and a waiting handshake",
+    );
     redis.kill();
-    rests(&nginx, "without Redis");
+    rests(nginx.worker(), "without Redis");
     redis.restart();
     until("it is back", || nginx.handshake("/ws?channel=bar") == 101);
-    rests(&nginx, "with Redis again");
+    rests(nginx.worker(), "with Redis again");
 }
 
 #[test]
@@ -52,13 +60,13 @@ fn a_worker_rests_while_clients_do_not_read_or_end_half() {
         .map(|transport| Raw::accepted_narrow(&nginx, transport, "/ws?channel=foo"))
         .collect();
     redis.publish("foo", "x".repeat(8 << 20));
-    rests(&nginx, "with readers that stopped in a frame");
+    rests(nginx.worker(), "with readers that stopped in a frame");
     let waiting = Raw::open(&nginx, Transport::Ws);
     waiting.stream().shut_down_writing();
     let mut half = Raw::accepted(&nginx, Transport::Ws, "/echo");
     half.send(frames::hex("81 85 00000000 61"));
     half.stream().shut_down_writing();
-    rests(&nginx, "with a half-closed client");
+    rests(nginx.worker(), "with a half-closed client");
     drop(stuck);
 }
 
@@ -70,10 +78,7 @@ fn a_worker_rests_while_it_quits() {
     let worker = nginx.worker();
     nginx.quit();
     nginx.until_log("gracefully shutting down");
-    let before = process::cpu_ticks(worker);
-    std::thread::sleep(Duration::from_secs(1));
-    let used = process::cpu_ticks(worker).saturating_sub(before);
-    assert!(used <= 10, "{used} ticks in a second");
+    rests(worker, "while it quits");
     crowd.until("all have ended", |all| all.iter().all(|m| m.ended));
 }
 
@@ -149,7 +154,7 @@ fn a_waiting_handshake_costs_no_processor_time() {
         waiting.join(&nginx, &format!("/ws?channel=bar-{i}"));
     }
     redis.until_subscribers("bar-299", 1);
-    rests(&nginx, "with 300 waiting handshakes");
+    rests(nginx.worker(), "with 300 waiting handshakes");
     proxy.hold_replies(false);
     waiting.until("all are accepted", |all| {
         all.iter().all(|m| m.status == Some(101))

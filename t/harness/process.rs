@@ -91,9 +91,11 @@ pub fn resident_bytes(pid: u32) -> u64 {
         * 1024
 }
 
-/// Memory of a process in bytes, pages that it shares with others counted by its part (PSS).
+/// Memory of a process in bytes that no file is behind, pages that it shares with others counted by
+/// its part (PSS). Without the pages of programs and libraries: their part grows whenever another
+/// process that has them in common ends, such as the nginx of a test beside.
 pub fn proportional_bytes(pid: u32) -> u64 {
-    rolled_up(pid, "Pss:")
+    rolled_up(pid, "Pss_Anon:") + rolled_up(pid, "Pss_Shmem:")
 }
 
 /// Memory of a process in bytes that no file is behind, counted page by page: the figures of

@@ -25,7 +25,7 @@ use super::backoff::Backoff;
 use super::command;
 use super::probe::{PROBE_PREFIX, Probe};
 use super::read_buffer::ReadBuffer;
-use super::resp::{self, Change, Message, Parsed, Reply, Value, Verb};
+use super::resp::{self, Change, LINE_END, Message, Parsed, Reply, Value, Verb};
 use super::subscriptions::{Kind, Outcome, Subscribed, Subscriptions};
 use super::url::Server;
 use super::write_buffer::WriteBuffer;
@@ -307,12 +307,16 @@ impl Link {
             return None;
         }
         let (begin, held) = self.incoming.held()?;
-        let message = resp::plain_message(held)?;
-        let name = &held[message.channel.clone()];
-        let channel = self.subscriptions.find(Kind::Channel, name)?;
-        self.incoming.consume(message.len);
-        let (name, payload) = (shift(message.channel, begin), shift(message.payload, begin));
-        Some((channel, name, payload))
+        let (channel, name) = match self.subscriptions.as_before(held) {
+            Some(found) => found,
+            None => {
+                let name = resp::plain_channel(held)?;
+                (self.subscriptions.find_for(held, name.clone())?, name)
+            }
+        };
+        let payload = resp::plain_bulk(held, name.end + LINE_END)?;
+        self.incoming.consume(payload.end + LINE_END);
+        Some((channel, shift(name, begin), shift(payload, begin)))
     }
 
     fn next_other_event(&mut self) -> Option<Event<'_>> {

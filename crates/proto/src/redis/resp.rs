@@ -9,6 +9,8 @@ use memchr::memchr;
 pub const MAX_BULK: usize = 512 << 20;
 /// The longest line (status, error, number), in bytes.
 pub const MAX_LINE: usize = 64 << 10;
+/// The bytes of a line's end, `\r\n`.
+pub(super) const LINE_END: usize = 2;
 /// How deep arrays may nest. Pub/sub needs one level.
 pub const MAX_DEPTH: usize = 8;
 /// How many elements one reply may have in all. Pub/sub needs four.
@@ -150,38 +152,26 @@ pub fn parse(buffer: &[u8]) -> Result<Parsed, Malformed> {
     }
 }
 
-/// A `message` that stands whole at the beginning of a buffer, in the form every Redis writes it;
-/// [`parse`] reads all others, this one too. Ranges count from its first byte.
-pub(super) struct PlainMessage {
-    pub(super) channel: Range<usize>,
-    pub(super) payload: Range<usize>,
-    /// The bytes it takes.
-    pub(super) len: usize,
-}
-
+/// The channel of a `message` that begins a buffer, in the form every Redis writes it; its payload
+/// follows as a [`plain_bulk`]. [`parse`] reads all other forms, and this one too.
+///
 /// The hot path of a subscriber: nearly all that comes to it is this.
 #[inline]
-pub(super) fn plain_message(buffer: &[u8]) -> Option<PlainMessage> {
+pub(super) fn plain_channel(buffer: &[u8]) -> Option<Range<usize>> {
     if !buffer.starts_with(MESSAGE) {
         return None;
     }
-    let channel = plain_bulk(buffer, MESSAGE.len())?;
-    let payload = plain_bulk(buffer, channel.end + 2)?;
-    let len = payload.end + 2;
-    Some(PlainMessage {
-        channel,
-        payload,
-        len,
-    })
+    plain_bulk(buffer, MESSAGE.len())
 }
 
+/// The bulk string whose `$` is at `mark`, if it stands whole and has one to four digits of length.
 #[inline]
-fn plain_bulk(buffer: &[u8], mark: usize) -> Option<Range<usize>> {
+pub(super) fn plain_bulk(buffer: &[u8], mark: usize) -> Option<Range<usize>> {
     let line = buffer.get(mark..mark + 7)?;
     let (length, digits) = short_length(&line[1..])?;
-    let begin = mark + 1 + digits + 2;
+    let begin = mark + 1 + digits + LINE_END;
     let end = begin + length;
-    let is_bulk = line[0] == b'$' && buffer.get(end..end + 2)? == b"\r\n";
+    let is_bulk = line[0] == b'$' && buffer.get(end..end + LINE_END)? == b"\r\n";
     is_bulk.then_some(begin..end)
 }
 
@@ -445,16 +435,19 @@ mod tests {
 
     /// The two readers agree on what a buffer begins with.
     fn check(buffer: &[u8]) -> bool {
-        let Some(plain) = plain_message(buffer) else {
+        let Some(channel) = plain_channel(buffer) else {
             return false;
         };
+        let Some(payload) = plain_bulk(buffer, channel.end + LINE_END) else {
+            return false;
+        };
+        let len = payload.end + LINE_END;
         let reply = Reply::Message(Message {
             pattern: None,
-            channel: plain.channel,
-            payload: plain.payload,
+            channel,
+            payload,
             sharded: false,
         });
-        let len = plain.len;
         assert_eq!(parse(buffer), Ok(Parsed::Whole { reply, len }));
         true
     }

@@ -18,12 +18,13 @@
 //! forgotten when it is back at `Idle`; only then is its channel id given back.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use ahash::RandomState;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::resp::Verb;
+use super::resp::{LINE_END, Verb};
 
 /// The names of one command at most: an answer is written per name, and the server cuts a
 /// connection whose answers pass its output limit.
@@ -92,8 +93,7 @@ pub struct Subscriptions {
     /// By kind and name. A message needs no more than this.
     places: [HashMap<Bytes, Place, RandomState>; 2],
     entries: Slab<Entry>,
-    /// The slot of the name found last: the next message often is of the same.
-    found: u32,
+    last: Last,
     /// Names to ask for. A slot's name may have changed its mind since, or the slot its name: it
     /// is looked at when taken.
     asks: [VecDeque<u32>; 2],
@@ -110,6 +110,16 @@ pub struct Subscriptions {
     /// Names confirmed before the link was lost and not yet since.
     to_restore: usize,
     is_restored: bool,
+}
+
+/// The message before: the next often is of the same channel, and begins with the same bytes.
+#[derive(Debug, Default)]
+struct Last {
+    /// From its first byte to the line's end after its channel's name; empty where there is none.
+    head: Vec<u8>,
+    /// The name, in the head.
+    name: Range<usize>,
+    channel: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -187,17 +197,31 @@ impl Subscriptions {
     }
 
     /// The caller's id of a name the server has, or had until its last messages are through.
+    pub fn find(&self, kind: Kind, name: &[u8]) -> Option<u32> {
+        Some(self.places[kind as usize].get(name)?.channel)
+    }
+
+    /// As [`find`](Self::find), of the channel that a message names there.
+    pub fn find_for(&mut self, message: &[u8], name: Range<usize>) -> Option<u32> {
+        let channel = self.find(Kind::Channel, &message[name.clone()])?;
+        self.last.head.clear();
+        self.last
+            .head
+            .extend_from_slice(&message[..name.end + LINE_END]);
+        (self.last.name, self.last.channel) = (name, channel);
+        Some(channel)
+    }
+
+    /// The channel of a message that begins as the one before did, and where its name stands.
     #[inline]
-    pub fn find(&mut self, kind: Kind, name: &[u8]) -> Option<u32> {
-        if let Some(entry) = self.entries.get(self.found as usize)
-            && entry.kind == kind
-            && entry.name == name
-        {
-            return Some(entry.channel);
-        }
-        let place = self.places[kind as usize].get(name)?;
-        self.found = place.slot;
-        Some(place.channel)
+    pub fn as_before(&self, message: &[u8]) -> Option<(u32, Range<usize>)> {
+        let Last {
+            head,
+            name,
+            channel,
+        } = &self.last;
+        let is_same = !head.is_empty() && message.starts_with(head);
+        is_same.then(|| (*channel, name.clone()))
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -505,6 +529,7 @@ impl Subscriptions {
     fn forget(&mut self, slot: u32) -> Outcome {
         self.settle(slot);
         let entry = self.entries.remove(slot as usize);
+        self.last.head.clear();
         self.places[entry.kind as usize].remove(&entry.name);
         Outcome::Released {
             channel: entry.channel,

@@ -60,6 +60,47 @@ fn messages_carry_the_callers_id() {
 }
 
 #[test]
+fn messages_that_begin_alike_are_told_apart() {
+    let mut pair = Pair::subscriber();
+    for (id, name) in [(1, "a"), (2, "aa"), (3, "b")] {
+        pair.subscribe(name, id);
+    }
+    pair.run();
+    pair.told();
+    let published = ["a", "a", "aa", "a", "b", "b", "aa", "aa", "c", "aa"];
+    for name in published {
+        pair.server.publish(name.as_bytes(), name.as_bytes());
+    }
+    pair.run();
+    let id = |name: &str| if name == "b" { 3 } else { name.len() as u32 };
+    let heard = published.iter().filter(|name| **name != "c");
+    let told = heard.map(|&name| Told::Message(id(name), name.to_owned(), name.to_owned()));
+    pair.expect(&told.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_name_that_comes_back_has_its_new_id() {
+    let mut pair = Pair::subscriber();
+    let message = |id| Told::Message(id, "foo".to_owned(), "hello".to_owned());
+    pair.subscribe("foo", 1);
+    pair.run();
+    pair.told();
+    pair.server.publish(b"foo", b"hello");
+    pair.run();
+    pair.expect(&[message(1)]);
+    pair.unsubscribe("foo");
+    pair.wait(2_000);
+    pair.expect(&[Told::Released(1)]);
+    pair.subscribe("bar", 1);
+    pair.subscribe("foo", 2);
+    pair.run();
+    pair.told();
+    pair.server.publish(b"foo", b"hello");
+    pair.run();
+    pair.expect(&[message(2)]);
+}
+
+#[test]
 fn a_channel_and_a_pattern_of_one_name_are_two_subscriptions() {
     let mut pair = Pair::subscriber();
     pair.subscribe("x", 1);

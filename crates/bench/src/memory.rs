@@ -1,4 +1,4 @@
-//! What an idle subscriber costs: the server's PSS with many of them above that of the empty one.
+//! What an idle subscriber costs: the server's PSS with many of them above that with the first one.
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -107,19 +107,35 @@ pub fn measure(lab: &Lab, peers: &[Peer], count: usize) -> Vec<Row> {
 /// Bytes for each of `count` clients, of a server of their own.
 fn of(lab: &Lab, peer: Peer, client: Client, count: usize) -> Result<f64> {
     let server = peer.start(lab, Writes::PerDelivery)?;
-    let empty = settled(server.pid)?;
-    let request = client.request();
-    let mut plain: Vec<OwnedFd> = Vec::new();
-    let mut tls = Vec::new();
-    for nth in 0..count {
-        if client == Client::Tls {
-            tls.push(open_tls(&server, &request, nth)?);
-        } else {
-            plain.push(open(server.address, &request, nth)?.0);
-        }
-    }
+    let mut crowd = Crowd::default();
+    // With the first comes the code that serves it: pages of the program, not of a client.
+    crowd.join(&server, client, 1)?;
+    let first = settled(server.pid)?;
+    crowd.join(&server, client, count)?;
     let full = settled(server.pid)?;
-    Ok((full as f64 - empty as f64) / count as f64)
+    Ok((full as f64 - first as f64) / count as f64)
+}
+
+/// Clients that stay.
+#[derive(Default)]
+struct Crowd {
+    plain: Vec<OwnedFd>,
+    tls: Vec<Tls>,
+}
+
+impl Crowd {
+    fn join(&mut self, server: &Server, client: Client, count: usize) -> Result<()> {
+        let request = client.request();
+        for _ in 0..count {
+            let nth = self.plain.len() + self.tls.len();
+            if client == Client::Tls {
+                self.tls.push(open_tls(server, &request, nth)?);
+            } else {
+                self.plain.push(open(server.address, &request, nth)?.0);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// PSS in bytes, once it has not changed for half a second; ten seconds at most.

@@ -184,6 +184,10 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// No name of a header that a handshake is about is longer; of whole vectors, which a compiler can
+/// work on at once.
+const LONGEST_NAME: usize = 32;
+
 /// A header that may stand in one line only.
 #[derive(Clone, Copy, Debug, Default)]
 enum Single<'a> {
@@ -216,23 +220,24 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn note(&mut self, name: &[u8], value: &'a [u8]) {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-        if is("host") {
-            self.host.get_or_insert(value);
-        } else if is("origin") {
-            self.origin.note(value);
-        } else if is("upgrade") {
-            self.upgrade |= list::contains(value, "websocket");
-        } else if is("connection") {
-            self.connection |= list::contains(value, "upgrade");
-        } else if is("sec-websocket-key") {
-            self.key.note(value);
-        } else if is("sec-websocket-version") {
-            self.version.note(value);
-        } else if is("sec-websocket-protocol") {
-            self.subprotocols.push(value);
-        } else if is("sec-websocket-extensions") {
-            self.extensions.push(value);
+        let mut lower = [0; LONGEST_NAME];
+        let Some(place) = lower.get_mut(..name.len()) else {
+            return;
+        };
+        place.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        match &lower[..name.len()] {
+            b"host" => {
+                self.host.get_or_insert(value);
+            }
+            b"origin" => self.origin.note(value),
+            b"upgrade" => self.upgrade |= list::contains(value, "websocket"),
+            b"connection" => self.connection |= list::contains(value, "upgrade"),
+            b"sec-websocket-key" => self.key.note(value),
+            b"sec-websocket-version" => self.version.note(value),
+            b"sec-websocket-protocol" => self.subprotocols.push(value),
+            b"sec-websocket-extensions" => self.extensions.push(value),
+            _ => {}
         }
     }
 

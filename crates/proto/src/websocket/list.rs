@@ -16,9 +16,16 @@ pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|element| !element.is_empty())
 }
 
-/// Whether the list has `wanted`, in any case.
+/// Whether the list has `wanted`, which is in lower case, in any case.
 pub(super) fn contains(value: &[u8], wanted: &str) -> bool {
-    elements(value).any(|element| element.eq_ignore_ascii_case(wanted.as_bytes()))
+    let is_wanted = |element: &[u8]| {
+        let pairs = element.iter().zip(wanted.as_bytes());
+        // Without an end at the first difference, which costs more than the rest of a short word.
+        let differ = pairs.fold(0, |differ, (a, b)| differ | (a.to_ascii_lowercase() ^ b));
+        element.len() == wanted.len() && differ == 0
+    };
+    // Nearly always it is the whole list.
+    is_wanted(value) || elements(value).any(is_wanted)
 }
 
 /// A token of RFC 9110, 5.6.2.

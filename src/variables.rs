@@ -88,10 +88,14 @@ fn id() -> Option<Vec<u8>> {
 /// The first query argument `name`, percent-decoded, `+` as it is.
 fn argument<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
     let value = query.split(|&b| b == b'&').find_map(|pair| {
-        let at = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
-        let (key, value) = pair.split_at(at);
-        key.eq_ignore_ascii_case(name)
-            .then(|| value.strip_prefix(b"=").unwrap_or(value))
+        let (key, rest) = pair.split_at_checked(name.len())?;
+        let value = match rest {
+            [] => rest,
+            [b'=', value @ ..] => value,
+            _ => return None,
+        };
+        // Nearly always it is written as nginx.conf has it.
+        (key == name || key.eq_ignore_ascii_case(name)).then_some(value)
     })?;
     Some(decode(value))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::nginx::Request;
 use crate::nginx::log::Level;
-use crate::nginx::request::Response;
+use crate::nginx::request::{Response, Text};
 use crate::upgrade;
 
 /// A publish gets so long for Redis's answer before it gets 504.
@@ -20,7 +20,7 @@ pub struct Post {
     /// Index of the broker.
     pub broker: u16,
     /// The channel's name.
-    pub channel: Vec<u8>,
+    pub channel: Text,
     /// The message.
     pub body: Vec<u8>,
 }
@@ -112,20 +112,20 @@ pub fn receipt(channel: &[u8], redis_receivers: i64) -> Response {
 /// Publishes that wait for Redis's answer, by number.
 #[derive(Default)]
 pub struct Unanswered {
-    publishes: HashMap<u64, (Request, Vec<u8>, u64)>,
+    publishes: HashMap<u64, (Request, Text, u64)>,
     deadlines: BTreeSet<(u64, u64)>,
 }
 
 impl Unanswered {
     /// Lets a publish wait.
-    pub fn enter(&mut self, number: u64, request: Request, channel: Vec<u8>, now: u64) {
+    pub fn enter(&mut self, number: u64, request: Request, channel: Text, now: u64) {
         let deadline = now + PATIENCE_MS;
         self.deadlines.insert((deadline, number));
         self.publishes.insert(number, (request, channel, deadline));
     }
 
     /// Takes a publish out; its request and channel.
-    pub fn leave(&mut self, number: u64) -> Option<(Request, Vec<u8>)> {
+    pub fn leave(&mut self, number: u64) -> Option<(Request, Text)> {
         let (request, channel, deadline) = self.publishes.remove(&number)?;
         self.deadlines.remove(&(deadline, number));
         Some((request, channel))

@@ -13,7 +13,7 @@ use nginx_sys::{
 
 use super::bindings::ngx_http_request_s;
 use super::event::{self, on_client_read, on_client_write, with};
-use super::pool::Unused;
+use super::pool::Leavings;
 use super::request::{self, Request};
 use super::ssl;
 
@@ -102,16 +102,18 @@ pub(super) fn accept(
 pub(super) fn take_over(r: *mut nginx_sys::ngx_http_request_t) {
     // SAFETY: nginx calls read handlers with a live request.
     let request = unsafe { Request::from_raw(r) };
-    if request.has_unsent_output() {
-        request.flush_then_read();
-        return;
-    }
-    let connection = request.connection();
     // SAFETY: the seat was set before the 101 was sent, and is there while the request is.
     let Some(id) = (unsafe { client_in(request.context()) }) else {
         return;
     };
+    if request.has_unsent_output() {
+        request.flush_then_read();
+        event::run_client(id, |worker| worker.client_opens_slowly(id));
+        return;
+    }
+    let connection = request.connection();
     let early = request.take_early_bytes();
+    let is_nodelay_on = request.is_nodelay_on();
     let policy = with(|worker| worker.detach_policy(id)).flatten();
     if policy.is_some_and(|policy| detach::may(request, policy)) {
         detach::detach(request, id);
@@ -119,7 +121,7 @@ pub(super) fn take_over(r: *mut nginx_sys::ngx_http_request_t) {
     // SAFETY: the connection is live and the request is done with it, or kept for its log only.
     unsafe {
         ssl::write_in_parts(connection.as_ptr());
-        io::set_nodelay(connection);
+        event::set_nodelay(connection.as_ptr(), is_nodelay_on);
         set_handlers(connection.as_ptr());
         (*connection.as_ptr()).set_idle(1);
     }
@@ -218,9 +220,9 @@ unsafe fn end_request(request: Request) {
 }
 
 /// Makes the connection the client's alone: `c->data` becomes its seat. The request has left this
-/// `unused` in the connection's pool.
-fn adopt(c: *mut ngx_connection_t, id: ClientId, unused: Vec<Unused>) {
-    let seat = with(|worker| worker.clients().set_detached(id, unused)).flatten();
+/// `unused` in the connection's pool; `more` is to come there.
+fn adopt(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more: bool) {
+    let seat = with(|worker| worker.clients().set_detached(id, unused, more)).flatten();
     // SAFETY: the connection is live. `destroyed` stays set, else nginx's
     // `ngx_http_run_posted_requests` would read `c->data` as a request.
     unsafe {

@@ -8,6 +8,7 @@ use nginx_sys::{ngx_connection_t, ngx_event_t, ngx_http_request_t, ngx_int_t};
 use super::client::{self, ClientId};
 use super::content::{self, Outcome};
 use super::guard::guard;
+use super::listening::Listeners;
 use super::log::{self, Level};
 use super::peer::PeerId;
 use super::process;
@@ -33,6 +34,7 @@ pub enum Effect {
 struct Hub {
     worker: UnsafeCell<Option<Box<Worker>>>,
     timer: UnsafeCell<Option<Timer>>,
+    listeners: UnsafeCell<Listeners>,
     lent: Cell<bool>,
     performing: Cell<bool>,
 }
@@ -43,6 +45,7 @@ unsafe impl Sync for Hub {}
 static HUB: Hub = Hub {
     worker: UnsafeCell::new(None),
     timer: UnsafeCell::new(None),
+    listeners: UnsafeCell::new(Listeners::new()),
     lent: Cell::new(false),
     performing: Cell::new(false),
 };
@@ -155,6 +158,15 @@ fn settle() {
     if turn {
         timer.next_turn();
     }
+}
+
+/// See [`Listeners::set_nodelay`].
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn set_nodelay(c: *mut ngx_connection_t, is_on: bool) {
+    // SAFETY: only this function touches them, and it calls nothing that comes back here.
+    unsafe { (*HUB.listeners.get()).set_nodelay(c, is_on) };
 }
 
 /// The worker, for the rest of this room: effects look up what they are about.

@@ -17,6 +17,7 @@ pub mod content;
 pub mod directive;
 pub mod event;
 pub mod guard;
+mod listening;
 pub mod log;
 pub mod module;
 pub mod peer;

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use nginx_sys::{
     ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_data_t, ngx_pool_large_t, ngx_pool_t, ngx_str_t,
 };
+use smallvec::SmallVec;
 
 /// Moves `value` to `pool`; it is dropped when the pool is destroyed. `None`: out of memory.
 pub(super) fn keep<T>(pool: *mut ngx_pool_t, value: T) -> Option<NonNull<T>> {
@@ -57,11 +58,23 @@ pub(super) fn spare_room<T>(pool: *mut ngx_pool_t) -> Option<(NonNull<T>, usize)
     }
 }
 
+/// The pool takes no more than what it was created with, besides large allocations.
+///
+/// # Safety
+/// `pool` is alive.
+pub(super) unsafe fn is_one_block(pool: *const ngx_pool_t) -> bool {
+    // SAFETY: the caller's.
+    unsafe { (*pool).d.next.is_null() }
+}
+
 /// Copies `bytes` to `pool`. `None`: out of memory.
 pub(super) fn copy(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
     // SAFETY: the caller's pool is alive.
     unsafe { ngx_str_t::from_bytes(pool, bytes) }
 }
+
+/// What a request has left in its connection's pool: seldom more than a buffer and realip's text.
+pub(super) type Leavings = SmallVec<[Unused; 4]>;
 
 /// Something that was allocated from a pool, and that nobody uses any more.
 pub(super) struct Unused {

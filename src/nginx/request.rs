@@ -8,9 +8,10 @@ use nginx_sys::{
     NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
     NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
     ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
-    ngx_http_send_special, ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event,
-    ngx_posted_events, ngx_str_t, ngx_table_elt_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
+    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_http_send_special,
+    ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event, ngx_posted_events, ngx_str_t,
+    ngx_table_elt_t,
 };
 
 use super::bindings::ngx_http_request_s;
@@ -20,6 +21,7 @@ use super::log::{self, Level};
 use super::{Sent, module, pool};
 use crate::session::Summary;
 use proto::websocket::deflate::Agreed;
+use smallvec::SmallVec;
 
 /// A live request. The handle is valid until nginx tells of the request's end; methods of a
 /// [`Worker`](crate::worker::Worker) keep it only for requests that they have parked.
@@ -67,6 +69,9 @@ impl Response {
 #[derive(Clone, Copy)]
 pub struct ComplexValue(pub(super) NonNull<ngx_http_complex_value_t>);
 
+/// The value of a [`ComplexValue`]; a short one is not on the heap.
+pub type Text = SmallVec<[u8; 48]>;
+
 /// Evaluating a complex value failed: out of memory, or a variable's own failure.
 #[derive(Debug)]
 pub struct EvaluationFailed;
@@ -76,13 +81,13 @@ impl ComplexValue {
     ///
     /// # Errors
     /// [`EvaluationFailed`]; nginx has logged why.
-    pub fn evaluate(self, request: Request) -> Result<Vec<u8>, EvaluationFailed> {
+    pub fn evaluate(self, request: Request) -> Result<Text, EvaluationFailed> {
         let mut value = ngx_str_t::empty();
         // SAFETY: the value lies in the configuration's pool, the request is live.
         let rc =
             unsafe { ngx_http_complex_value(request.as_ptr(), self.0.as_ptr(), &raw mut value) };
         if rc == NGX_OK as isize {
-            Ok(value.as_bytes().to_vec())
+            Ok(Text::from_slice(value.as_bytes()))
         } else {
             Err(EvaluationFailed)
         }
@@ -198,6 +203,15 @@ impl Request {
         // SAFETY: made by `create_loc_conf`, merged, and kept as long as the cycle; a worker's
         // clients end before its cycle does.
         unsafe { &*(*self.r().loc_conf.add(module::context_index())).cast() }
+    }
+
+    /// nginx's `tcp_nodelay`.
+    pub(super) fn is_nodelay_on(self) -> bool {
+        // SAFETY: the array has a slot for each HTTP module.
+        unsafe {
+            let core = *self.r().loc_conf.add(ngx_http_core_module.ctx_index);
+            (*core.cast::<ngx_http_core_loc_conf_t>()).tcp_nodelay != 0
+        }
     }
 
     pub(super) fn context(self) -> *mut () {

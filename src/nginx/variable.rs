@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use nginx_sys::{
-    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK, ngx_conf_t,
-    ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
+    __BindgenBitfieldUnit, NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t,
+    ngx_variable_value_t,
 };
 
 use super::guard::{Panicked, guard};
@@ -118,12 +119,20 @@ fn set(
             (copied.data, copied.len)
         }
     };
-    value.set_len(len as u32);
-    value.set_valid(1);
-    value.set_no_cacheable(0);
-    value.set_not_found(0);
+    value._bitfield_1 = __BindgenBitfieldUnit::new(valid(len));
     value.data = data;
     NGX_OK as ngx_int_t
+}
+
+/// The first word of `ngx_variable_value_t`: 28 bits of `len`, then `valid`, `no_cacheable`,
+/// `not_found` and `escape`. The bindings' own setters go bit by bit.
+fn valid(len: usize) -> [u8; 4] {
+    let len = len as u32;
+    if cfg!(target_endian = "little") {
+        (len | 1 << 28).to_le_bytes()
+    } else {
+        (len << 4 | 1 << 3).to_be_bytes()
+    }
 }
 
 /// True if the configuration uses variable `name` anywhere.
@@ -138,5 +147,26 @@ pub(super) fn is_used(cf: *mut ngx_conf_t, name: &str) -> bool {
         let used = core.variables.as_slice::<nginx_sys::ngx_http_variable_t>();
         used.iter()
             .any(|variable| variable.name.as_bytes() == name.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_value_is_as_c_reads_it() {
+        for len in [0, 1, 3, 512, (1 << 28) - 1] {
+            let value = ngx_variable_value_t {
+                _bitfield_align_1: [],
+                _bitfield_1: __BindgenBitfieldUnit::new(valid(len)),
+                data: std::ptr::null_mut(),
+            };
+            let flags = (value.no_cacheable(), value.not_found(), value.escape());
+            assert_eq!(
+                (value.len() as usize, value.valid(), flags),
+                (len, 1, (0, 0, 0))
+            );
+        }
     }
 }

@@ -18,6 +18,7 @@ pub use inbox::{End, Inbox};
 pub use outbox::Outbox;
 
 use crate::conf::Location;
+use crate::nginx::Io;
 
 /// How far a session's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Session {
     pub missed: bool,
     /// Reading waits for room: in its outbox, or at the publisher link.
     pub paused: bool,
+    /// `websocket_notsent` has been told to its socket.
+    bounded: bool,
 }
 
 /// Precision of a session's own clock, in milliseconds.
@@ -133,6 +136,7 @@ impl Session {
             leaving: false,
             missed: false,
             paused: false,
+            bounded: false,
         }
     }
 
@@ -144,6 +148,15 @@ impl Session {
                 .as_ref()
                 .map_or(0, |history| history.held_bytes())
             + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
+    }
+
+    /// Before it is sent anything: the kernel holds no more of it than `websocket_notsent` says. An
+    /// own system call, so a client that leaves before does without.
+    pub fn bound(&mut self, io: &Io) {
+        if !self.bounded {
+            self.bounded = true;
+            io.set_notsent_lowat(self.location.notsent());
+        }
     }
 
     /// The socket took `count` bytes of its own frames.

@@ -7,21 +7,25 @@ use fanout::Kind;
 use proto::redis::PROBE_PREFIX;
 use proto::websocket::deflate;
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
+use smallvec::SmallVec;
 
 use crate::conf::{Location, Service};
 use crate::nginx::Request;
 use crate::nginx::log::Level;
-use crate::nginx::request::{ComplexValue, Response, Switching};
+use crate::nginx::request::{ComplexValue, Response, Switching, Text};
 
 /// Bytes that a channel's name may have.
 pub const MAX_CHANNEL: usize = 512;
+
+/// Channels and patterns; most clients have one.
+pub type Subscriptions = SmallVec<[(Kind, Text); 1]>;
 
 /// What a client that may come in wants.
 pub struct Wish {
     /// How it will be served.
     pub location: &'static Location,
     /// Channels and patterns to listen to.
-    pub subscriptions: Vec<(Kind, Vec<u8>)>,
+    pub subscriptions: Subscriptions,
     /// Where its messages are published.
     pub publish: Option<Box<[u8]>>,
     /// What the 101 says.
@@ -146,10 +150,10 @@ pub fn check(request: Request) -> Result<Wish, Refused> {
     })
 }
 
-type Names = (Vec<(Kind, Vec<u8>)>, Option<Box<[u8]>>);
+type Names = (Subscriptions, Option<Box<[u8]>>);
 
 fn names(request: Request, location: &Location) -> Result<Names, Refused> {
-    let mut subscriptions = Vec::with_capacity(location.subscriptions.len());
+    let mut subscriptions = Subscriptions::with_capacity(location.subscriptions.len());
     for subscription in &location.subscriptions {
         let name = channel(request, subscription.kind, subscription.name)?;
         subscriptions.push((subscription.kind, name));
@@ -157,7 +161,7 @@ fn names(request: Request, location: &Location) -> Result<Names, Refused> {
     if subscriptions.len() > 1 {
         // A client may have a thousand.
         let mut seen = HashSet::with_capacity(subscriptions.len());
-        subscriptions.retain(|wanted| seen.insert(wanted.clone()));
+        subscriptions.retain(|wanted| seen.insert((*wanted).clone()));
     }
     let publish = match location
         .publish
@@ -173,7 +177,7 @@ fn names(request: Request, location: &Location) -> Result<Names, Refused> {
 ///
 /// # Errors
 /// It is not one that Redis or its operator should see; an `info` line is written already.
-pub fn channel(request: Request, kind: Kind, value: ComplexValue) -> Result<Vec<u8>, Refused> {
+pub fn channel(request: Request, kind: Kind, value: ComplexValue) -> Result<Text, Refused> {
     let name = value.evaluate(request).map_err(|_| Refused::Internal)?;
     let template = value.text();
     let variable = value.has_variables();

@@ -4,4 +4,4 @@ mod check;
 mod waiting;
 
 pub use check::{Refused, Wish, channel, check};
-pub use waiting::WaitingRoom;
+pub use waiting::{Channels, WaitingRoom};

@@ -3,12 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use fanout::ChannelId;
+use smallvec::SmallVec;
 
 use super::check::Wish;
 use crate::nginx::Request;
 
 /// A handshake so long may wait before it gets 504.
 pub const PATIENCE_MS: u64 = 5_000;
+
+/// The channels of a handshake; most have one.
+pub type Channels = SmallVec<[ChannelId; 4]>;
 
 /// One handshake that waits.
 pub struct Waiting {
@@ -17,7 +21,7 @@ pub struct Waiting {
     /// What it wants.
     pub wish: Wish,
     /// Its channels, confirmed or not.
-    pub channels: Vec<ChannelId>,
+    pub channels: Channels,
     missing: usize,
     deadline: u64,
 }
@@ -39,7 +43,7 @@ impl WaitingRoom {
         number: u64,
         request: Request,
         wish: Wish,
-        channels: Vec<ChannelId>,
+        channels: Channels,
         missing: &[ChannelId],
         now: u64,
     ) {

@@ -56,6 +56,7 @@ impl Worker {
                 self.turn = true;
                 break;
             }
+            self.bound_fresh();
             budget = self.flush_feed(feed, budget).min(budget - 1);
         }
         self.after_flush();

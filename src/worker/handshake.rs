@@ -13,7 +13,7 @@ use crate::nginx::log::Level;
 use crate::nginx::request::{self, Response};
 use crate::nginx::{ClientId, Effect, Request, process};
 use crate::session::{Notes, Session};
-use crate::upgrade::{Refused, Wish};
+use crate::upgrade::{Channels, Refused, Wish};
 
 /// A client whose 101 the socket does not take for so long is given up.
 const OPENING_MS: u64 = 10_000;
@@ -58,7 +58,8 @@ impl Worker {
         self.has_room()?;
         let now = process::now();
         let broker = wish.location.redis.unwrap_or(0);
-        let (mut channels, mut missing) = (Vec::new(), Vec::new());
+        let mut channels = Channels::with_capacity(wish.subscriptions.len());
+        let mut missing = Vec::new();
         for (kind, name) in &wish.subscriptions {
             let channel = self.registry.channel(broker, *kind, name);
             let wire = self.brokers[usize::from(broker)].wire(Role::Subscriber);
@@ -143,8 +144,14 @@ impl Worker {
             self.registry
                 .join(id, socket, channels, variant, class, counts);
         }
-        self.watch(id, now + OPENING_MS);
         (id, switching)
+    }
+
+    /// The 101 is on its way, and the client's socket does not take it at once.
+    pub fn client_opens_slowly(&mut self, id: ClientId) {
+        if !self.wheel.is_scheduled(id.0) {
+            self.watch(id, process::now() + OPENING_MS);
+        }
     }
 
     /// What the registry knows a client's socket by: negative for TLS.

@@ -64,6 +64,8 @@ pub struct Worker {
     /// For large fan-outs, where the system has io_uring and the configuration allows it.
     ring: Option<Ring>,
     emptied: Vec<ChannelId>,
+    /// Clients whose sockets may not have been told `websocket_notsent` yet. Some may have left.
+    fresh: Vec<ClientId>,
     due: Vec<u32>,
     /// Clients that are not read until the publisher links have room.
     paused: Vec<ClientId>,
@@ -112,6 +114,7 @@ impl Worker {
             shorts: Vec::new(),
             ring: flush::open_ring(io_uring),
             emptied: Vec::new(),
+            fresh: Vec::new(),
             due: Vec::new(),
             paused: Vec::new(),
             round_left: clients::ROUND_BUDGET,

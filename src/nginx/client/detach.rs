@@ -10,7 +10,7 @@ use nginx_sys::{
 };
 
 use super::super::bindings::ngx_http_request_s;
-use super::super::pool::{self, Unused};
+use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
 use super::{ClientId, Detach, adopt};
 
@@ -71,7 +71,7 @@ pub(super) fn detach(request: Request, id: ClientId) {
         ngx_http_free_request(request.as_ptr(), 0);
         let mut unused = free_buffers(c, http);
         unused.extend(kept.unused());
-        adopt(c, id, unused);
+        adopt(c, id, unused, !kept.is_nothing());
         kept.put(c);
         if let Some(log) = (*c).log.as_mut() {
             log.action = c"serving websocket client".as_ptr().cast_mut();
@@ -84,8 +84,8 @@ pub(super) fn detach(request: Request, id: ClientId) {
 unsafe fn free_buffers(
     c: *mut ngx_connection_t,
     http: *mut nginx_sys::ngx_http_connection_t,
-) -> Vec<Unused> {
-    let mut unused = Vec::new();
+) -> Leavings {
+    let mut unused = Leavings::new();
     // SAFETY: the request that used the buffers is gone; the pool is the connection's. nginx makes a
     // buffer anew where the pointer to it is null, as it is at first.
     unsafe {
@@ -147,6 +147,10 @@ impl Kept {
             let counted = take_counted(r);
             Kept { counted, address }
         }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.counted.is_empty() && self.address.is_none()
     }
 
     /// What is of no use once the request has been freed: realip's cleanup has put the proxy's

@@ -4,9 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_AGAIN, NGX_OK, ngx_connection_error, ngx_connection_t,
-    ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_SET as NODELAY_SET,
-    ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_UNSET as NODELAY_UNSET, ngx_handle_read_event,
+    NGX_AGAIN, NGX_OK, ngx_connection_error, ngx_connection_t, ngx_handle_read_event,
     ngx_handle_write_event, ngx_post_event, ngx_posted_next_events, ngx_use_epoll_rdhup,
 };
 use rustix::io::Errno;
@@ -159,20 +157,6 @@ impl Io {
     pub fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
         // SAFETY: the connection lives while the client has its seat.
         log::write(unsafe { (*self.c()).log }, level, text);
-    }
-}
-
-/// `ngx_tcp_nodelay` without its calls (see [`send_plain`]). nginx has marked unix sockets.
-pub(super) fn set_nodelay(connection: NonNull<ngx_connection_t>) {
-    let c = connection.as_ptr();
-    // SAFETY: the connection is live, so its descriptor is open.
-    unsafe {
-        if (*c).tcp_nodelay() == NODELAY_UNSET {
-            let socket = BorrowedFd::borrow_raw((*c).fd);
-            if net::sockopt::set_tcp_nodelay(socket, true).is_ok() {
-                (*c).set_tcp_nodelay(NODELAY_SET);
-            }
-        }
     }
 }
 

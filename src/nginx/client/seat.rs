@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use nginx_sys::{ngx_connection_t, ngx_pool_t};
 
-use super::super::pool::{self, Unused};
+use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
 use super::{ClientId, Io};
 use crate::session::Summary;
@@ -158,15 +158,26 @@ impl<T> Clients<T> {
         }
     }
 
-    /// The client's request has been freed, and left this `unused` in the connection's pool. Returns
-    /// the client's seat, which may be another: where the pool has room by now.
+    /// The client's request has been freed, and left this `unused` in the connection's pool, where
+    /// `more` is to come. Returns the client's seat, which may be another: where the pool has room by
+    /// now.
     pub(super) fn set_detached(
         &mut self,
         id: ClientId,
-        mut unused: Vec<Unused>,
+        mut unused: Leavings,
+        more: bool,
     ) -> Option<*mut ()> {
         let place = self.seats.get_mut(id.0 as usize)?;
         let old = (*place)?;
+        // SAFETY: as `get`; the connection of a client is live, and has a pool.
+        unsafe {
+            let seat = &mut *old.as_ptr();
+            let is_small = pool::is_one_block((*seat.connection.as_ptr()).pool);
+            if seat.pool_bytes > 0 && is_small && !more {
+                seat.detached = true;
+                return Some(old.as_ptr().cast());
+            }
+        }
         // SAFETY: as `get`; the connection of a client is live, and has a pool. Besides the table only
         // the request has pointed to the old seat, which is read once, then gone.
         let new = unsafe {

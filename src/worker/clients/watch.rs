@@ -13,6 +13,9 @@ use crate::worker::Worker;
 /// Sessions that one timer event looks at.
 const CHECK_BUDGET: usize = 1_000;
 
+/// So many new clients are bounded together when no fan-out comes before.
+const MOST_FRESH: usize = 1_024;
+
 /// Without progress for so long, the kernel drops what a closed client has not read.
 const UNREAD_MS: i32 = 5_000;
 
@@ -27,11 +30,14 @@ impl Worker {
         session.phase = Phase::Open;
         session.opened = true;
         session.heard = tick;
-        io.set_notsent_lowat(session.location.notsent());
         let check = session.next_check(tick);
         let attached = !io.is_detached();
         let wants_detach = attached && self.detach_policy(id) != Some(Detach::Off);
         self.counters.accepted += 1;
+        self.fresh.push(id);
+        if self.fresh.len() == MOST_FRESH {
+            self.bound_fresh();
+        }
         self.wheel.cancel(id.0);
         self.schedule(id, check, wants_detach);
         if self.registry.feed_of(id).is_some() && !self.registry.unmute(id) {
@@ -46,6 +52,17 @@ impl Worker {
             self.take_input(id, &mut early);
         }
         self.client_readable(id);
+    }
+
+    /// Before a fan-out: no socket takes more of it than the session's location allows.
+    pub(in crate::worker) fn bound_fresh(&mut self) {
+        for id in self.fresh.drain(..) {
+            if let Some((io, session)) = self.clients.get(id)
+                && session.phase == Phase::Open
+            {
+                session.bound(&io);
+            }
+        }
     }
 
     /// Watches a session: at `check`, in ticks, or soon when its request could not be freed at the

@@ -57,6 +57,7 @@ impl Worker {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
+        session.bound(&io);
         let mut rest = frames;
         if session.outbox.is_none() && at_boundary {
             loop {
@@ -110,6 +111,9 @@ impl Worker {
             let Some((io, session)) = self.clients.get(id) else {
                 return;
             };
+            if session.phase == Phase::Open {
+                session.bound(&io);
+            }
             let due = if joined {
                 self.registry.unsent(id)
             } else {

@@ -8,13 +8,12 @@ use nginx_sys::{
     NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
     NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
     ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
-    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_http_send_special,
-    ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event, ngx_posted_events, ngx_str_t,
-    ngx_table_elt_t,
+    ngx_http_core_module, ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_http_send_special, ngx_http_test_reading, ngx_int_t, ngx_list_push,
+    ngx_post_event, ngx_posted_events, ngx_str_t, ngx_table_elt_t,
 };
 
-use super::bindings::ngx_http_request_s;
+use super::bindings::{ngx_http_core_loc_conf_s, ngx_http_request_s};
 use super::client::{self, ClientId};
 use super::event::{self, on_client_request_gone, on_parked_request_gone, with};
 use super::log::{self, Level};
@@ -210,7 +209,7 @@ impl Request {
         // SAFETY: the array has a slot for each HTTP module.
         unsafe {
             let core = *self.r().loc_conf.add(ngx_http_core_module.ctx_index);
-            (*core.cast::<ngx_http_core_loc_conf_t>()).tcp_nodelay != 0
+            (*core.cast::<ngx_http_core_loc_conf_s>()).tcp_nodelay != 0
         }
     }
 

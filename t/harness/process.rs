@@ -1,7 +1,12 @@
 //! Processes: signals, and what `/proc` tells about them.
 
+use rustix::io::Errno;
 pub use rustix::process::Signal;
-use rustix::process::{Pid, Resource, getrlimit, kill_process, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, getrlimit, kill_process, pidfd_getfd, pidfd_open,
+    setrlimit,
+};
+use socket2::Socket;
 use std::collections::HashSet;
 use std::fs;
 use std::process::Child;
@@ -122,6 +127,30 @@ pub fn connections_to(pid: u32, port: u16) -> usize {
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|row| row[2] == wanted && row[3] == "01" && inodes.contains(row[9]))
         .count()
+}
+
+/// The sockets that a process has accepted at a port, duplicated: their options can be asked for.
+/// None where the system forbids it, as in a container without `CAP_SYS_PTRACE`.
+pub fn accepted_at(pid: u32, port: u16) -> Option<Vec<Socket>> {
+    let process = Pid::from_raw(pid as i32).expect("a pid");
+    let process = pidfd_open(process, PidfdFlags::empty()).ok()?;
+    let mut accepted = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        let socket = match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
+            Ok(copy) => Socket::from(copy),
+            Err(Errno::PERM | Errno::NOSYS) => return None,
+            Err(_) => continue, // closed meanwhile
+        };
+        let local = socket
+            .local_addr()
+            .ok()
+            .and_then(|local| local.as_socket_ipv4());
+        if local.is_some_and(|local| local.port() == port) && socket.peer_addr().is_ok() {
+            accepted.push(socket);
+        }
+    }
+    Some(accepted)
 }
 
 /// Bytes that the kernel holds for the peer of a TCP connection of 127.0.0.1: sent and not yet

@@ -70,11 +70,9 @@ impl Crowd {
         index
     }
 
-    /// A client that has ended connects again, in its place; its messages stay.
+    /// A client that has ended connects again, in its place; its messages are forgotten.
     pub fn rejoin(&mut self, nginx: &Nginx, index: usize, target: &str) {
-        let member = self.connect(nginx, target, index);
-        let old = std::mem::replace(&mut self.members[index], member);
-        self.members[index].messages = old.messages;
+        self.members[index] = self.connect(nginx, target, index);
     }
 
     /// The clients.

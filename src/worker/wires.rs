@@ -57,6 +57,7 @@ impl Wires {
     ///
     /// # Errors
     /// The form has to be text, and the message is not.
+    #[inline(always)]
     pub fn append(
         &mut self,
         variant: Variant,
@@ -72,11 +73,26 @@ impl Wires {
         let Form { wire, deflate } = self.forms[variant.0 as usize];
         match deflate {
             None => wire.append(channel, pattern, payload, utf8, out),
-            Some(deflate) => {
-                let compression = self.compression(deflate);
-                wire.append_deflated(channel, pattern, payload, utf8, compression, out)
-            }
+            Some(deflate) => self.append_deflated(wire, deflate, message, utf8, out),
         }
+    }
+
+    #[inline(never)]
+    fn append_deflated(
+        &mut self,
+        wire: Wire,
+        deflate: Deflate,
+        message: &Message<'_>,
+        utf8: &mut Option<bool>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotText> {
+        let Message {
+            channel,
+            pattern,
+            payload,
+        } = *message;
+        let compression = self.compression(deflate);
+        wire.append_deflated(channel, pattern, payload, utf8, compression, out)
     }
 
     /// The compressor of a client, made when it is first needed.

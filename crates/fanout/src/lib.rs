@@ -26,7 +26,7 @@ pub mod wheel;
 
 pub use budget::{Budget, Category};
 pub use registry::{
-    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Published, Registry, Sent, Short,
-    SlowClass, SlowPolicy, Variant,
+    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Listeners, Published, Registry, Sent,
+    Short, SlowClass, SlowPolicy, ToFrame, Variant,
 };
 pub use wheel::Wheel;

@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::registry::{ToFrame, Variant};
+
 /// The most that one client is offered by one write.
 pub(crate) const MAX_WRITE: usize = 1 << 20;
 /// Frames from this size on are held by reference, in segments of their own.
@@ -179,40 +181,41 @@ impl Log {
 
     // Growing.
 
-    /// Lets `frame` append one frame; its `false` takes everything it wrote away again, and is
+    /// Lets `message` append one frame; its `false` takes everything it wrote away again, and is
     /// `None`. Else returns by how much [`own_bytes`](Log::own_bytes) grew.
+    #[inline(always)]
     pub(crate) fn append_with(
         &mut self,
         channel: u32,
         buffers: &mut Buffers,
         tally: &Arc<AtomicU64>,
-        frame: impl FnOnce(&mut Vec<u8>) -> bool,
+        variant: Variant,
+        message: &mut impl ToFrame,
     ) -> Option<usize> {
-        let Some(buffer) = self.open_buffer() else {
-            let mut buffer = buffers.take();
-            if !frame(&mut buffer) || buffer.is_empty() {
-                buffers.put(buffer);
-                return None;
-            }
-            if buffer.len() >= LARGE {
-                return Some(self.append_large(channel, &Large::new(buffer, tally)));
-            }
-            let grown = buffer.len();
-            self.push_own(buffer);
-            self.note_frame(channel);
-            return Some(grown + size_of::<Frame>());
+        let mut fresh = None;
+        let buffer = match self.open_buffer() {
+            Some(open) => open,
+            None => fresh.insert(buffers.take()),
         };
         let before = buffer.len();
-        if !frame(buffer) || buffer.len() <= before {
+        if !message.append(variant, buffer) || buffer.len() <= before {
             buffer.truncate(before);
+            fresh.into_iter().for_each(|fresh| buffers.put(fresh));
             return None;
         }
         let grown = buffer.len() - before;
         if grown >= LARGE {
-            let large = buffer.split_off(before);
+            let large = match before {
+                0 => std::mem::take(buffer),
+                _ => buffer.split_off(before),
+            };
             return Some(self.append_large(channel, &Large::new(large, tally)));
         }
-        self.grown(grown, channel);
+        match fresh {
+            Some(fresh) => self.push_own(fresh),
+            None => self.grown(grown),
+        }
+        self.note_frame(channel);
         Some(grown + size_of::<Frame>())
     }
 
@@ -220,13 +223,13 @@ impl Log {
     pub(crate) fn append(&mut self, channel: u32, bytes: &[u8], buffers: &mut Buffers) -> usize {
         if let Some(buffer) = self.open_buffer() {
             buffer.extend_from_slice(bytes);
-            self.grown(bytes.len(), channel);
+            self.grown(bytes.len());
         } else {
             let mut buffer = buffers.take();
             buffer.extend_from_slice(bytes);
             self.push_own(buffer);
-            self.note_frame(channel);
         }
+        self.note_frame(channel);
         bytes.len() + size_of::<Frame>()
     }
 
@@ -257,6 +260,7 @@ impl Log {
         }
     }
 
+    #[inline]
     fn open_buffer(&mut self) -> Option<&mut Vec<u8>> {
         if self.segments.len() <= self.passed {
             return None;
@@ -271,10 +275,10 @@ impl Log {
         }
     }
 
-    fn grown(&mut self, bytes: usize, channel: u32) {
+    #[inline]
+    fn grown(&mut self, bytes: usize) {
         self.own_bytes += bytes;
         self.tail += bytes as u64;
-        self.note_frame(channel);
     }
 
     fn push_own(&mut self, buffer: Vec<u8>) {
@@ -296,6 +300,7 @@ impl Log {
         });
     }
 
+    #[inline]
     fn note_frame(&mut self, channel: u32) {
         self.frames.push_back(Frame {
             end: self.tail,

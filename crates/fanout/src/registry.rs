@@ -3,7 +3,7 @@
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::channels::{Channels, Listener};
 use crate::cursor::{HELD, MUTED};
 use crate::feed::{Commons, Feed, Listening, Place, Seat};
-use crate::log::Large;
+use crate::log::{Buffers, Large, Log};
 
 /// A client: a small number that the caller gives, and may give again after [`Registry::leave`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -222,6 +222,69 @@ pub struct Registry {
     furthest: BinaryHeap<(u64, u32)>,
 }
 
+/// A message from a channel, in the forms that its clients have it in. A closure is one, too.
+pub trait ToFrame {
+    /// Appends it as one frame; asked once per variant among the channel's feeds. `false`: it is
+    /// dropped for this variant, and what was written for it.
+    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool;
+}
+
+impl<F: FnMut(Variant, &mut Vec<u8>) -> bool> ToFrame for F {
+    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
+        self(variant, out)
+    }
+}
+
+/// Who listens to a channel: [`Registry::publish_each`].
+pub struct Listeners<'a>(Feeds<'a>);
+
+/// A channel's feeds, with what a message for them touches.
+enum Feeds<'a> {
+    None,
+    One {
+        id: u32,
+        clients: usize,
+        variant: Variant,
+        channel: ChannelId,
+        log: &'a mut Log,
+        buffers: &'a mut Buffers,
+        large_bytes: &'a Arc<AtomicU64>,
+        /// By how much those of the log have grown: by more than nothing per message noted.
+        own_bytes: usize,
+    },
+    Several(&'a mut Registry, ChannelId),
+}
+
+impl Listeners<'_> {
+    /// The next message.
+    #[inline(always)]
+    pub fn note(&mut self, message: &mut impl ToFrame) -> Published {
+        match &mut self.0 {
+            Feeds::None => Published::default(),
+            Feeds::One {
+                clients,
+                variant,
+                channel,
+                log,
+                buffers,
+                large_bytes,
+                own_bytes,
+                ..
+            } => match log.append_with(channel.0, buffers, large_bytes, *variant, message) {
+                None => Published::default(),
+                Some(grown) => {
+                    *own_bytes += grown;
+                    Published {
+                        feeds: 1,
+                        clients: *clients,
+                    }
+                }
+            },
+            Feeds::Several(registry, channel) => registry.publish_to_several(*channel, message),
+        }
+    }
+}
+
 /// What a client's feed had counted when it joined, and what it was not sent since.
 #[derive(Clone, Copy)]
 struct Mark {
@@ -408,48 +471,62 @@ impl Registry {
 
     // Publishing.
 
-    /// One message for all who listen to `channel`. `frame` appends it as one frame, once per
-    /// variant among the channel's feeds; when it returns `false` the message is dropped for that
-    /// variant.
+    /// One message for all who listen to `channel`: [`publish_each`](Self::publish_each) with one.
     pub fn publish(
         &mut self,
         channel: ChannelId,
         frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
     ) -> Published {
-        if !self.furthest.is_empty() {
-            self.furthest.clear();
-        }
         let mut published = Published::default();
-        match self.channels.get(channel.0).feeds.as_slice() {
-            [] => {}
-            [only] => {
-                let id = only.feed;
-                let variant = Variant(self.feeds[id as usize].variant);
+        self.publish_each(channel, |listeners| published = listeners.note(frame));
+        published
+    }
+
+    /// Messages for all who listen to `channel`, which `publish` brings one after the other.
+    #[inline]
+    pub fn publish_each(&mut self, channel: ChannelId, publish: impl FnOnce(&mut Listeners<'_>)) {
+        self.furthest.clear();
+        let mut listeners = Listeners(match self.channels.get(channel.0).feeds.as_slice() {
+            [] => Feeds::None,
+            &[Listener { feed: id, .. }] => {
                 let feed = &mut self.feeds[id as usize];
-                let log = feed.log(&mut self.commons);
-                let Commons {
-                    buffers,
-                    large_bytes,
-                    ..
-                } = &mut self.commons;
-                let noted =
-                    log.append_with(channel.0, buffers, large_bytes, |to| frame(variant, to));
-                match noted {
-                    Some(grown) => self.own_bytes += grown,
-                    None => feed.settle(&mut self.commons),
+                Feeds::One {
+                    id,
+                    clients: feed.client_count(),
+                    variant: Variant(feed.variant),
+                    channel,
+                    log: feed.log(&mut self.commons),
+                    buffers: &mut self.commons.buffers,
+                    large_bytes: &self.commons.large_bytes,
+                    own_bytes: 0,
                 }
-                self.count_published(id, noted.is_some(), &mut published);
             }
-            several => {
-                for at in 0..several.len() {
-                    let id = self.channels.get(channel.0).feeds[at].feed;
-                    let noted = self.note_shared(id, channel, frame);
-                    self.count_published(id, noted, &mut published);
-                }
-                self.framings.clear();
-                self.scratch.clear();
+            _ => Feeds::Several(self, channel),
+        });
+        publish(&mut listeners);
+        if let Feeds::One { id, own_bytes, .. } = listeners.0 {
+            self.own_bytes += own_bytes;
+            match own_bytes {
+                0 => self.feeds[id as usize].settle(&mut self.commons),
+                _ => self.mark_dirty(id),
             }
         }
+    }
+
+    /// A message for the feeds of a channel that has several.
+    #[inline(never)]
+    fn publish_to_several(&mut self, channel: ChannelId, message: &mut impl ToFrame) -> Published {
+        let mut published = Published::default();
+        for at in 0..self.channels.get(channel.0).feeds.len() {
+            let id = self.channels.get(channel.0).feeds[at].feed;
+            if self.note_shared(id, channel, message) {
+                published.feeds += 1;
+                published.clients += self.feeds[id as usize].client_count();
+                self.mark_dirty(id);
+            }
+        }
+        self.framings.clear();
+        self.scratch.clear();
         published
     }
 
@@ -723,19 +800,14 @@ impl Registry {
     }
 
     /// Notes a message in one of several feeds, framing it if no feed of this variant was before.
-    fn note_shared(
-        &mut self,
-        id: u32,
-        channel: ChannelId,
-        frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
-    ) -> bool {
+    fn note_shared(&mut self, id: u32, channel: ChannelId, message: &mut impl ToFrame) -> bool {
         let variant = self.feeds[id as usize].variant;
         let known = self
             .framings
             .iter()
             .position(|(framed, _)| *framed == variant);
         let at = known.unwrap_or_else(|| {
-            let framing = self.frame_into_scratch(Variant(variant), frame);
+            let framing = self.frame_into_scratch(Variant(variant), message);
             self.framings.push((variant, framing));
             self.framings.len() - 1
         });
@@ -754,13 +826,9 @@ impl Registry {
         true
     }
 
-    fn frame_into_scratch(
-        &mut self,
-        variant: Variant,
-        frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
-    ) -> Framing {
+    fn frame_into_scratch(&mut self, variant: Variant, message: &mut impl ToFrame) -> Framing {
         let from = self.scratch.len();
-        if !frame(variant, &mut self.scratch) || self.scratch.len() <= from {
+        if !message.append(variant, &mut self.scratch) || self.scratch.len() <= from {
             self.scratch.truncate(from);
             return Framing::Dropped;
         }
@@ -771,15 +839,9 @@ impl Registry {
         Framing::Large(Large::new(bytes, &self.commons.large_bytes))
     }
 
-    fn count_published(&mut self, id: u32, noted: bool, published: &mut Published) {
-        if !noted {
-            return;
-        }
+    fn mark_dirty(&mut self, id: u32) {
         let feed = &mut self.feeds[id as usize];
-        published.feeds += 1;
-        published.clients += feed.client_count();
-        if !feed.dirty {
-            feed.dirty = true;
+        if !std::mem::replace(&mut feed.dirty, true) {
             self.dirty.push_back(id);
         }
     }

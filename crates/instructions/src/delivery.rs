@@ -3,7 +3,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use fanout::{ClientId, FlushResult, Kind, Registry, SlowClass, SlowPolicy, Variant};
+use fanout::{
+    ChannelId, ClientId, FlushResult, Kind, Listeners, Registry, SlowClass, SlowPolicy, Variant,
+};
 use proto::envelope::Wire;
 use proto::redis::{self, Event, Link, Role, url};
 
@@ -54,25 +56,35 @@ pub fn run(clients: u32, messages: usize, rounds: usize) {
     assert_eq!(offered, rounds * messages * clients as usize * frame);
 }
 
+/// As the module's `worker::links` does it.
 fn publish(link: &mut Link, registry: &mut Registry) {
     while let Some(event) = link.next_event() {
         let Event::Message {
             channel,
             name,
-            pattern,
             payload,
+            ..
         } = event
         else {
             continue;
         };
-        let mut utf8 = None;
-        let wire = Wire::default();
-        let mut frame = |_, out: &mut Vec<u8>| {
-            let appended = wire.append(name, pattern, payload, &mut utf8, out);
-            appended.is_ok()
-        };
-        black_box(registry.publish(fanout::ChannelId(channel), &mut frame));
+        let id = ChannelId(channel);
+        registry.publish_each(id, |listeners| note(listeners, name, payload));
+        if link.holds_more() {
+            registry.publish_each(id, |listeners| {
+                link.each_of(channel, |name, payload| note(listeners, name, payload));
+            });
+        }
     }
+}
+
+fn note(listeners: &mut Listeners<'_>, name: &[u8], payload: &[u8]) {
+    let mut utf8 = None;
+    let published = listeners.note(&mut |_, out: &mut Vec<u8>| {
+        let appended = Wire::default().append(name, None, payload, &mut utf8, out);
+        appended.is_ok()
+    });
+    black_box(published);
 }
 
 /// A link that is up and subscribed to `foo`.

@@ -76,7 +76,7 @@ impl Wire {
     ///
     /// # Errors
     /// [`FrameKind::Text`] and something that is not UTF-8; `out` is then as it was.
-    #[inline]
+    #[inline(always)]
     pub fn append(
         self,
         channel: &[u8],
@@ -85,16 +85,31 @@ impl Wire {
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
-        let opcode = self.opcode(channel, pattern, payload, utf8)?;
-        match self.envelope {
-            Envelope::Off => frame::append(out, opcode, payload),
-            Envelope::Json => enclose(out, opcode, payload.len(), |out| {
-                put_object(channel, pattern, payload, utf8, out);
-            }),
-            Envelope::Redis => enclose(out, opcode, payload.len(), |out| {
-                put_array(channel, pattern, payload, utf8, out);
-            }),
+        if self.envelope != Envelope::Off {
+            return self.append_enclosed(channel, pattern, payload, utf8, out);
         }
+        let opcode = self.opcode(channel, pattern, payload, utf8)?;
+        frame::append(out, opcode, payload);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn append_enclosed(
+        self,
+        channel: &[u8],
+        pattern: Option<&[u8]>,
+        payload: &[u8],
+        utf8: &mut Option<bool>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotText> {
+        let opcode = self.opcode(channel, pattern, payload, utf8)?;
+        let put = match self.envelope {
+            Envelope::Redis => put_array,
+            Envelope::Off | Envelope::Json => put_object,
+        };
+        enclose(out, opcode, payload.len(), |out| {
+            put(channel, pattern, payload, utf8, out);
+        });
         Ok(())
     }
 
@@ -163,6 +178,7 @@ impl Wire {
 /// Room for the names of an envelope, and what stands between them.
 const USUAL_NAMES: usize = 64;
 
+#[inline(always)]
 fn is_text(payload: &[u8], utf8: &mut Option<bool>) -> bool {
     *utf8.get_or_insert_with(|| is_utf8(payload))
 }
@@ -219,6 +235,7 @@ fn enclose(out: &mut Vec<u8>, opcode: Opcode, at_least: usize, body: impl FnOnce
     out.splice(start..start + guess, header[..len].iter().copied());
 }
 
+#[inline(always)]
 fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use fanout::{
     ChannelId, ClientId, FeedId, FlushResult, Kind, Registry, Sent, Short, SlowClass, SlowPolicy,
-    Variant,
+    ToFrame, Variant,
 };
 
 const CHANNELS: u32 = 4;
@@ -62,6 +62,28 @@ struct Expected {
     number: u32,
     channel: u8,
     frame: Rc<Vec<u8>>,
+}
+
+/// A message, and the frames that were made of it.
+struct Message {
+    channel: u8,
+    number: u32,
+    size: usize,
+    framed: HashMap<u32, Rc<Vec<u8>>>,
+}
+
+impl ToFrame for Message {
+    fn append(&mut self, Variant(variant): Variant, out: &mut Vec<u8>) -> bool {
+        let bytes = frame(self.channel, self.number, variant, self.size);
+        out.extend_from_slice(&bytes);
+        // Some messages can't be framed in one of the variants.
+        let fits = !self.number.is_multiple_of(5) || variant == 0;
+        if fits {
+            let before = self.framed.insert(variant, Rc::new(bytes));
+            assert!(before.is_none(), "framed twice");
+        }
+        fits
+    }
 }
 
 struct Client {
@@ -164,7 +186,10 @@ impl World {
         match verb % 16 {
             0 | 1 => self.join(client, b, c),
             2 => self.unmute(client),
-            3..=6 => self.publish(u32::from(a) % CHANNELS, size(b, c)),
+            3..=6 => {
+                let count = 1 + u32::from(a / 16) % 3;
+                self.publish(u32::from(a) % CHANNELS, size(b, c), count);
+            }
             7 => self.flush_one(usize::from(b) % 8, c % 2 == 0),
             8 => self.flush_all(),
             9 | 10 => self.writable(client, size(b, c)),
@@ -271,40 +296,45 @@ impl World {
         (0..self.clients.len()).for_each(|id| self.unmute(id));
     }
 
-    fn publish(&mut self, channel: u32, size: usize) {
-        self.published += 1;
-        let number = self.published;
-        let mut framed = HashMap::<u32, Rc<Vec<u8>>>::new();
-        let id = self.at(channel);
-        let published = self.registry.publish(id, &mut |Variant(variant), to| {
-            let bytes = frame(channel as u8, number, variant, size);
-            to.extend_from_slice(&bytes);
-            // Some messages can't be framed in one of the variants.
-            let fits = !number.is_multiple_of(5) || variant == 0;
-            if fits {
-                assert!(
-                    framed.insert(variant, Rc::new(bytes)).is_none(),
-                    "framed twice"
-                );
-            }
-            fits
+    /// Publishes `count` messages at once.
+    fn publish(&mut self, channel: u32, size: usize, count: u32) {
+        let first = self.published;
+        self.published += count;
+        let numbers = first + 1..=self.published;
+        let messages = numbers.map(|number| Message {
+            channel: channel as u8,
+            number,
+            size: size / (number - first) as usize,
+            framed: HashMap::new(),
         });
+        let mut messages: Vec<_> = messages.collect();
+        let mut published = Vec::new();
+        let id = self.at(channel);
+        self.registry.publish_each(id, |listeners| {
+            published.extend(messages.iter_mut().map(|message| listeners.note(message)));
+        });
+        for (published, message) in published.into_iter().zip(&messages) {
+            assert_eq!(published.clients, self.expect(message));
+        }
+    }
+
+    /// Each client that listens to it awaits a message. How many do?
+    fn expect(&mut self, message: &Message) -> usize {
         let mut listeners = 0;
         for client in self.clients.iter_mut().flatten() {
-            let Some(bytes) = framed.get(&client.variant) else {
+            let Some(bytes) = message.framed.get(&client.variant) else {
                 continue;
             };
-            if client.channels & 1 << channel != 0 {
+            if client.channels & 1 << message.channel != 0 {
                 listeners += 1;
-                let channel = channel as u8;
                 client.expected.push(Expected {
-                    number,
-                    channel,
+                    number: message.number,
+                    channel: message.channel,
                     frame: bytes.clone(),
                 });
             }
         }
-        assert_eq!(published.clients, listeners);
+        listeners
     }
 
     fn flush_one(&mut self, budget: usize, in_batches: bool) {

@@ -300,10 +300,39 @@ impl Link {
         }
     }
 
+    /// Hands over the further messages of `channel`, name and payload, as far as they come next: as
+    /// [`next_event`](Self::next_event), which is to be asked again then, but cheaper for the many
+    /// messages of one channel that one read often brings.
+    #[inline]
+    pub fn each_of(&mut self, channel: u32, mut hear: impl FnMut(&[u8], &[u8])) {
+        if !self.may_deliver() {
+            return;
+        }
+        let Some((_, held)) = self.incoming.held() else {
+            return;
+        };
+        let Some((head, name)) = self.subscriptions.head_of(channel) else {
+            return;
+        };
+        let mut used = 0;
+        for payload in resp::plain_messages(held, head, &mut used) {
+            hear(name, payload);
+        }
+        if used > 0 {
+            self.incoming.consume(used);
+        }
+    }
+
+    /// More has been received than what the last event told of.
+    #[inline]
+    pub fn holds_more(&self) -> bool {
+        self.incoming.held().is_some()
+    }
+
     /// The message of a channel, if one stands whole before anything else.
     #[inline]
     fn next_delivery(&mut self) -> Option<(u32, Range<usize>, Range<usize>)> {
-        if !self.events.is_empty() || !self.is_up() {
+        if !self.may_deliver() {
             return None;
         }
         let (begin, held) = self.incoming.held()?;
@@ -311,12 +340,19 @@ impl Link {
             Some(found) => found,
             None => {
                 let name = resp::plain_channel(held)?;
-                (self.subscriptions.find_for(held, name.clone())?, name)
+                let channel = self.subscriptions.find_for(held, name.clone())?;
+                (channel, name)
             }
         };
         let payload = resp::plain_bulk(held, name.end + LINE_END)?;
         self.incoming.consume(payload.end + LINE_END);
         Some((channel, shift(name, begin), shift(payload, begin)))
+    }
+
+    /// Nothing is to be said before what is held.
+    #[inline]
+    fn may_deliver(&self) -> bool {
+        self.events.is_empty() && self.is_up()
     }
 
     fn next_other_event(&mut self) -> Option<Event<'_>> {

@@ -175,6 +175,41 @@ pub(super) fn plain_bulk(buffer: &[u8], mark: usize) -> Option<Range<usize>> {
     is_bulk.then_some(begin..end)
 }
 
+/// The payloads of messages that all begin with `head`, as [`plain_bulk`] reads them, as far as they
+/// stand whole at the beginning of `buffer`; `used` counts their bytes.
+#[inline]
+pub(super) fn plain_messages<'a>(
+    buffer: &'a [u8],
+    head: &[u8],
+    used: &mut usize,
+) -> impl Iterator<Item = &'a [u8]> {
+    std::iter::from_fn(move || {
+        let rest = &buffer[*used..];
+        if !begins_with(rest, head) {
+            return None;
+        }
+        let payload = plain_bulk(rest, head.len())?;
+        *used += payload.end + LINE_END;
+        Some(&rest[payload])
+    })
+}
+
+/// [`starts_with`](slice::starts_with) without a call of C's `memcmp`: pieces of constant length, the
+/// last of which may overlap, are a few moves each.
+#[inline]
+fn begins_with(buffer: &[u8], head: &[u8]) -> bool {
+    const PIECE: usize = 16;
+    let Some(begin) = buffer.get(..head.len()) else {
+        return false;
+    };
+    let Some(last) = head.last_chunk::<PIECE>() else {
+        return begin == head;
+    };
+    let mut pieces = begin.chunks_exact(PIECE).zip(head.chunks_exact(PIECE));
+    begin.last_chunk() == Some(last)
+        && pieces.all(|(a, b)| a.first_chunk::<PIECE>() == b.first_chunk())
+}
+
 /// A length of one to four digits with its line's end, and the number of digits.
 #[inline]
 fn short_length(line: &[u8]) -> Option<(usize, usize)> {

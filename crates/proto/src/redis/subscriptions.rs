@@ -224,6 +224,14 @@ impl Subscriptions {
         is_same.then(|| (*channel, name.clone()))
     }
 
+    /// How the message before began, and its channel's name, if it was of `channel`.
+    #[inline]
+    pub fn head_of(&self, channel: u32) -> Option<(&[u8], &[u8])> {
+        let Last { head, name, .. } = &self.last;
+        let is_same = !head.is_empty() && self.last.channel == channel;
+        is_same.then(|| (&head[..], &head[name.clone()]))
+    }
+
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn deadline(&self) -> Option<u64> {
         self.lingering.front().map(|(at, _)| *at)

@@ -214,7 +214,7 @@ pub fn header_len(len: usize) -> usize {
 }
 
 /// Appends a server's whole frame to `out`.
-#[inline]
+#[inline(always)]
 pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let (bytes, len) = header(true, false, opcode, payload.len());
     let begin = out.len();

@@ -8,6 +8,7 @@ mod pair;
 mod probing;
 mod publishing;
 mod replies;
+mod runs;
 mod server;
 mod subscribing;
 mod url;

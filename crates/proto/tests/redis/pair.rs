@@ -34,6 +34,8 @@ pub struct Pair {
     pub wants_socket: bool,
     /// Probes are published and answered, as a publisher link would.
     pub carries_probes: bool,
+    /// What follows a message is asked for by `each_of`.
+    pub hears_runs: bool,
     told: Vec<Told>,
 }
 
@@ -48,6 +50,7 @@ impl Pair {
             is_connected: false,
             wants_socket: false,
             carries_probes: true,
+            hears_runs: true,
             told: Vec::new(),
         };
         pair.link.handle_timeout(pair.now);
@@ -205,13 +208,26 @@ impl Pair {
             if let Told::Disconnect(_) = told {
                 self.is_connected = false;
             }
+            let heard = match told {
+                Told::Message(channel, ..) if self.hears_runs => Some(channel),
+                _ => None,
+            };
             self.told.push(told);
+            if let Some(channel) = heard {
+                let told = &mut self.told;
+                self.link.each_of(channel, |name, payload| {
+                    told.push(Told::Message(channel, text(name), text(payload)));
+                });
+            }
         }
     }
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 fn keep(event: Event<'_>) -> Told {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match event {
         Event::Connect => unreachable!("kept by the pair"),
         Event::Disconnect { cause } => Told::Disconnect(cause.into_owned()),

@@ -1,11 +1,11 @@
 //! Events of the links to Redis.
 
-use fanout::{ChannelId, Listeners, ToFrame, Variant};
+use fanout::ChannelId;
 use proto::redis::{Event, PROBE_TOKEN, Role};
 use proto::websocket::close::CloseCode;
 
 use super::Worker;
-use super::wires::{Message, Wires};
+use super::delivery::Delivery;
 use crate::broker::redis;
 use crate::nginx::log::{self, Level};
 use crate::nginx::peer::PeerId;
@@ -96,23 +96,16 @@ impl Worker {
                     pattern,
                     payload,
                 }) => {
-                    let (mut tally, id) = (Tally::default(), ChannelId(channel));
-                    let wires = &mut self.wires;
-                    self.registry.publish_each(id, |listeners| {
-                        tally.deliver(listeners, wires, name, pattern, payload);
-                    });
-                    let link = &mut wire.link;
-                    if link.holds_more() {
-                        self.registry.publish_each(id, |listeners| {
-                            link.each_of(channel, |name, payload| {
-                                tally.deliver(listeners, wires, name, None, payload);
-                            });
-                        });
-                    }
-                    self.counters.redis_messages += tally.messages;
-                    self.counters.messages_out += tally.clients;
-                    self.counters.unwanted += tally.unwanted;
-                    let not_text = tally.not_text;
+                    let mut delivery = Delivery {
+                        channel: ChannelId(channel),
+                        registry: &mut self.registry,
+                        wires: &mut self.wires,
+                        counters: &mut self.counters,
+                        not_text: 0,
+                    };
+                    delivery.one(name, pattern, payload);
+                    delivery.rest(&mut wire.link);
+                    let not_text = delivery.not_text;
                     if not_text > 0 {
                         self.report_not_text(not_text);
                         wire = self.brokers[broker].wire(role);
@@ -269,67 +262,6 @@ impl Worker {
         if !self.paused.is_empty() {
             self.turn = true;
         }
-    }
-}
-
-/// A message in the forms its clients have it in.
-struct Frames<'a> {
-    wires: &'a mut Wires,
-    message: Message<'a>,
-    /// The payload is, once that was asked.
-    utf8: Option<bool>,
-    /// Forms it was no text for.
-    not_text: u64,
-}
-
-impl ToFrame for Frames<'_> {
-    #[inline(always)]
-    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
-        let framed = self
-            .wires
-            .append(variant, &self.message, &mut self.utf8, out);
-        self.not_text += u64::from(framed.is_err());
-        framed.is_ok()
-    }
-}
-
-/// What became of messages.
-#[derive(Default)]
-struct Tally {
-    messages: u64,
-    clients: u64,
-    unwanted: u64,
-    /// Forms that a message was no text for.
-    not_text: u64,
-}
-
-impl Tally {
-    #[inline(always)]
-    fn deliver(
-        &mut self,
-        listeners: &mut Listeners<'_>,
-        wires: &mut Wires,
-        channel: &[u8],
-        pattern: Option<&[u8]>,
-        payload: &[u8],
-    ) {
-        let message = Message {
-            channel,
-            pattern,
-            payload,
-        };
-        let mut frames = Frames {
-            wires,
-            message,
-            utf8: None,
-            not_text: 0,
-        };
-        let published = listeners.note(&mut frames);
-        let not_text = frames.not_text;
-        self.messages += 1;
-        self.clients += published.clients as u64;
-        self.unwanted += u64::from(published.feeds == 0 && not_text == 0);
-        self.not_text += not_text;
     }
 }
 

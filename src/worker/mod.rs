@@ -6,6 +6,7 @@
 
 mod clients;
 mod counters;
+mod delivery;
 mod drain;
 mod flush;
 mod handshake;

@@ -23,6 +23,8 @@ use crate::registry::{ToFrame, Variant};
 pub(crate) const MAX_WRITE: usize = 1 << 20;
 /// Frames from this size on are held by reference, in segments of their own.
 pub(crate) const LARGE: usize = 64 << 10;
+/// A buffer of this size takes no more frames.
+const FULL: usize = MAX_WRITE - LARGE;
 /// Kept segments are put together up to this size.
 const COALESCE: usize = 64 << 10;
 /// Spare buffers are freed rather than kept beyond this sum of their sizes.
@@ -136,6 +138,93 @@ pub(crate) struct Log {
     own_bytes: usize,
 }
 
+/// Frames on their way to a log's end. The buffer they go to is out of the log as long, so that a
+/// frame looks nothing up; [`Run::end`] brings it back.
+pub(crate) struct Run<'a> {
+    log: &'a mut Log,
+    buffers: &'a mut Buffers,
+    large_bytes: &'a Arc<AtomicU64>,
+    channel: u32,
+    open: Vec<u8>,
+    /// What of it the log has already; 0 where it is to be a new segment.
+    kept: usize,
+    /// The position of its first byte.
+    base: u64,
+    /// The log's own bytes when the run began.
+    before: usize,
+}
+
+impl Run<'_> {
+    /// Lets `message` append one frame. Its `false` takes everything it wrote away again.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, variant: Variant, message: &mut impl ToFrame) -> bool {
+        let before = self.open.len();
+        if !message.append(variant, &mut self.open) || self.open.len() <= before {
+            self.open.truncate(before);
+            return false;
+        }
+        let len = self.open.len();
+        if len - before >= LARGE {
+            self.note_large(before);
+            return true;
+        }
+        self.log.frames.push_back(Frame {
+            end: self.base + len as u64,
+            channel: self.channel,
+        });
+        if len >= FULL {
+            self.close();
+            self.open();
+        }
+        true
+    }
+
+    /// The frame that begins there goes to segments of its own.
+    #[inline(never)]
+    fn note_large(&mut self, begin: usize) {
+        let large = match begin {
+            0 => std::mem::take(&mut self.open),
+            _ => self.open.split_off(begin),
+        };
+        self.close();
+        let large = Large::new(large, self.large_bytes);
+        self.log.append_large(self.channel, &large);
+        self.open();
+    }
+
+    fn open(&mut self) {
+        self.open = match self.log.open_buffer() {
+            Some(open) => std::mem::take(open),
+            None => self.buffers.take(),
+        };
+        self.kept = self.open.len();
+        self.base = self.log.tail - self.kept as u64;
+    }
+
+    fn close(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        let grown = open.len() - self.kept;
+        if self.kept > 0 {
+            if let Some(last) = self.log.segments.back_mut() {
+                last.chunk = Chunk::Own(open);
+            }
+            self.log.own_bytes += grown;
+            self.log.tail += grown as u64;
+        } else if grown > 0 {
+            self.log.push_own(open);
+        } else {
+            self.buffers.put(open);
+        }
+    }
+
+    /// Returns by how much [`own_bytes`](Log::own_bytes) grew: by something if a frame was noted.
+    #[inline]
+    pub(crate) fn end(mut self) -> usize {
+        self.close();
+        self.log.own_bytes() - self.before
+    }
+}
+
 impl Log {
     /// Begins at a boundary with nothing in it; `frames` ended before.
     pub(crate) fn restart(&mut self, tail: u64, frames: u64) {
@@ -181,49 +270,34 @@ impl Log {
 
     // Growing.
 
-    /// Lets `message` append one frame; its `false` takes everything it wrote away again, and is
-    /// `None`. Else returns by how much [`own_bytes`](Log::own_bytes) grew.
-    #[inline(always)]
-    pub(crate) fn append_with(
-        &mut self,
+    /// Begins to append frames of `channel`.
+    #[inline]
+    pub(crate) fn run<'a>(
+        &'a mut self,
         channel: u32,
-        buffers: &mut Buffers,
-        tally: &Arc<AtomicU64>,
-        variant: Variant,
-        message: &mut impl ToFrame,
-    ) -> Option<usize> {
-        let mut fresh = None;
-        let buffer = match self.open_buffer() {
-            Some(open) => open,
-            None => fresh.insert(buffers.take()),
+        buffers: &'a mut Buffers,
+        large_bytes: &'a Arc<AtomicU64>,
+    ) -> Run<'a> {
+        let mut run = Run {
+            before: self.own_bytes(),
+            log: self,
+            buffers,
+            large_bytes,
+            channel,
+            open: Vec::new(),
+            kept: 0,
+            base: 0,
         };
-        let before = buffer.len();
-        if !message.append(variant, buffer) || buffer.len() <= before {
-            buffer.truncate(before);
-            fresh.into_iter().for_each(|fresh| buffers.put(fresh));
-            return None;
-        }
-        let grown = buffer.len() - before;
-        if grown >= LARGE {
-            let large = match before {
-                0 => std::mem::take(buffer),
-                _ => buffer.split_off(before),
-            };
-            return Some(self.append_large(channel, &Large::new(large, tally)));
-        }
-        match fresh {
-            Some(fresh) => self.push_own(fresh),
-            None => self.grown(grown),
-        }
-        self.note_frame(channel);
-        Some(grown + size_of::<Frame>())
+        run.open();
+        run
     }
 
     /// Appends one small frame. Returns by how much [`own_bytes`](Log::own_bytes) grew.
     pub(crate) fn append(&mut self, channel: u32, bytes: &[u8], buffers: &mut Buffers) -> usize {
         if let Some(buffer) = self.open_buffer() {
             buffer.extend_from_slice(bytes);
-            self.grown(bytes.len());
+            self.own_bytes += bytes.len();
+            self.tail += bytes.len() as u64;
         } else {
             let mut buffer = buffers.take();
             buffer.extend_from_slice(bytes);
@@ -270,15 +344,9 @@ impl Log {
                 sealed: false,
                 chunk: Chunk::Own(buffer),
                 ..
-            } if buffer.len() < MAX_WRITE - LARGE => Some(buffer),
+            } if buffer.len() < FULL => Some(buffer),
             _ => None,
         }
-    }
-
-    #[inline]
-    fn grown(&mut self, bytes: usize) {
-        self.own_bytes += bytes;
-        self.tail += bytes as u64;
     }
 
     fn push_own(&mut self, buffer: Vec<u8>) {

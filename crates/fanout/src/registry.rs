@@ -3,7 +3,7 @@
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::channels::{Channels, Listener};
 use crate::cursor::{HELD, MUTED};
 use crate::feed::{Commons, Feed, Listening, Place, Seat};
-use crate::log::{Buffers, Large, Log};
+use crate::log::{Large, Run};
 
 /// A client: a small number that the caller gives, and may give again after [`Registry::leave`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -243,44 +243,43 @@ enum Feeds<'a> {
     None,
     One {
         id: u32,
-        clients: usize,
         variant: Variant,
-        channel: ChannelId,
-        log: &'a mut Log,
-        buffers: &'a mut Buffers,
-        large_bytes: &'a Arc<AtomicU64>,
-        /// By how much those of the log have grown: by more than nothing per message noted.
-        own_bytes: usize,
+        run: Run<'a>,
+        noted: usize,
     },
-    Several(&'a mut Registry, ChannelId),
+    Several {
+        registry: &'a mut Registry,
+        channel: ChannelId,
+        published: Published,
+    },
 }
 
 impl Listeners<'_> {
-    /// The next message.
+    /// The next message. `false`: no feed has noted it.
     #[inline(always)]
-    pub fn note(&mut self, message: &mut impl ToFrame) -> Published {
+    pub fn note(&mut self, message: &mut impl ToFrame) -> bool {
         match &mut self.0 {
-            Feeds::None => Published::default(),
+            Feeds::None => false,
             Feeds::One {
-                clients,
                 variant,
-                channel,
-                log,
-                buffers,
-                large_bytes,
-                own_bytes,
+                run,
+                noted,
                 ..
-            } => match log.append_with(channel.0, buffers, large_bytes, *variant, message) {
-                None => Published::default(),
-                Some(grown) => {
-                    *own_bytes += grown;
-                    Published {
-                        feeds: 1,
-                        clients: *clients,
-                    }
-                }
-            },
-            Feeds::Several(registry, channel) => registry.publish_to_several(*channel, message),
+            } => {
+                let is_noted = run.note(*variant, message);
+                *noted += usize::from(is_noted);
+                is_noted
+            }
+            Feeds::Several {
+                registry,
+                channel,
+                published,
+            } => {
+                let now = registry.publish_to_several(*channel, message);
+                published.feeds += now.feeds;
+                published.clients += now.clients;
+                now.feeds > 0
+            }
         }
     }
 }
@@ -477,39 +476,66 @@ impl Registry {
         channel: ChannelId,
         frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
     ) -> Published {
-        let mut published = Published::default();
-        self.publish_each(channel, |listeners| published = listeners.note(frame));
-        published
+        self.publish_each(channel, |listeners| {
+            listeners.note(frame);
+        })
     }
 
-    /// Messages for all who listen to `channel`, which `publish` brings one after the other.
+    /// Messages for all who listen to `channel`, which `publish` brings one after the other. Returns
+    /// what became of all of them.
     #[inline]
-    pub fn publish_each(&mut self, channel: ChannelId, publish: impl FnOnce(&mut Listeners<'_>)) {
+    pub fn publish_each(
+        &mut self,
+        channel: ChannelId,
+        publish: impl FnOnce(&mut Listeners<'_>),
+    ) -> Published {
         self.furthest.clear();
         let mut listeners = Listeners(match self.channels.get(channel.0).feeds.as_slice() {
             [] => Feeds::None,
             &[Listener { feed: id, .. }] => {
                 let feed = &mut self.feeds[id as usize];
+                let variant = Variant(feed.variant);
+                let log = feed.log(&mut self.commons);
+                let Commons {
+                    buffers,
+                    large_bytes,
+                    ..
+                } = &mut self.commons;
                 Feeds::One {
                     id,
-                    clients: feed.client_count(),
-                    variant: Variant(feed.variant),
-                    channel,
-                    log: feed.log(&mut self.commons),
-                    buffers: &mut self.commons.buffers,
-                    large_bytes: &self.commons.large_bytes,
-                    own_bytes: 0,
+                    variant,
+                    run: log.run(channel.0, buffers, large_bytes),
+                    noted: 0,
                 }
             }
-            _ => Feeds::Several(self, channel),
+            _ => Feeds::Several {
+                registry: self,
+                channel,
+                published: Published::default(),
+            },
         });
         publish(&mut listeners);
-        if let Feeds::One { id, own_bytes, .. } = listeners.0 {
-            self.own_bytes += own_bytes;
-            match own_bytes {
-                0 => self.feeds[id as usize].settle(&mut self.commons),
-                _ => self.mark_dirty(id),
+        match listeners.0 {
+            Feeds::None => Published::default(),
+            Feeds::One { id, run, noted, .. } => {
+                self.own_bytes += run.end();
+                self.published_to_one(id, noted)
             }
+            Feeds::Several { published, .. } => published,
+        }
+    }
+
+    fn published_to_one(&mut self, id: u32, noted: usize) -> Published {
+        let feed = &mut self.feeds[id as usize];
+        if noted == 0 {
+            feed.settle(&mut self.commons);
+            return Published::default();
+        }
+        let clients = noted * feed.client_count();
+        self.mark_dirty(id);
+        Published {
+            feeds: noted,
+            clients,
         }
     }
 

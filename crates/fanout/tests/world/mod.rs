@@ -308,14 +308,15 @@ impl World {
             framed: HashMap::new(),
         });
         let mut messages: Vec<_> = messages.collect();
-        let mut published = Vec::new();
         let id = self.at(channel);
-        self.registry.publish_each(id, |listeners| {
-            published.extend(messages.iter_mut().map(|message| listeners.note(message)));
+        let published = self.registry.publish_each(id, |listeners| {
+            for message in &mut messages {
+                let is_noted = listeners.note(message);
+                assert_eq!(is_noted, !message.framed.is_empty());
+            }
         });
-        for (published, message) in published.into_iter().zip(&messages) {
-            assert_eq!(published.clients, self.expect(message));
-        }
+        let expected: usize = messages.iter().map(|message| self.expect(message)).sum();
+        assert_eq!(published.clients, expected);
     }
 
     /// Each client that listens to it awaits a message. How many do?

@@ -150,10 +150,10 @@ impl Session {
             + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
     }
 
-    /// Before it is sent anything: the kernel holds no more of it than `websocket_notsent` says. An
-    /// own system call, so a client that leaves before does without.
+    /// Before an open client is sent anything: the kernel holds no more of it than
+    /// `websocket_notsent` says. An own system call, so a client that leaves before does without.
     pub fn bound(&mut self, io: &Io) {
-        if !self.bounded {
+        if self.phase == Phase::Open && !self.bounded {
             self.bounded = true;
             io.set_notsent_lowat(self.location.notsent());
         }

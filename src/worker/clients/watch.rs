@@ -38,7 +38,6 @@ impl Worker {
         if self.fresh.len() == MOST_FRESH {
             self.bound_fresh();
         }
-        self.wheel.cancel(id.0);
         self.schedule(id, check, wants_detach);
         if self.registry.feed_of(id).is_some() && !self.registry.unmute(id) {
             self.write_client(id);
@@ -57,9 +56,7 @@ impl Worker {
     /// Before a fan-out: no socket takes more of it than the session's location allows.
     pub(in crate::worker) fn bound_fresh(&mut self) {
         for id in self.fresh.drain(..) {
-            if let Some((io, session)) = self.clients.get(id)
-                && session.phase == Phase::Open
-            {
+            if let Some((io, session)) = self.clients.get(id) {
                 session.bound(&io);
             }
         }
@@ -74,7 +71,10 @@ impl Worker {
         let due = match (check, again) {
             (Some(check), Some(again)) => check.min(again),
             (Some(due), None) | (None, Some(due)) => due,
-            (None, None) => return,
+            (None, None) => {
+                self.wheel.cancel(id.0);
+                return;
+            }
         };
         self.watch(id, due);
     }

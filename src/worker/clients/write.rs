@@ -111,9 +111,7 @@ impl Worker {
             let Some((io, session)) = self.clients.get(id) else {
                 return;
             };
-            if session.phase == Phase::Open {
-                session.bound(&io);
-            }
+            session.bound(&io);
             let due = if joined {
                 self.registry.unsent(id)
             } else {

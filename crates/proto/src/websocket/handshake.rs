@@ -184,9 +184,46 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// No name of a header that a handshake is about is longer; of whole vectors, which a compiler can
-/// work on at once.
-const LONGEST_NAME: usize = 32;
+/// The headers that a handshake is about.
+#[derive(Clone, Copy)]
+enum Header {
+    Host,
+    Origin,
+    Upgrade,
+    Connection,
+    Key,
+    Version,
+    Protocol,
+    Extensions,
+}
+
+impl Header {
+    /// No two names are of one length, so that most headers are passed over by that alone.
+    fn of(name: &[u8]) -> Option<Self> {
+        let (header, is_it) = match name.len() {
+            4 => (Self::Host, is(name, b"host")),
+            6 => (Self::Origin, is(name, b"origin")),
+            7 => (Self::Upgrade, is(name, b"upgrade")),
+            10 => (Self::Connection, is(name, b"connection")),
+            17 => (Self::Key, is(name, b"sec-websocket-key")),
+            21 => (Self::Version, is(name, b"sec-websocket-version")),
+            22 => (Self::Protocol, is(name, b"sec-websocket-protocol")),
+            24 => (Self::Extensions, is(name, b"sec-websocket-extensions")),
+            _ => return None,
+        };
+        is_it.then_some(header)
+    }
+}
+
+/// Whether `name` is, in any case, `lower`. Of constant length, and without an end at the first
+/// difference: a compiler compares whole vectors.
+fn is<const LENGTH: usize>(name: &[u8], lower: &[u8; LENGTH]) -> bool {
+    let Ok(name) = <&[u8; LENGTH]>::try_from(name) else {
+        return false;
+    };
+    let pairs = name.iter().zip(lower);
+    pairs.fold(0, |differ, (a, b)| differ | (a.to_ascii_lowercase() ^ b)) == 0
+}
 
 /// A header that may stand in one line only.
 #[derive(Clone, Copy, Debug, Default)]
@@ -220,24 +257,18 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn note(&mut self, name: &[u8], value: &'a [u8]) {
-        let mut lower = [0; LONGEST_NAME];
-        let Some(place) = lower.get_mut(..name.len()) else {
-            return;
-        };
-        place.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        match &lower[..name.len()] {
-            b"host" => {
+        match Header::of(name) {
+            None => {}
+            Some(Header::Host) => {
                 self.host.get_or_insert(value);
             }
-            b"origin" => self.origin.note(value),
-            b"upgrade" => self.upgrade |= list::contains(value, "websocket"),
-            b"connection" => self.connection |= list::contains(value, "upgrade"),
-            b"sec-websocket-key" => self.key.note(value),
-            b"sec-websocket-version" => self.version.note(value),
-            b"sec-websocket-protocol" => self.subprotocols.push(value),
-            b"sec-websocket-extensions" => self.extensions.push(value),
-            _ => {}
+            Some(Header::Origin) => self.origin.note(value),
+            Some(Header::Upgrade) => self.upgrade |= list::contains(value, "websocket"),
+            Some(Header::Connection) => self.connection |= list::contains(value, "upgrade"),
+            Some(Header::Key) => self.key.note(value),
+            Some(Header::Version) => self.version.note(value),
+            Some(Header::Protocol) => self.subprotocols.push(value),
+            Some(Header::Extensions) => self.extensions.push(value),
         }
     }
 

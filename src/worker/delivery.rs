@@ -12,8 +12,6 @@ pub(super) struct Delivery<'a> {
     pub(super) registry: &'a mut Registry,
     pub(super) wires: &'a mut Wires,
     pub(super) counters: &'a mut Counters,
-    /// Forms that a message was no text for, and was dropped from.
-    pub(super) not_text: u64,
 }
 
 impl Delivery<'_> {
@@ -46,7 +44,6 @@ impl Delivery<'_> {
         self.counters.redis_messages += tally.messages;
         self.counters.messages_out += clients as u64;
         self.counters.unwanted += tally.unwanted;
-        self.not_text += tally.not_text;
     }
 }
 
@@ -55,7 +52,6 @@ impl Delivery<'_> {
 struct Tally {
     messages: u64,
     unwanted: u64,
-    not_text: u64,
 }
 
 impl Tally {
@@ -68,21 +64,18 @@ impl Tally {
         pattern: Option<&[u8]>,
         payload: &[u8],
     ) {
-        let message = Message {
-            channel,
-            pattern,
-            payload,
-        };
-        let mut forms = Forms {
+        let before = wires.not_text();
+        let is_noted = listeners.note(Forms {
             wires,
-            message,
+            message: Message {
+                channel,
+                pattern,
+                payload,
+            },
             utf8: None,
-            not_text: 0,
-        };
-        let is_noted = listeners.note(&mut forms);
+        });
         self.messages += 1;
-        self.unwanted += u64::from(!is_noted && forms.not_text == 0);
-        self.not_text += forms.not_text;
+        self.unwanted += u64::from(!is_noted && wires.not_text() == before);
     }
 }
 
@@ -92,15 +85,14 @@ struct Forms<'a> {
     message: Message<'a>,
     /// The payload is UTF-8, once that was asked.
     utf8: Option<bool>,
-    not_text: u64,
 }
 
 impl ToFrame for Forms<'_> {
     #[inline(always)]
     fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
-        let (message, utf8) = (&self.message, &mut self.utf8);
-        let is_framed = self.wires.append(variant, message, utf8, out).is_ok();
-        self.not_text += u64::from(!is_framed);
-        is_framed
+        let framed = self
+            .wires
+            .append(variant, self.message, &mut self.utf8, out);
+        framed.is_ok()
     }
 }

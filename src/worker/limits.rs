@@ -56,9 +56,9 @@ impl Worker {
     }
 
     /// A message that `websocket_frame text` cannot carry was dropped, and counted.
-    pub(super) fn report_not_text(&mut self, dropped: u64) {
-        self.counters.not_text += dropped;
-        if dropped > 0 && is_time(&mut self.limits.not_text_at, process::now()) {
+    pub(super) fn report_not_text(&mut self) {
+        self.counters.not_text = self.wires.not_text();
+        if is_time(&mut self.limits.not_text_at, process::now()) {
             let total = self.counters.not_text;
             log::cycle(
                 Level::Error,

@@ -101,13 +101,11 @@ impl Worker {
                         registry: &mut self.registry,
                         wires: &mut self.wires,
                         counters: &mut self.counters,
-                        not_text: 0,
                     };
                     delivery.one(name, pattern, payload);
                     delivery.rest(&mut wire.link);
-                    let not_text = delivery.not_text;
-                    if not_text > 0 {
-                        self.report_not_text(not_text);
+                    if self.wires.not_text() > self.counters.not_text {
+                        self.report_not_text();
                         wire = self.brokers[broker].wire(role);
                     }
                     continue;

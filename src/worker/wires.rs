@@ -25,6 +25,7 @@ pub struct Form {
 }
 
 /// A message from Redis, on its way to be framed.
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// The channel it was published to.
     pub channel: &'a [u8],
@@ -41,6 +42,8 @@ pub struct Wires {
     forms: Vec<Form>,
     deflaters: Vec<(u8, u8, Deflater)>,
     inflater: Option<Box<Inflater>>,
+    /// Messages were no text for a form that has to be.
+    not_text: u64,
 }
 
 impl Wires {
@@ -56,12 +59,12 @@ impl Wires {
     /// Appends a message as one frame of a form. `utf8` keeps between forms whether it is UTF-8.
     ///
     /// # Errors
-    /// The form has to be text, and the message is not.
+    /// The form has to be text, and the message is not. It is counted.
     #[inline(always)]
     pub fn append(
         &mut self,
         variant: Variant,
-        message: &Message<'_>,
+        message: Message<'_>,
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
@@ -69,20 +72,22 @@ impl Wires {
             channel,
             pattern,
             payload,
-        } = *message;
+        } = message;
         let Form { wire, deflate } = self.forms[variant.0 as usize];
-        match deflate {
+        let appended = match deflate {
             None => wire.append(channel, pattern, payload, utf8, out),
             Some(deflate) => self.append_deflated(wire, deflate, message, utf8, out),
-        }
+        };
+        self.not_text += u64::from(appended.is_err());
+        appended
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn append_deflated(
         &mut self,
         wire: Wire,
         deflate: Deflate,
-        message: &Message<'_>,
+        message: Message<'_>,
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
@@ -90,9 +95,20 @@ impl Wires {
             channel,
             pattern,
             payload,
-        } = *message;
+        } = message;
+        // The address of a copy: the caller's stays in a register.
+        let mut known = *utf8;
         let compression = self.compression(deflate);
-        wire.append_deflated(channel, pattern, payload, utf8, compression, out)
+        let appended =
+            wire.append_deflated(channel, pattern, payload, &mut known, compression, out);
+        *utf8 = known;
+        appended
+    }
+
+    /// How often a message was dropped from a form that has to be text.
+    #[inline]
+    pub fn not_text(&self) -> u64 {
+        self.not_text
     }
 
     /// The compressor of a client, made when it is first needed.

@@ -257,7 +257,7 @@ enum Feeds<'a> {
 impl Listeners<'_> {
     /// The next message. `false`: no feed has noted it.
     #[inline(always)]
-    pub fn note(&mut self, message: &mut impl ToFrame) -> bool {
+    pub fn note(&mut self, mut message: impl ToFrame) -> bool {
         match &mut self.0 {
             Feeds::None => false,
             Feeds::One {
@@ -266,7 +266,7 @@ impl Listeners<'_> {
                 noted,
                 ..
             } => {
-                let is_noted = run.note(*variant, message);
+                let is_noted = run.note(*variant, &mut message);
                 *noted += usize::from(is_noted);
                 is_noted
             }
@@ -541,11 +541,11 @@ impl Registry {
 
     /// A message for the feeds of a channel that has several.
     #[inline(never)]
-    fn publish_to_several(&mut self, channel: ChannelId, message: &mut impl ToFrame) -> Published {
+    fn publish_to_several(&mut self, channel: ChannelId, mut message: impl ToFrame) -> Published {
         let mut published = Published::default();
         for at in 0..self.channels.get(channel.0).feeds.len() {
             let id = self.channels.get(channel.0).feeds[at].feed;
-            if self.note_shared(id, channel, message) {
+            if self.note_shared(id, channel, &mut message) {
                 published.feeds += 1;
                 published.clients += self.feeds[id as usize].client_count();
                 self.mark_dirty(id);

@@ -80,7 +80,7 @@ fn publish(link: &mut Link, registry: &mut Registry) {
 
 fn note(listeners: &mut Listeners<'_>, name: &[u8], payload: &[u8]) {
     let mut utf8 = None;
-    let published = listeners.note(&mut |_, out: &mut Vec<u8>| {
+    let published = listeners.note(|_, out: &mut Vec<u8>| {
         let appended = Wire::default().append(name, None, payload, &mut utf8, out);
         appended.is_ok()
     });

@@ -86,7 +86,11 @@ impl Wire {
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
         if self.envelope != Envelope::Off {
-            return self.append_enclosed(channel, pattern, payload, utf8, out);
+            // The address of a copy: the caller's stays in a register.
+            let mut known = *utf8;
+            let appended = self.append_enclosed(channel, pattern, payload, &mut known, out);
+            *utf8 = known;
+            return appended;
         }
         let opcode = self.opcode(channel, pattern, payload, utf8)?;
         frame::append(out, opcode, payload);

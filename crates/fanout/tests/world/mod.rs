@@ -311,7 +311,7 @@ impl World {
         let id = self.at(channel);
         let published = self.registry.publish_each(id, |listeners| {
             for message in &mut messages {
-                let is_noted = listeners.note(message);
+                let is_noted = listeners.note(|variant, out: &mut _| message.append(variant, out));
                 assert_eq!(is_noted, !message.framed.is_empty());
             }
         });

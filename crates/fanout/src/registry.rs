@@ -158,10 +158,10 @@ impl FlushResult {
     }
 }
 
-/// How far a message went.
+/// How far messages went; what several have in common counts for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Feeds that noted it.
+    /// Feeds that noted them.
     pub feeds: usize,
     /// Clients of these feeds, those who are behind or muted included.
     pub clients: usize,

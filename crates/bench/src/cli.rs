@@ -22,6 +22,7 @@ use crate::{cpu, memory, net, report};
 struct Wish {
     directory: PathBuf,
     module: PathBuf,
+    before: Option<PathBuf>,
     out: Option<PathBuf>,
     scenarios: Vec<Scenario>,
     /// Clients whose memory is measured; 0: it is not.
@@ -63,7 +64,7 @@ fn writes(how: &str) -> Result<Writes> {
 
 fn wish() -> Result<Wish> {
     let mut arguments = lexopt::Parser::from_env();
-    let (mut directory, mut module) = (None, None);
+    let (mut directory, mut module, mut before) = (None, None, None);
     let (mut scenarios, mut peers) = (Vec::new(), Vec::new());
     let (mut out, mut memory, mut latency) = (None, false, false);
     let (mut pairs, mut turn, mut quick) = (None, None, false);
@@ -71,6 +72,7 @@ fn wish() -> Result<Wish> {
         match argument {
             Long("directory") => directory = Some(PathBuf::from(arguments.value()?)),
             Long("module") => module = Some(PathBuf::from(arguments.value()?)),
+            Long("before") => before = Some(PathBuf::from(arguments.value()?)),
             Long("out") => out = Some(PathBuf::from(arguments.value()?)),
             Long("memory") => memory = true,
             Long("latency") => latency = true,
@@ -92,6 +94,9 @@ fn wish() -> Result<Wish> {
     }
     if peers.is_empty() {
         peers = Peer::ALL.to_vec();
+        if before.is_none() {
+            peers.retain(|peer| !matches!(peer, Peer::Before | Peer::BeforeUring));
+        }
     }
     let (pairs, turn) = (
         pairs.unwrap_or(if quick { 1 } else { 31 }),
@@ -104,6 +109,7 @@ fn wish() -> Result<Wish> {
     Ok(Wish {
         directory: directory.context("--directory is missing")?,
         module: module.context("--module is missing")?,
+        before,
         out,
         scenarios,
         idle: if memory {
@@ -144,6 +150,7 @@ fn measure(wish: Wish) -> Result<()> {
         redis,
         redis_pid: process.pid(),
         module: wish.module,
+        before: wish.before,
         program: env::current_exe()?,
         directory: wish.directory,
     };

@@ -68,10 +68,13 @@ impl Client {
 
     fn asked_of(self, peer: Peer) -> bool {
         match self {
-            Self::Plain => !matches!(peer, Peer::Control | Peer::InPlace | Peer::ModuleUring),
-            Self::Tls => matches!(peer, Peer::Module | Peer::Lua | Peer::Nchan),
-            Self::Cookies => matches!(peer, Peer::Module | Peer::Lua | Peer::Nchan),
-            Self::Deflate => peer == Peer::Module,
+            Self::Plain => !matches!(
+                peer,
+                Peer::Control | Peer::InPlace | Peer::ModuleUring | Peer::BeforeUring
+            ),
+            Self::Tls => matches!(peer, Peer::Module | Peer::Before | Peer::Lua | Peer::Nchan),
+            Self::Cookies => matches!(peer, Peer::Module | Peer::Before | Peer::Lua | Peer::Nchan),
+            Self::Deflate => matches!(peer, Peer::Module | Peer::Before),
         }
     }
 }

@@ -81,14 +81,9 @@ impl Situation {
 
     fn asked_of(self, peer: Peer) -> bool {
         match self {
-            Self::Steady => matches!(
-                peer,
-                Peer::Module | Peer::ModuleUring | Peer::Nchan | Peer::Lua
-            ),
-            Self::Idle | Self::Many => {
-                matches!(peer, Peer::Module | Peer::ModuleUring | Peer::Nchan)
-            }
-            Self::Large => matches!(peer, Peer::Module | Peer::ModuleUring),
+            Self::Steady => peer.is_module() || matches!(peer, Peer::Nchan | Peer::Lua),
+            Self::Idle | Self::Many => peer.is_module() || peer == Peer::Nchan,
+            Self::Large => peer.is_module(),
         }
     }
 

@@ -7,7 +7,7 @@ mod nchan;
 mod nginx;
 
 use std::net::{SocketAddrV4, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::process::Pid;
@@ -44,6 +44,8 @@ pub struct Lab {
     pub redis_pid: Pid,
     /// The module, built for Debian's nginx.
     pub module: PathBuf,
+    /// An earlier build of it.
+    pub before: Option<PathBuf>,
     /// This very program.
     pub program: PathBuf,
 }
@@ -61,6 +63,10 @@ pub enum Peer {
     Module,
     /// The module, sending by io_uring.
     ModuleUring,
+    /// An earlier build of the module, sending by `send(2)`: only where `--before` names one.
+    Before,
+    /// The same, sending by io_uring.
+    BeforeUring,
     /// lua-resty-websocket and lua-resty-redis.
     Lua,
     /// Nchan with Redis.
@@ -78,11 +84,21 @@ impl Peer {
         Self::InPlace,
         Self::Module,
         Self::ModuleUring,
+        Self::Before,
+        Self::BeforeUring,
         Self::Nchan,
         Self::Lua,
         Self::Tungstenite,
         Self::Fastwebsockets,
     ];
+
+    /// It is a build of the module.
+    pub fn is_module(self) -> bool {
+        matches!(
+            self,
+            Self::Module | Self::ModuleUring | Self::Before | Self::BeforeUring
+        )
+    }
 
     /// For `--peer` and for directories.
     pub fn name(self) -> &'static str {
@@ -92,6 +108,8 @@ impl Peer {
             Self::InPlace => "in-place",
             Self::Module => "module",
             Self::ModuleUring => "module-uring",
+            Self::Before => "before",
+            Self::BeforeUring => "before-uring",
             Self::Lua => "lua",
             Self::Nchan => "nchan",
             Self::Tungstenite => "tungstenite",
@@ -107,6 +125,8 @@ impl Peer {
             Self::InPlace => "bare loop, calls in place",
             Self::Module => "module, `send`",
             Self::ModuleUring => "module, io_uring",
+            Self::Before => "module before, `send`",
+            Self::BeforeUring => "module before, io_uring",
             Self::Lua => "lua-resty",
             Self::Nchan => "Nchan",
             Self::Tungstenite => "tokio-tungstenite",
@@ -117,7 +137,7 @@ impl Peer {
     /// Whether it serves such a load at all.
     pub fn can(self, kind: &Kind) -> bool {
         match self {
-            Self::ModuleUring => matches!(kind, Kind::Fanout { .. }),
+            Self::ModuleUring | Self::BeforeUring => matches!(kind, Kind::Fanout { .. }),
             Self::Nchan => !matches!(kind, Kind::Echo { .. }),
             // Each client needs two of the 20,000 descriptors of a process.
             Self::Lua => kind.descriptors() < 9_000,
@@ -133,8 +153,10 @@ impl Peer {
         cpu::on_core(cpu::SERVER, || match self {
             Self::Bare | Self::Control => bare::start(lab, self.name(), "serve", against),
             Self::InPlace => bare::start(lab, self.name(), "serve-in-place", against),
-            Self::Module => module::start(lab, self.name(), "off"),
-            Self::ModuleUring => module::start(lab, self.name(), "auto"),
+            Self::Module => module::start(lab, self.name(), &lab.module, "off"),
+            Self::ModuleUring => module::start(lab, self.name(), &lab.module, "auto"),
+            Self::Before => module::start(lab, self.name(), lab.before()?, "off"),
+            Self::BeforeUring => module::start(lab, self.name(), lab.before()?, "auto"),
             Self::Lua => lua::start(lab, self.name()),
             Self::Nchan => nchan::start(lab, self.name()),
             Self::Tungstenite | Self::Fastwebsockets => hub::start(lab, self.name()),
@@ -158,6 +180,10 @@ pub struct Server {
 }
 
 impl Lab {
+    fn before(&self) -> Result<&Path> {
+        self.before.as_deref().context("--before names no module")
+    }
+
     /// Starts this very program as a server, by these words, an address, Redis's and a channel.
     fn start_ourselves(&self, name: &str, [what, how]: [&str; 2]) -> Result<Server> {
         let address = net::free_address()?;

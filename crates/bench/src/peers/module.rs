@@ -1,12 +1,14 @@
 //! The module of this project.
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::nginx::{self, Conf};
 use super::{DEFLATE, ECHO, Lab, POST, PUBLISH, SUBSCRIBE, Server};
 use crate::load::Via;
 
-/// Starts it, with that value of `websocket_io_uring`.
-pub fn start(lab: &Lab, name: &str, uring: &str) -> Result<Server> {
+/// Starts this build of it, with that value of `websocket_io_uring`.
+pub fn start(lab: &Lab, name: &str, module: &Path, uring: &str) -> Result<Server> {
     let via = lab.by_redis(name);
     let Via::Redis { address, channel } = &via else {
         unreachable!("by_redis")
@@ -16,7 +18,7 @@ pub fn start(lab: &Lab, name: &str, uring: &str) -> Result<Server> {
         name,
         main: format!(
             "load_module {};\nwebsocket_io_uring {uring};",
-            lab.module.display()
+            module.display()
         ),
         http: format!("websocket_redis redis://{address};"),
         server: format!(

@@ -67,6 +67,7 @@ fn bar(out: &mut String, y: f64, peer: Peer, ratio: f64, length: f64) {
     let color = match peer {
         Peer::Module => "#2b6cb0",
         Peer::ModuleUring => "#63b3ed",
+        Peer::Before | Peer::BeforeUring => "#bee3f8",
         // No server that anybody would choose: paler.
         Peer::InPlace => "#e2e8f0",
         _ => "#a0aec0",

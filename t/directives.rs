@@ -421,3 +421,76 @@ fn settings_are_inherited_and_overridden() {
     peer.send_frame(&frames::text("eleven byte"));
     peer.expect([frames::text("eleven byte")]);
 }
+
+#[test]
+fn what_a_location_serves_is_not_inherited_by_one_within_it() {
+    let redis = Redis::start();
+    let nested =
+        |name: &str, directives: &str| format!("location /chat/{name} {{ {directives} }}\n");
+    let within = [
+        nested("readonly", "websocket_subscribe room;"),
+        nested("all", "websocket_psubscribe r*;"),
+        nested("writeonly", "websocket_publish other;"),
+        nested("echo", "websocket_echo;"),
+        nested("nothing", ""),
+    ];
+    let chat = "websocket_subscribe room; websocket_publish room; websocket_echo;";
+    let conf = Conf::with(&redis)
+        .location("/chat", &format!("{chat}\n{}", within.concat()))
+        .location(
+            "/pub",
+            "websocket_publisher room; location /pub/nothing { }",
+        )
+        .location("/status", "websocket_status; location /status/nothing { }");
+    let nginx = Nginx::start(conf);
+    let mut room = redis.session();
+    room.subscribe("room");
+    let mut other = redis.session();
+    other.subscribe("other");
+    // Who may not speak is heard by nobody: what is published after it comes first.
+    for reader in ["/chat/readonly", "/chat/all", "/chat/echo"] {
+        let mut client = Client::connect(&nginx, reader);
+        client.send("unheard");
+        if reader == "/chat/echo" {
+            client.expect(["unheard"]);
+        }
+        redis.publish("room", reader);
+        assert_eq!(room.push().1, reader);
+        if reader != "/chat/echo" {
+            client.expect([reader]);
+        }
+        client.close();
+    }
+    let mut writer = Client::connect(&nginx, "/chat/writeonly");
+    writer.send("hello");
+    assert_eq!(other.push().1, "hello");
+    redis.publish("room", "not for writers");
+    assert_eq!(room.push().1, "not for writers");
+    writer.close();
+    for nothing in ["/chat/nothing", "/pub/nothing", "/status/nothing"] {
+        assert_eq!(nginx.handshake(nothing), 404, "{nothing}");
+    }
+}
+
+#[test]
+fn a_block_within_a_location_keeps_all_that_it_serves_or_serves_its_own() {
+    let redis = Redis::start();
+    let chat = "websocket_subscribe room; websocket_publish room; websocket_max_message 10;
+        if ($arg_large) { websocket_max_message 100; }
+        if ($arg_read) { websocket_subscribe room; }
+        limit_except GET { deny all; }";
+    let nginx = Nginx::start(Conf::with(&redis).location("/chat", chat));
+    let mut room = redis.session();
+    room.subscribe("room");
+    let mut ada = Client::connect(&nginx, "/chat");
+    let mut bob = Client::connect(&nginx, "/chat?large=1");
+    let mut eve = Client::connect(&nginx, "/chat?read=1");
+    eve.send("unheard");
+    bob.send("eleven byte");
+    assert_eq!(room.push().1, "eleven byte");
+    ada.send("hello");
+    for client in [&mut ada, &mut bob, &mut eve] {
+        client.expect(["eleven byte", "hello"]);
+    }
+    assert_eq!(room.push().1, "hello");
+}

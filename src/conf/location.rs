@@ -190,8 +190,9 @@ impl Location {
         self.deflate_takeover.unwrap_or(0)
     }
 
-    /// Inherits from `parent` what is not set here. `within` a location (`if`, `limit_except`)
-    /// also what the location serves.
+    /// Inherits from `parent` what is not set here. What the location serves, with all its parts, is
+    /// inherited only `within` a location (`if`, `limit_except`), and only by a block that serves
+    /// nothing of its own: as with `proxy_pass`, a location in a location starts anew.
     ///
     /// # Errors
     /// What the location serves lacks something: a line for `nginx -t`.
@@ -205,12 +206,13 @@ impl Location {
             ($($field:ident)*) => { $(self.$field = self.$field.take().or(parent.$field);)* };
         }
         inherit!(
-            redis publish envelope frame origin subprotocols max_message max_frame send_queue slow
+            redis envelope frame origin subprotocols max_message max_frame send_queue slow
             notsent ping_interval timeout gap drain drain_code detach deflate deflate_level deflate_min_length deflate_window
             deflate_takeover
         );
         if within && self.service.is_none() {
             self.service = parent.service;
+            self.publish = parent.publish;
             self.publisher = parent.publisher;
             self.echo = parent.echo;
             self.subscriptions.clone_from(&parent.subscriptions);

@@ -9,7 +9,7 @@ use proto::websocket::deflate;
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 use smallvec::SmallVec;
 
-use crate::conf::{Location, Service};
+use crate::conf::Location;
 use crate::nginx::Request;
 use crate::nginx::log::Level;
 use crate::nginx::request::{ComplexValue, Response, Switching, Text};
@@ -163,10 +163,7 @@ fn names(request: Request, location: &Location) -> Result<Names, Refused> {
         let mut seen = HashSet::with_capacity(subscriptions.len());
         subscriptions.retain(|wanted| seen.insert((*wanted).clone()));
     }
-    let publish = match location
-        .publish
-        .filter(|_| location.service == Some(Service::WebSocket))
-    {
+    let publish = match location.publish {
         Some(name) => Some(channel(request, Kind::Channel, name)?.into_boxed_slice()),
         None => None,
     };

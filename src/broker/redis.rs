@@ -218,6 +218,13 @@ impl Wire {
         }
     }
 
+    /// What the socket may still have is to be read in the next round of the event loop.
+    pub fn read_again(&self) {
+        if let Some(peer) = &self.peer {
+            peer.read_again();
+        }
+    }
+
     /// Writes what the link wants to send, as far as the socket takes it.
     pub fn write(&mut self, now: u64) {
         loop {

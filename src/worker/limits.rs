@@ -11,10 +11,23 @@ use super::Worker;
 pub struct Limits {
     warned_at: Option<u64>,
     not_text_at: Option<u64>,
+    /// Bytes of logs when the round over those who are behind began that an event has cut short.
+    round: Option<u64>,
 }
 
 /// A line is written at most once in so many milliseconds.
 const QUIET_MS: u64 = 1_000;
+
+/// Clients that one event treats because memory is short.
+const TREAT_BUDGET: usize = 1_000;
+
+/// What Redis has brought and not every client was offered: at most this, and at most this part of
+/// `websocket_memory`, but always one message.
+const MOST_UNOFFERED: u64 = 4 << 20;
+const UNOFFERED_PART: u64 = 4;
+
+/// The same in work: a message for so many different lists of channels.
+const HEAR_BUDGET: u64 = 50_000;
 
 fn is_time(last: &mut Option<u64>, now: u64) -> bool {
     let due = last.is_none_or(|last| now >= last + QUIET_MS);
@@ -69,22 +82,48 @@ impl Worker {
         }
     }
 
-    /// While more is held than `websocket_memory` allows, the client furthest behind is treated by
-    /// its policy.
+    /// While more is held than `websocket_memory` allows, those furthest behind are treated by their
+    /// policies: all of them if it takes that, as several may share what one of them holds.
     pub(super) fn enforce_memory(&mut self) {
         self.account();
+        let mut left = TREAT_BUDGET;
         while self.budget.over() {
-            let Some((_, client)) = self.registry.furthest_behind() else {
+            let began_at = self.limits.round.take().unwrap_or_else(|| {
+                self.registry.list_those_behind();
+                self.registry.log_bytes()
+            });
+            left = self.treat_those_behind(left);
+            if left == 0 {
+                self.limits.round = Some(began_at);
+                self.turn = true;
                 return;
-            };
-            let before = self.registry.log_bytes();
-            self.registry.treat(client, &mut self.flushed);
-            self.after_flush();
-            self.account();
-            if self.registry.log_bytes() >= before && self.registry.feed_of(client).is_some() {
-                // Its policy has nothing left to take; the others' neither.
+            }
+            if self.registry.log_bytes() >= began_at {
+                // A whole round, and their policies had nothing to take.
                 return;
             }
         }
+        self.limits.round = None;
+    }
+
+    /// Treats at most `left` of those listed, until less is held than the limit. How many are left?
+    fn treat_those_behind(&mut self, mut left: usize) -> usize {
+        while self.budget.over() && left > 0 {
+            let Some((_, client)) = self.registry.furthest_behind() else {
+                return left;
+            };
+            left -= 1;
+            self.registry.treat(client, &mut self.flushed);
+            self.after_flush();
+            self.account();
+        }
+        left
+    }
+
+    /// So much has come from Redis that clients are to be offered it before more is read: only who
+    /// was offered something can be found to be slow.
+    pub(super) fn has_heard_enough(&mut self) -> bool {
+        let (bytes, notes) = self.registry.unoffered();
+        notes >= HEAR_BUDGET || bytes > MOST_UNOFFERED.min(self.budget.limit() / UNOFFERED_PART)
     }
 }

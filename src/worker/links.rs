@@ -42,6 +42,10 @@ impl Worker {
         self.hear_link(broker, role, now);
         let (mut read, mut may_be_more) = (0, open);
         while may_be_more {
+            if role == Role::Subscriber && self.has_heard_enough() {
+                self.brokers[broker].wire(role).read_again();
+                break;
+            }
             may_be_more = self.brokers[broker].wire(role).read(&mut read, now);
             self.hear_link(broker, role, now);
         }
@@ -81,13 +85,18 @@ impl Worker {
         }
     }
 
-    /// Does what a link says until it has said all. Messages change no deadline; all else may.
+    /// Does what a link says until it has said all, or so much that clients come first: the rest is
+    /// heard in the next round. Messages change no deadline; all else may.
     pub(super) fn hear_link(&mut self, broker: usize, role: Role, now: u64) {
-        let Some(redis) = self.brokers.get_mut(broker) else {
+        if broker >= self.brokers.len() {
             return;
-        };
-        let mut wire = redis.wire(role);
+        }
         loop {
+            if role == Role::Subscriber && self.has_heard_enough() {
+                self.turn = true;
+                return;
+            }
+            let wire = self.brokers[broker].wire(role);
             let said = match wire.next_event() {
                 None => return,
                 Some(Event::Message {
@@ -106,7 +115,6 @@ impl Worker {
                     delivery.rest(&mut wire.link);
                     if self.wires.not_text() > self.counters.not_text {
                         self.report_not_text();
-                        wire = self.brokers[broker].wire(role);
                     }
                     continue;
                 }
@@ -125,7 +133,6 @@ impl Worker {
             };
             self.retime = true;
             self.obey(broker, role, said, now);
-            wire = self.brokers[broker].wire(role);
         }
     }
 

@@ -219,7 +219,23 @@ pub struct Registry {
     scratch: Vec<u8>,
     framings: Vec<(u32, Framing)>,
     shorts: Vec<Short>,
-    furthest: BinaryHeap<(u64, u32)>,
+    furthest: BinaryHeap<Behind>,
+    /// [`log_bytes`](Registry::log_bytes) when everything had last been offered, or less.
+    offered_bytes: u64,
+    /// Messages noted since then, once per feed, where a channel has several.
+    unoffered_notes: u64,
+}
+
+/// One that lags, in the order of treatment.
+///
+/// Who is further behind comes first, but not to the byte: of those who are about as far behind,
+/// the sharers of a log come together, since it is freed when the last of them has left it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Behind {
+    magnitude: u32,
+    feed: u32,
+    lag: u64,
+    client: u32,
 }
 
 /// A message from a channel, in the forms that its clients have it in. A closure is one, too.
@@ -327,6 +343,8 @@ impl Registry {
             framings: Vec::new(),
             shorts: Vec::new(),
             furthest: BinaryHeap::new(),
+            offered_bytes: 0,
+            unoffered_notes: 0,
         }
     }
 
@@ -547,6 +565,7 @@ impl Registry {
             let id = self.channels.get(channel.0).feeds[at].feed;
             if self.note_shared(id, channel, &mut message) {
                 published.feeds += 1;
+                self.unoffered_notes += 1;
                 published.clients += self.feeds[id as usize].client_count();
                 self.mark_dirty(id);
             }
@@ -564,7 +583,17 @@ impl Registry {
             }
             self.dirty.pop_front();
         }
+        (self.offered_bytes, self.unoffered_notes) = (self.log_bytes(), 0);
         None
+    }
+
+    /// What was published since [`next_dirty`](Registry::next_dirty) last said that there is nothing
+    /// to flush: bytes held for it, and notes of messages in feeds where a channel has several. Who
+    /// publishes should stop, and flush, when this is much: nothing else bounds it.
+    pub fn unoffered(&mut self) -> (u64, u64) {
+        let held = self.log_bytes();
+        self.offered_bytes = self.offered_bytes.min(held);
+        (held - self.offered_bytes, self.unoffered_notes)
     }
 
     // Flushing.
@@ -727,30 +756,33 @@ impl Registry {
 
     // Memory.
 
-    /// The client with the longest lag, if any lags at all: when memory is short, it is treated
-    /// first. Between two publishes, a client that this has named comes again only when all
-    /// others have been.
-    pub fn furthest_behind(&mut self) -> Option<(FeedId, ClientId)> {
-        if self.laggards == 0 {
-            return None;
-        }
-        for fresh in [false, true] {
-            if fresh {
-                self.furthest.extend(
-                    self.feeds
-                        .iter()
-                        .flat_map(Feed::lags)
-                        .filter(|(_, lag)| *lag > 0)
-                        .map(|(client, lag)| (lag, client)),
-                );
+    /// Begins a round over all who lag, those furthest behind first: see
+    /// [`furthest_behind`](Registry::furthest_behind). Returns how many they are.
+    pub fn list_those_behind(&mut self) -> usize {
+        self.furthest.clear();
+        if self.laggards > 0 {
+            for (id, feed) in (0..).zip(&self.feeds) {
+                let lags = feed.lags().filter(|(_, lag)| *lag > 0);
+                self.furthest.extend(lags.map(|(client, lag)| Behind {
+                    magnitude: lag.ilog2(),
+                    feed: id,
+                    lag,
+                    client,
+                }));
             }
-            while let Some((_, client)) = self.furthest.pop() {
-                let client = ClientId(client);
-                if let Some(seat) = self.taken_seat(client)
-                    && self.lag_bytes(client) > 0
-                {
-                    return Some((FeedId(seat.feed), client));
-                }
+        }
+        self.furthest.len()
+    }
+
+    /// The next of the round that [`list_those_behind`](Registry::list_those_behind) began, to be
+    /// treated when memory is short. `None`: all have been named, or a message has been published.
+    pub fn furthest_behind(&mut self) -> Option<(FeedId, ClientId)> {
+        while let Some(Behind { client, .. }) = self.furthest.pop() {
+            let client = ClientId(client);
+            if let Some(seat) = self.taken_seat(client)
+                && self.lag_bytes(client) > 0
+            {
+                return Some((FeedId(seat.feed), client));
             }
         }
         None

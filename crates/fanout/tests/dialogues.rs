@@ -470,6 +470,7 @@ fn the_furthest_behind_come_first_and_ten_thousand_of_them_in_no_time() {
     }
     assert_eq!(shell.registry.laggard_count(), 10_000);
     let mut before = u64::MAX;
+    assert_eq!(shell.registry.list_those_behind(), 10_000);
     for _ in 0..10_000 {
         let (_, client) = shell.registry.furthest_behind().unwrap();
         let lag = shell.registry.lag_bytes(client);
@@ -478,10 +479,51 @@ fn the_furthest_behind_come_first_and_ten_thousand_of_them_in_no_time() {
         shell.registry.treat(client, &mut shell.out);
     }
     assert_eq!(shell.out.skipped.len(), 10_000);
+    assert_eq!(shell.registry.furthest_behind(), None);
+    shell.registry.list_those_behind();
     assert!(
         shell
             .registry
             .furthest_behind()
             .is_some_and(|(_, client)| { shell.registry.lag_bytes(client) < 4100 })
     );
+}
+
+/// A log is freed when its last reader has left it: so readers of one log are treated together.
+#[test]
+fn half_of_what_is_held_costs_half_of_those_who_share_logs() {
+    let mut shell = Shell::default();
+    let names: Vec<String> = (0..50).map(|at| at.to_string()).collect();
+    for at in 0..1000 {
+        let client = shell.join(&[&names[at % 50]], PATIENT);
+        shell.room(client, 1 + at / 50);
+    }
+    for name in names.iter().chain(&names) {
+        shell.publish(name, &"x".repeat(10_000));
+        shell.flush();
+    }
+    let (held, mut treated) = (shell.registry.log_bytes(), 0);
+    shell.registry.list_those_behind();
+    while shell.registry.log_bytes() > held / 2 {
+        let (_, client) = shell.registry.furthest_behind().unwrap();
+        shell.registry.treat(client, &mut shell.out);
+        shell.leave(client);
+        treated += 1;
+    }
+    assert_eq!(treated, 500);
+}
+
+#[test]
+fn what_was_not_yet_offered_is_known() {
+    let mut shell = Shell::default();
+    let reader = shell.join(&["foo"], PATIENT);
+    shell.join(&["foo", "bar"], PATIENT);
+    assert_eq!(shell.registry.unoffered(), (0, 0));
+    shell.publish("foo", &"x".repeat(1000));
+    let (bytes, notes) = shell.registry.unoffered();
+    assert!(bytes >= 1000 && notes == 2, "{bytes} {notes}");
+    shell.room(reader, 0);
+    shell.flush();
+    assert_eq!(shell.registry.unoffered(), (0, 0));
+    assert!(shell.registry.log_bytes() >= 1000);
 }

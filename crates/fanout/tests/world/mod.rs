@@ -543,7 +543,9 @@ impl World {
     }
 
     fn treat_furthest(&mut self) {
+        let behind = self.registry.list_those_behind();
         let Some((feed, who)) = self.registry.furthest_behind() else {
+            assert_eq!(behind, 0);
             return;
         };
         assert_eq!(self.registry.feed_of(who), Some(feed));

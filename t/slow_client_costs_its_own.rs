@@ -331,7 +331,7 @@ fn memory_comes_back_when_nobody_lags() {
 #[test]
 fn announced_lengths_cost_nothing() {
     let redis = Redis::start();
-    let limits = "websocket_max_message 64m; websocket_max_frame 64m; websocket_memory 16m;";
+    let limits = "websocket_max_message 64m; websocket_max_frame 64m; websocket_memory 64m;";
     let conf = Conf::with(&redis)
         .http(limits)
         .location("/echo", "websocket_echo;");

@@ -7,6 +7,7 @@ use proto::websocket::deflate::Settings;
 use proto::websocket::origin::Policy;
 
 use super::main::Main;
+use super::mention::Mentions;
 use crate::nginx::client::Detach;
 use crate::nginx::request::ComplexValue;
 
@@ -94,6 +95,8 @@ pub struct Location {
     pub deflate_window: Option<u8>,
     /// `websocket_deflate_takeover`, bits; 0 is off.
     pub deflate_takeover: Option<u8>,
+    /// Which of nginx.conf's directives hold here.
+    pub mentions: Mentions,
 }
 
 impl Location {
@@ -217,23 +220,10 @@ impl Location {
             self.echo = parent.echo;
             self.subscriptions.clone_from(&parent.subscriptions);
         }
-        self.check()?;
+        self.mentions.inherit(&parent.mentions);
+        self.check(main)?;
+        main.note_effects(self);
         main.used |= self.service.is_some();
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let needs_redis = match self.service {
-            Some(Service::WebSocket) if !self.subscriptions.is_empty() => "websocket_subscribe",
-            Some(Service::WebSocket) if self.publish.is_some() => "websocket_publish",
-            Some(Service::Publisher) => "websocket_publisher",
-            Some(Service::WebSocket | Service::Status) | None => return Ok(()),
-        };
-        if self.redis.is_none() {
-            return Err(format!(
-                "\"{needs_redis}\" needs a \"websocket_redis\" directive here or above"
-            ));
-        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proto::redis::{Address as ServerAddress, Server, url};
 
 use super::Process;
+use super::mention::Mention;
 use crate::nginx::directive::{Args, Complaint};
 use crate::nginx::peer::Address;
 
@@ -35,6 +36,10 @@ pub struct Main {
     pub names_channels: bool,
     /// Some location serves WebSocket: without one, the module does nothing at all.
     pub used: bool,
+    /// What nginx.conf says in locations and above, in its order.
+    pub mentions: Vec<Mention>,
+    /// Lines at `warn` for `nginx -t`, see [`Main::take_warnings`].
+    pub warnings: Vec<String>,
 }
 
 impl Main {

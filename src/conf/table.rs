@@ -10,6 +10,7 @@ use proto::websocket::origin::Policy;
 
 use super::location::{Gap, Location, Service, Subscription};
 use super::main::Main;
+use super::names::{self, Fault};
 use super::process::Process;
 use crate::nginx::client::Detach;
 use crate::nginx::directive::{
@@ -19,6 +20,7 @@ use crate::nginx::directive::{
     Set::{self},
     Takes::{self, Many, One, OneOrTwo},
 };
+use crate::nginx::request::ComplexValue;
 
 type Result = std::result::Result<(), Complaint>;
 
@@ -69,7 +71,7 @@ pub const DIRECTIVES: [Directive; 30] = [
         subscribe(l, a, Kind::Pattern)
     }),
     location(c"websocket_publish", One, |l, _, a| {
-        put(&mut l.publish, a.complex(0)?)?;
+        put(&mut l.publish, channel(a, 0, "websocket_publish", false)?)?;
         serve(l, Service::WebSocket, "websocket_publish")
     }),
     location(c"websocket_echo", Takes::None, |l, _, _| {
@@ -79,7 +81,10 @@ pub const DIRECTIVES: [Directive; 30] = [
         serve(l, Service::WebSocket, "websocket_echo")
     }),
     location(c"websocket_publisher", One, |l, _, a| {
-        put(&mut l.publisher, a.complex(0)?)?;
+        put(
+            &mut l.publisher,
+            channel(a, 0, "websocket_publisher", false)?,
+        )?;
         serve(l, Service::Publisher, "websocket_publisher")
     }),
     location(c"websocket_status", Takes::None, |l, _, _| {
@@ -216,20 +221,34 @@ fn serve(location: &mut Location, service: Service, directive: &str) -> Result {
 }
 
 fn subscribe(location: &mut Location, args: &Args<'_>, kind: Kind) -> Result {
-    for index in 0..args.len() {
-        if args.bytes(index).is_empty() {
-            return Err(args.refuse(index, "a channel needs a name"));
-        }
-        location.subscriptions.push(Subscription {
-            kind,
-            name: args.complex(index)?,
-        });
-    }
     let directive = match kind {
         Kind::Channel => "websocket_subscribe",
         Kind::Pattern => "websocket_psubscribe",
     };
+    for index in 0..args.len() {
+        let name = channel(args, index, directive, kind == Kind::Pattern)?;
+        location.subscriptions.push(Subscription { kind, name });
+    }
     serve(location, Service::WebSocket, directive)
+}
+
+/// A channel or pattern, with variables.
+fn channel(
+    args: &Args<'_>,
+    index: usize,
+    directive: &str,
+    is_pattern: bool,
+) -> std::result::Result<ComplexValue, Complaint> {
+    let name = args.complex(index)?;
+    match names::judge(name.text(), name.has_variables(), is_pattern) {
+        Some(Fault::Refused(mend)) => return Err(args.refuse(index, mend)),
+        Some(Fault::Doubtful(what)) => {
+            let shown = String::from_utf8_lossy(name.text());
+            args.warn(&format!("\"{shown}\" in \"{directive}\" directive {what}"));
+        }
+        None => {}
+    }
+    Ok(name)
 }
 
 fn origin(args: &Args<'_>) -> std::result::Result<&'static Policy, Complaint> {

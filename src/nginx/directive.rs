@@ -1,21 +1,23 @@
 //! Directives: rows of a table become nginx's commands, and each value is checked by `nginx -t`.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_DIRECT_CONF,
     NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_MAIN_CONF, NGX_OK,
-    ngx_command_t, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
-    ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_module, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_LOG_EMERG, NGX_LOG_WARN,
+    NGX_MAIN_CONF, NGX_OK, ngx_command_t, ngx_conf_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
+    ngx_http_core_module, ngx_str_t, ngx_uint_t,
 };
 
 use super::bindings::ngx_http_core_loc_conf_s;
+use super::log::{self, Level};
 use super::peer::Address;
 use super::request::ComplexValue;
 use super::{event, module, pool};
-use crate::conf::{Location, Main, Process, Service};
+use crate::conf::{Location, Main, Place, Process, Service};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,24 @@ impl Args<'_> {
     pub fn refuse(&self, index: usize, mend: impl Into<String>) -> Complaint {
         let value = String::from_utf8_lossy(self.bytes(index)).into_owned();
         Complaint::Value(value, mend.into())
+    }
+
+    /// A line at `warn` about what is suspicious and may be meant; nginx adds file and line.
+    pub fn warn(&self, line: &str) {
+        // SAFETY: nginx calls directives with a live configuration.
+        unsafe { log_in_place(self.cf, NGX_LOG_WARN, line) };
+    }
+
+    /// The line of nginx.conf that is being read.
+    fn place(&self) -> Place {
+        // SAFETY: nginx calls directives with a live configuration, within a file.
+        unsafe {
+            let file = &*(*self.cf).conf_file;
+            Place {
+                file: String::from_utf8_lossy(file.file.name.as_bytes()).into_owned(),
+                line: file.line,
+            }
+        }
     }
 
     /// A size in bytes, with nginx's suffixes `k`, `m`, `g`.
@@ -292,13 +312,7 @@ unsafe extern "C" fn on_directive(
             Set::Main(set) => set(&mut *conf.cast::<Main>(), &args),
             Set::Location(set) => {
                 let location = &mut *conf.cast::<Location>();
-                let result = set(location, &mut *main_conf(cf), &args);
-                let in_location = (*cf).cmd_type & NGX_HTTP_MAIN_CONF as usize == 0
-                    && (*cf).cmd_type & NGX_HTTP_SRV_CONF as usize == 0;
-                if in_location {
-                    set_handler(&mut *core_location(cf), location);
-                }
-                result
+                set(location, &mut *main_conf(cf), &args).and_then(|()| heard(row, location, &args))
             }
         };
         match result {
@@ -309,6 +323,49 @@ unsafe extern "C" fn on_directive(
     }
 }
 
+/// A directive of a location, or of what is above one, is fine: notes where it stands, and sets the
+/// content handler of what the location serves.
+fn heard(
+    row: &'static Directive,
+    location: &mut Location,
+    args: &Args<'_>,
+) -> Result<(), Complaint> {
+    let name = row.name.to_str().unwrap_or_default();
+    let cf = args.cf;
+    // SAFETY: nginx calls directives with a live configuration within `http`.
+    let (main, core, block) =
+        unsafe { (&mut *main_conf(cf), &mut *core_location(cf), (*cf).cmd_type) };
+    let in_location = block & (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF) as usize == 0;
+    let mention = main.mention(name, args.place(), in_location);
+    location.mentions.note(name, mention);
+    if in_location {
+        if location.service.is_some() && is_taken(core) {
+            let service = location.served_by().unwrap_or(name);
+            return Err(Complaint::Said(conflict(service)));
+        }
+        set_handler(core, location);
+    }
+    Ok(())
+}
+
+/// Another module answers the location's requests.
+fn is_taken(core: &ngx_http_core_loc_conf_s) -> bool {
+    core.handler.is_some_and(|handler| {
+        let ours = [event::on_handshake, event::on_publish, event::on_status];
+        !ours.iter().any(|our| {
+            let our: unsafe extern "C" fn(_) -> _ = *our;
+            ptr::fn_addr_eq(handler, our)
+        })
+    })
+}
+
+fn conflict(directive: &str) -> String {
+    format!(
+        "\"{directive}\" directive conflicts with another one that answers requests, such as \
+         \"proxy_pass\", in the same location"
+    )
+}
+
 unsafe fn complain(cf: *mut ngx_conf_t, directive: &str, complaint: Complaint) -> *mut c_char {
     let line = match complaint {
         Complaint::Value(value, mend) => {
@@ -317,22 +374,32 @@ unsafe fn complain(cf: *mut ngx_conf_t, directive: &str, complaint: Complaint) -
         Complaint::Said(line) => line,
         Complaint::Duplicate => format!("\"{directive}\" directive is duplicate"),
     };
-    if let Ok(line) = CString::new(line)
-        && !line.is_empty()
-    {
-        // SAFETY: nginx's live configuration; the format takes one C string.
-        unsafe {
-            nginx_sys::ngx_conf_log_error(
-                nginx_sys::NGX_LOG_EMERG as ngx_uint_t,
-                cf,
-                0,
-                c"%s".as_ptr(),
-                line.as_ptr(),
-            );
-        }
+    if !line.is_empty() {
+        // SAFETY: the caller's.
+        unsafe { log_in_place(cf, NGX_LOG_EMERG, &line) };
     }
-    // NGX_CONF_ERROR
-    ptr::without_provenance_mut(usize::MAX)
+    CONF_ERROR
+}
+
+/// nginx's `NGX_CONF_ERROR`.
+const CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
+
+/// Writes a line to which nginx adds file and line of what it is reading.
+///
+/// # Safety
+/// `cf` is a live configuration.
+unsafe fn log_in_place(cf: *mut ngx_conf_t, level: u32, line: &str) {
+    // SAFETY: the caller's; the format takes a length and a pointer to so many bytes.
+    unsafe {
+        nginx_sys::ngx_conf_log_error(
+            level as ngx_uint_t,
+            cf,
+            0,
+            c"%*s".as_ptr(),
+            line.len(),
+            line.as_ptr(),
+        );
+    }
 }
 
 /// This module's configuration of the `http` block.
@@ -383,9 +450,18 @@ pub(super) unsafe extern "C" fn merge_location(
         let core = &mut *core_location(cf);
         // As in `ngx_http_proxy_merge_loc_conf`: blocks within a location serve what it serves.
         let within = core.noname() != 0 || core.lmt_excpt() != 0;
-        let child = &mut *child.cast::<Location>();
-        if let Err(line) = child.merge(&*parent.cast::<Location>(), within, &mut *main_conf(cf)) {
-            return complain(cf, "", Complaint::Said(line));
+        let (main, child) = (&mut *main_conf(cf), &mut *child.cast::<Location>());
+        let serves_itself = child.service.is_some();
+        let mut merged = child.merge(&*parent.cast::<Location>(), within, main);
+        // A directive further down in the location has replaced the handler.
+        if merged.is_ok() && serves_itself && is_taken(core) {
+            let directive = child.served_by().unwrap_or_default();
+            merged = Err(conflict(directive) + &child.at(main));
+        }
+        if let Err(line) = merged {
+            // nginx reads the end of `http` by now: the line names its own place.
+            log::write((*cf).log, Level::Emerg, format_args!("{line}"));
+            return CONF_ERROR;
         }
         if core.lmt_excpt() != 0 && core.handler.is_none() {
             set_handler(core, child);

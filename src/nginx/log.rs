@@ -4,13 +4,15 @@ use std::ffi::CStr;
 use std::fmt;
 
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle, ngx_log_t,
-    ngx_uint_t,
+    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    ngx_cycle, ngx_log_t, ngx_uint_t,
 };
 
 /// Severity, as in the `error_log` directive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
+    /// nginx cannot start with this configuration.
+    Emerg,
     /// A bug of ours, or a limit of the machine that nobody should meet.
     Alert,
     /// Trouble of our own, with its cause.
@@ -26,6 +28,7 @@ pub enum Level {
 impl Level {
     fn number(self) -> ngx_uint_t {
         let level = match self {
+            Level::Emerg => NGX_LOG_EMERG,
             Level::Alert => NGX_LOG_ALERT,
             Level::Error => NGX_LOG_ERR,
             Level::Warn => NGX_LOG_WARN,

@@ -110,7 +110,8 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     (if added { NGX_OK as i32 } else { NGX_ERROR }) as ngx_int_t
 }
 
-/// Tells the configuration which variables the log wants of a connection's end.
+/// Tells the configuration which variables the log wants of a connection's end, and the operator
+/// what is suspicious.
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx calls with a live configuration within `http`.
     unsafe {
@@ -120,6 +121,9 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             .iter()
             .any(|name| variable::is_used(cf, name));
         main.names_channels = variable::is_used(cf, crate::variables::CHANNEL);
+        for line in main.take_warnings() {
+            log::write((*cf).log, Level::Warn, format_args!("{line}"));
+        }
     }
     NGX_OK as ngx_int_t
 }

@@ -9,13 +9,10 @@ use proto::websocket::deflate;
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 use smallvec::SmallVec;
 
-use crate::conf::Location;
+use crate::conf::{Location, MAX_CHANNEL};
 use crate::nginx::Request;
 use crate::nginx::log::Level;
 use crate::nginx::request::{ComplexValue, Response, Switching, Text};
-
-/// Bytes that a channel's name may have.
-pub const MAX_CHANNEL: usize = 512;
 
 /// Channels and patterns; most clients have one.
 pub type Subscriptions = SmallVec<[(Kind, Text); 1]>;

@@ -178,6 +178,22 @@ impl Conf {
         (output.status.success(), text)
     }
 
+    /// The number of the first line of its nginx.conf that contains `part`.
+    ///
+    /// # Panics
+    /// When none does.
+    #[track_caller]
+    pub fn line_of(&self, part: &str) -> usize {
+        let listeners = Listeners {
+            http: 1,
+            https: 1,
+            http2: 1,
+        };
+        let text = self.render(Path::new("/"), listeners);
+        let at = text.lines().position(|line| line.contains(part));
+        at.unwrap_or_else(|| panic!("no line with {part:?}")) + 1
+    }
+
     fn program(&self) -> Command {
         if self.io_uring {
             return Command::new(settings::nginx());

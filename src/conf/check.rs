@@ -1,0 +1,176 @@
+//! What is wrong with a location as a whole, once it has inherited what it lacks.
+//!
+//! An error is what cannot work; a warning, what works otherwise than it reads. Both name the line
+//! of the directive that says what the location serves: the directives that disagree may stand far
+//! apart.
+
+use std::fmt;
+
+use fanout::Kind;
+
+use super::location::{Location, Service};
+use super::main::Main;
+
+/// The directives that say what a location serves.
+const SERVICES: [&str; 6] = [
+    "websocket_subscribe",
+    "websocket_psubscribe",
+    "websocket_publish",
+    "websocket_echo",
+    "websocket_publisher",
+    "websocket_status",
+];
+
+impl Location {
+    /// Adds to the warnings what is suspicious.
+    ///
+    /// # Errors
+    /// What cannot work: a line for `nginx -t`, with its place.
+    pub(super) fn check(&self, main: &mut Main) -> Result<(), String> {
+        let placed = |line: String| format!("{line}{}", self.at(main));
+        self.needs_redis().map_err(placed)?;
+        if self.service == Some(Service::WebSocket) {
+            self.check_sizes(main).map_err(placed)?;
+            self.check_liveness().map_err(placed)?;
+            let suspicious = [self.larger_frame(), self.silence_without_ping()];
+            let lines: Vec<String> = suspicious.into_iter().flatten().map(placed).collect();
+            main.warnings.extend(lines);
+        }
+        Ok(())
+    }
+
+    /// The directive that makes this location serve anything, of this block or inherited by it.
+    pub fn served_by(&self) -> Option<&'static str> {
+        let mut names = self.mentions.all().map(|(name, _)| name);
+        names.find(|name| SERVICES.contains(name))
+    }
+
+    /// ` in FILE:LINE`, where the location's service stands.
+    pub fn at(&self, main: &Main) -> String {
+        let mention = self.served_by().and_then(|name| self.mentions.of(name));
+        mention.map_or_else(String::new, |mention| {
+            format!(" in {}", main.mentions[mention].place)
+        })
+    }
+
+    fn needs_redis(&self) -> Result<(), String> {
+        let heard = self.subscriptions.first().map(|first| first.kind);
+        let directive = match (self.service, heard) {
+            (Some(Service::WebSocket), Some(Kind::Channel)) => "websocket_subscribe",
+            (Some(Service::WebSocket), Some(Kind::Pattern)) => "websocket_psubscribe",
+            (Some(Service::WebSocket), None) if self.publish.is_some() => "websocket_publish",
+            (Some(Service::Publisher), _) => "websocket_publisher",
+            (Some(Service::WebSocket | Service::Status) | None, _) => return Ok(()),
+        };
+        match self.redis {
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "\"{directive}\" needs a \"websocket_redis\" directive here or above"
+            )),
+        }
+    }
+
+    /// A message is memory until its end: one within its limit must fit.
+    fn check_sizes(&self, main: &Main) -> Result<(), String> {
+        let (message, memory) = (self.limits().max_message, main.memory());
+        if message <= memory {
+            return Ok(());
+        }
+        let (message, memory) = (Size(message), Size(memory));
+        Err(format!(
+            "\"websocket_max_message\" {message} must not be more than \"websocket_memory\" {memory}"
+        ))
+    }
+
+    /// Whoever asks for pings wants them to come before the end.
+    fn check_liveness(&self) -> Result<(), String> {
+        if self.ping_interval.is_none() || !self.is_closed_unpinged() {
+            return Ok(());
+        }
+        let (ping, timeout) = (Time(self.ping_interval()), Time(self.timeout()));
+        Err(format!(
+            "\"websocket_ping_interval\" {ping} must be less than \"websocket_timeout\" {timeout}"
+        ))
+    }
+
+    /// No error: a location may want clients that speak by themselves. But then it can say so.
+    fn silence_without_ping(&self) -> Option<String> {
+        let is_chosen = self.ping_interval.is_some() || !self.is_closed_unpinged();
+        (!is_chosen).then(|| {
+            let (ping, timeout) = (Time(self.ping_interval()), Time(self.timeout()));
+            format!(
+                "clients are closed after \"websocket_timeout\" {timeout} without a ping, which \
+                 comes after {ping}: set a shorter \"websocket_ping_interval\", or 0 for none"
+            )
+        })
+    }
+
+    /// A silent client is closed before it is asked whether it lives.
+    fn is_closed_unpinged(&self) -> bool {
+        let (ping, timeout) = (self.ping_interval(), self.timeout());
+        ping > 0 && timeout > 0 && ping >= timeout
+    }
+
+    /// No error: the smaller of the two holds. Where the larger is inherited it is no mistake.
+    fn larger_frame(&self) -> Option<String> {
+        let limits = self.limits();
+        let is_suspicious =
+            self.mentions.has_own("websocket_max_frame") && limits.max_frame > limits.max_message;
+        is_suspicious.then(|| {
+            let (frame, message) = (Size(limits.max_frame), Size(limits.max_message));
+            format!(
+                "\"websocket_max_frame\" {frame} is more than \"websocket_max_message\" {message}, \
+                 which holds for a frame as well"
+            )
+        })
+    }
+}
+
+/// Bytes, as one writes them in nginx.conf.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => write!(f, "0"),
+            bytes if bytes.is_multiple_of(1 << 30) => write!(f, "{}g", bytes >> 30),
+            bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{}m", bytes >> 20),
+            bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{}k", bytes >> 10),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// Milliseconds, as one writes them in nginx.conf.
+struct Time(u64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms.is_multiple_of(1000) => write!(f, "{}s", ms / 1000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_as_one_writes_them() {
+        let sizes = [
+            (0, "0"),
+            (1, "1"),
+            (1025, "1025"),
+            (64 << 10, "64k"),
+            (3 << 30, "3g"),
+        ];
+        for (bytes, shown) in sizes {
+            assert_eq!(Size(bytes).to_string(), shown);
+        }
+        for (ms, shown) in [(1500, "1500ms"), (60_000, "60s")] {
+            assert_eq!(Time(ms).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Where nginx.conf says what: complaints name its lines, and what is set for nothing is told.
+
+use std::fmt;
+
+use super::location::{Location, Service};
+use super::main::Main;
+
+/// A line of nginx.conf or of a file that it includes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Path of the file, as nginx names it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// A directive of this module in nginx.conf.
+#[derive(Debug)]
+pub struct Mention {
+    /// Its name.
+    pub directive: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// It stands in a location, not in `http` or `server`.
+    pub in_location: bool,
+    /// Some location does what it says.
+    pub has_effect: bool,
+}
+
+/// The directives that hold for a location, by name: its own, and after the merge what it inherits.
+#[derive(Default)]
+pub struct Mentions {
+    own: Vec<(&'static str, usize)>,
+    inherited: Vec<(&'static str, usize)>,
+}
+
+impl Mentions {
+    /// Notes a directive of this block: the number of its mention. The first of several counts.
+    pub fn note(&mut self, directive: &'static str, mention: usize) {
+        if !self.has_own(directive) {
+            self.own.push((directive, mention));
+        }
+    }
+
+    /// Takes over what `parent` says and this block does not.
+    pub fn inherit(&mut self, parent: &Mentions) {
+        let all = parent.own.iter().chain(&parent.inherited);
+        let others = all.filter(|(directive, _)| !self.has_own(directive));
+        self.inherited = others.copied().collect();
+    }
+
+    /// True if this very block has the directive.
+    pub fn has_own(&self, directive: &str) -> bool {
+        self.own.iter().any(|(name, _)| *name == directive)
+    }
+
+    /// The number of a directive's mention, here or above.
+    pub fn of(&self, directive: &str) -> Option<usize> {
+        let mut all = self.all();
+        all.find(|(name, _)| *name == directive).map(|(_, at)| at)
+    }
+
+    /// Names and numbers of all that hold, this block's own first.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.own.iter().chain(&self.inherited).copied()
+    }
+}
+
+/// What a location must have for a setting to do anything there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: it is no setting, but says what the location serves.
+    Nothing,
+    /// Channels to hear or to publish to.
+    Redis,
+    /// Browsers that connect or post.
+    Origin,
+    /// Channels to hear.
+    Channels,
+    /// Clients.
+    Clients,
+    /// Clients, and `websocket_deflate on`.
+    Deflate,
+}
+
+impl Needs {
+    fn of(directive: &str) -> Needs {
+        match directive {
+            "websocket_subscribe"
+            | "websocket_psubscribe"
+            | "websocket_publish"
+            | "websocket_echo"
+            | "websocket_publisher"
+            | "websocket_status" => Needs::Nothing,
+            "websocket_redis" => Needs::Redis,
+            "websocket_origin" => Needs::Origin,
+            "websocket_envelope"
+            | "websocket_frame"
+            | "websocket_send_queue"
+            | "websocket_slow"
+            | "websocket_gap" => Needs::Channels,
+            "websocket_deflate" => Needs::Clients,
+            _ if directive.starts_with("websocket_deflate_") => Needs::Deflate,
+            _ => Needs::Clients,
+        }
+    }
+
+    fn are_met(self, location: &Location) -> bool {
+        let takes_clients = location.service == Some(Service::WebSocket);
+        let publishes = location.service == Some(Service::Publisher);
+        let hears = takes_clients && !location.subscriptions.is_empty();
+        match self {
+            Needs::Nothing => true,
+            Needs::Redis => hears || publishes || (takes_clients && location.publish.is_some()),
+            Needs::Origin => takes_clients || publishes,
+            Needs::Channels => hears,
+            Needs::Clients => takes_clients,
+            Needs::Deflate => takes_clients && location.deflate().is_some(),
+        }
+    }
+
+    /// The directives of which one is missing.
+    fn told(self) -> &'static str {
+        match self {
+            Needs::Nothing => "anything",
+            Needs::Redis => {
+                "\"websocket_subscribe\", \"websocket_psubscribe\", \"websocket_publish\" or \
+                 \"websocket_publisher\""
+            }
+            Needs::Origin => {
+                "\"websocket_subscribe\", \"websocket_psubscribe\", \"websocket_publish\", \
+                 \"websocket_echo\" or \"websocket_publisher\""
+            }
+            Needs::Channels => "\"websocket_subscribe\" or \"websocket_psubscribe\"",
+            Needs::Clients => {
+                "\"websocket_subscribe\", \"websocket_psubscribe\", \"websocket_publish\" or \
+                 \"websocket_echo\""
+            }
+            Needs::Deflate => "\"websocket_deflate on\"",
+        }
+    }
+}
+
+impl Main {
+    /// The number of a directive's mention. A file may be included several times: its line is one
+    /// mention.
+    pub fn mention(&mut self, directive: &'static str, place: Place, in_location: bool) -> usize {
+        let known = self
+            .mentions
+            .iter()
+            .position(|mention| mention.directive == directive && mention.place == place);
+        known.unwrap_or_else(|| {
+            self.mentions.push(Mention {
+                directive,
+                place,
+                in_location,
+                has_effect: false,
+            });
+            self.mentions.len() - 1
+        })
+    }
+
+    /// A merged location does what its settings say, as far as it has what they need.
+    pub(super) fn note_effects(&mut self, location: &Location) {
+        for (directive, mention) in location.mentions.all() {
+            if Needs::of(directive).are_met(location) {
+                self.mentions[mention].has_effect = true;
+            }
+        }
+    }
+
+    /// The warnings of `nginx -t`, once all locations are merged; each is told once.
+    ///
+    /// A setting of `http` or `server` that nothing uses is a default for what may come, and no
+    /// mistake. Only the details of permessage-deflate are told there as well: they look as if they
+    /// turned it on.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        let used = self.used;
+        let idle = self.mentions.iter().filter(|mention| {
+            let is_told =
+                mention.in_location || (used && Needs::of(mention.directive) == Needs::Deflate);
+            is_told && !mention.has_effect
+        });
+        let idle = idle.map(|mention| {
+            let (directive, place) = (mention.directive, &mention.place);
+            let missing = Needs::of(directive).told();
+            format!("\"{directive}\" directive has no effect without {missing} in {place}")
+        });
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(idle);
+        let mut told = Vec::with_capacity(warnings.len());
+        for warning in warnings {
+            if !told.contains(&warning) {
+                told.push(warning);
+            }
+        }
+        told
+    }
+}

@@ -96,6 +96,29 @@ fn a_link_that_is_cut_again_and_again_is_renewed_each_time() {
     until("both links are back", || redis.links().len() == 2);
 }
 
+/// A port that refuses fails a later attempt by a read event alone.
+#[test]
+fn a_redis_that_is_away_for_a_moment_has_all_its_links_back_soon() {
+    const WORKERS: usize = 4;
+    let mut redis = Redis::start();
+    let nginx = Nginx::start(push_keep(&redis.url()).workers(WORKERS));
+    let all_are_there = |redis: &Redis| redis.links().len() == 2 * WORKERS;
+    until("all links are there", || all_are_there(&redis));
+    let away = Instant::now();
+    redis.kill();
+    until("both links of each worker are lost", || {
+        nginx.count_log("link is down") == 2 * WORKERS
+    });
+    std::thread::sleep(Duration::from_millis(350));
+    redis.restart();
+    let (back, away) = (Instant::now(), away.elapsed());
+    until("all links are back", || all_are_there(&redis));
+    // No wait is longer than twice the absence; the rest is for a busy machine. An attempt to
+    // connect would be given up after five seconds.
+    let (took, allowed) = (back.elapsed(), 2 * away + Duration::from_secs(2));
+    assert!(took < allowed, "{took:?} after {away:?}");
+}
+
 /// Publishes it until the client hears it: meanwhile the link may be down.
 fn until_heard(redis: &Redis, client: &mut Client, message: &str) {
     client.stream().set_read_timeout(Duration::from_millis(50));

@@ -26,6 +26,8 @@ pub struct Redis {
     publisher: Wire,
     /// Publishes whose answer is awaited, probes not counted.
     pub unanswered: usize,
+    /// A link was lent since its deadline was last asked for.
+    touched: bool,
 }
 
 /// A link and its socket.
@@ -44,6 +46,15 @@ pub struct Wire {
     tls: Option<PeerTls>,
 }
 
+/// The peer of a server's link.
+pub fn peer(broker: usize, role: Role) -> PeerId {
+    let index = match role {
+        Role::Subscriber => 0,
+        Role::Publisher => 1,
+    };
+    PeerId((broker * 2 + index) as u32)
+}
+
 /// Which server's which link a peer is.
 pub fn of_peer(id: PeerId) -> (usize, Role) {
     let role = if id.0.is_multiple_of(2) {
@@ -60,30 +71,32 @@ impl Redis {
     /// # Errors
     /// The system has no random numbers.
     pub fn new(number: usize, broker: &Broker) -> std::io::Result<Redis> {
-        let wire = |role, index: usize| {
+        let wire = |role| {
             let seed = u128::from_ne_bytes(process::random()?);
             Ok::<Wire, std::io::Error>(Wire {
                 link: Link::new(role, Arc::clone(&broker.server), seed),
                 is_down: false,
                 ended: false,
                 peer: None,
-                id: PeerId((number * 2 + index) as u32),
+                id: peer(number, role),
                 addresses: broker.addresses.clone(),
                 next_address: 0,
                 server: Arc::clone(&broker.server),
                 tls: None,
             })
         };
-        let (subscriber, publisher) = (wire(Role::Subscriber, 0)?, wire(Role::Publisher, 1)?);
+        let (subscriber, publisher) = (wire(Role::Subscriber)?, wire(Role::Publisher)?);
         Ok(Redis {
             subscriber,
             publisher,
             unanswered: 0,
+            touched: true,
         })
     }
 
-    /// One of the two links.
+    /// One of the two links: what is done to it may move its deadline.
     pub fn wire(&mut self, role: Role) -> &mut Wire {
+        self.touched = true;
         match role {
             Role::Subscriber => &mut self.subscriber,
             Role::Publisher => &mut self.publisher,
@@ -97,6 +110,11 @@ impl Redis {
             self.publisher.link.deadline(),
         ];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// The same, if a link was lent since this was last asked.
+    pub fn moved_deadline(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.touched).then(|| self.deadline())?
     }
 
     /// Somebody waits for an answer.
@@ -124,6 +142,11 @@ impl Redis {
 }
 
 impl Wire {
+    /// The link's deadline has come.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.link.deadline().is_some_and(|due| due <= now)
+    }
+
     /// Begins to connect, to each of the server's addresses in turn.
     pub fn connect(&mut self, now: u64) {
         self.peer = None;

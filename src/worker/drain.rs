@@ -76,7 +76,6 @@ impl Worker {
                 self.watch(id, now + wait);
             }
         }
-        self.retime = true;
     }
 
     /// A leaving client's time has come.
@@ -113,7 +112,6 @@ impl Worker {
         if missed {
             self.counters.gaps += 1;
             self.drain.gaps[broker].get_or_insert(now + GRACE_MS);
-            self.retime = true;
         }
     }
 
@@ -149,6 +147,5 @@ impl Worker {
                 self.watch(id, now + wait);
             }
         }
-        self.retime = true;
     }
 }

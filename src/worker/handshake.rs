@@ -88,7 +88,6 @@ impl Worker {
         self.waiting
             .enter(number, request, wish, channels, &missing, now);
         self.turn = true; // all SUBSCRIBEs of this round go out together
-        self.retime = true;
         Ok(Outcome::Park(number))
     }
 
@@ -136,8 +135,6 @@ impl Worker {
         }
         let form = form(location, session.deflate_bits);
         let id = self.clients.insert(request, session);
-        // The first one to come makes a quitting worker wait.
-        self.retime |= self.clients.len() == 1;
         if !channels.is_empty() {
             let socket = self.socket_of(id);
             let (variant, class) = (self.wires.variant(form), location.slow_class());
@@ -173,7 +170,6 @@ impl Worker {
             let Some(waiting) = self.waiting.leave(number) else {
                 continue;
             };
-            self.retime = true;
             request::unpark(waiting.request);
             let (id, switching) = self.admit(waiting.request, waiting.wish, &waiting.channels);
             self.effects.push_back(Effect::Accept(id, switching));
@@ -203,7 +199,6 @@ impl Worker {
 
     /// nginx has ended a parked request on its own account.
     pub fn parked_gone(&mut self, number: u64) {
-        self.retime = true;
         if let Some(waiting) = self.waiting.leave(number) {
             self.forsake(&waiting.channels);
         }
@@ -227,7 +222,6 @@ impl Worker {
             .link;
         link.unsubscribe(link_kind(kind), name, process::now());
         self.turn = true;
-        self.retime = true;
     }
 
     /// Handshakes and publishes whose patience has ended.
@@ -264,7 +258,6 @@ impl Worker {
             return Outcome::Respond(Response::status(503));
         }
         self.turn = true;
-        self.retime = true;
         Outcome::Park(number)
     }
 

@@ -71,7 +71,6 @@ impl Worker {
         }
         self.hear_link(broker, role, now);
         self.brokers[broker].wire(role).write(now);
-        self.retime = true;
     }
 
     /// `worker_shutdown_timeout`: the link ends and does not come back.
@@ -81,12 +80,11 @@ impl Worker {
             let now = process::now();
             redis.wire(role).end("worker_shutdown_timeout", now);
             self.hear_link(broker, role, now);
-            self.retime = true;
         }
     }
 
     /// Does what a link says until it has said all, or so much that clients come first: the rest is
-    /// heard in the next round. Messages change no deadline; all else may.
+    /// heard in the next round.
     pub(super) fn hear_link(&mut self, broker: usize, role: Role, now: u64) {
         if broker >= self.brokers.len() {
             return;
@@ -131,7 +129,6 @@ impl Worker {
                 Some(Event::NotPublished { token, reason }) => Said::Answered(token, Err(reason)),
                 Some(Event::Probe { channel, payload }) => Said::Probe(channel, payload),
             };
-            self.retime = true;
             self.obey(broker, role, said, now);
         }
     }

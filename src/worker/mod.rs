@@ -21,7 +21,7 @@ use proto::redis::Role;
 
 pub use counters::{Counters, Refusals};
 
-use crate::broker::Redis;
+use crate::broker::{Redis, redis};
 use crate::conf::Main;
 use crate::http::publish::Unanswered;
 use crate::http::status;
@@ -31,6 +31,10 @@ use crate::nginx::ring::Ring;
 use crate::nginx::{ClientId, Clients, Effect, Request, process};
 use crate::session::{Inbox, Phase, Session, Summary, TICK_MS};
 use crate::upgrade::WaitingRoom;
+
+/// The timer comes so late only when something has held the worker up: then what others owe it may
+/// lie in its sockets.
+const LATE_MS: u64 = 500;
 
 /// Most that is read from a client at a time.
 const BUFFER: usize = 64 << 10;
@@ -74,10 +78,12 @@ pub struct Worker {
     round_left: usize,
     /// Work is left for the next round of the event loop.
     turn: bool,
-    /// What the timer waits for may have changed.
+    /// What the timer waits for has changed: [`Worker::is_settled`] finds it after each event.
     retime: bool,
-    /// When it comes, as last set.
+    /// When the timer comes, as last set.
     timer_due: Option<u64>,
+    /// Whether a quitting process was told to wait for it.
+    timer_owed: bool,
 }
 
 impl Worker {
@@ -122,6 +128,7 @@ impl Worker {
             turn: false,
             retime: true,
             timer_due: None,
+            timer_owed: false,
         })
     }
 
@@ -135,9 +142,42 @@ impl Worker {
         self.brokers.clear();
     }
 
-    /// For `nginx::event`: there is neither an effect nor a wish.
-    pub fn is_settled(&self) -> bool {
+    /// For `nginx::event`, after each event: there is neither an effect nor a wish. Whatever the
+    /// event was, a deadline that it moved before the timer's is found here, so nobody who moves one
+    /// has to tell.
+    pub fn is_settled(&mut self) -> bool {
+        self.retime |= self.is_timer_late() || self.owes() != self.timer_owed;
+        debug_assert!(
+            self.retime || !is_before(self.next_deadline(), self.timer_due),
+            "the timer waits beyond a deadline"
+        );
         self.effects.is_empty() && !self.retime && !self.turn
+    }
+
+    /// A deadline that may have been moved comes before the timer.
+    fn is_timer_late(&mut self) -> bool {
+        let links = self.brokers.iter_mut().filter_map(Redis::moved_deadline);
+        let moved = [
+            links.min(),
+            self.wheel.take_soonest(),
+            self.waiting.next_deadline(),
+            self.publishes.next_deadline(),
+            self.drain.next_deadline(),
+        ];
+        is_before(moved.into_iter().flatten().min(), self.timer_due)
+    }
+
+    /// The earliest of all deadlines.
+    fn next_deadline(&self) -> Option<u64> {
+        let links = self.brokers.iter().filter_map(Redis::deadline);
+        let deadlines = [
+            links.min(),
+            self.wheel.next_due(),
+            self.waiting.next_deadline(),
+            self.publishes.next_deadline(),
+            self.drain.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// For `nginx::event`: the next thing to do once nothing is borrowed.
@@ -148,20 +188,15 @@ impl Worker {
     /// For `nginx::event`: when to call [`Worker::tick`], whether a quitting process must wait for
     /// it, and whether to call [`Worker::turn`]. `None`: as before.
     pub fn wants(&mut self) -> Option<(Option<u64>, bool, bool)> {
+        // Effects move deadlines, too.
+        self.is_settled();
         let turn = std::mem::take(&mut self.turn);
         if !std::mem::take(&mut self.retime) && !turn {
             return None;
         }
-        let links = self.brokers.iter().filter_map(Redis::deadline).min();
-        let deadlines = [
-            links,
-            self.wheel.next_due(),
-            self.waiting.next_deadline(),
-            self.publishes.next_deadline(),
-            self.drain.next_deadline(),
-        ];
-        self.timer_due = deadlines.into_iter().flatten().min();
-        Some((self.timer_due, self.owes(), turn))
+        self.timer_due = self.next_deadline();
+        self.timer_owed = self.owes();
+        Some((self.timer_due, self.timer_owed, turn))
     }
 
     /// Somebody is owed something: a quitting worker stays.
@@ -178,21 +213,31 @@ impl Worker {
         if process::is_exiting() {
             self.begin_drain(now);
         }
+        let is_late = self.timer_due.is_some_and(|due| now > due + LATE_MS);
         for index in 0..self.brokers.len() {
             for role in [Role::Subscriber, Role::Publisher] {
-                let wire = self.brokers[index].wire(role);
-                if wire.link.deadline().is_some_and(|deadline| deadline <= now) {
-                    wire.link.handle_timeout(now);
-                    self.hear_link(index, role, now);
-                    self.brokers[index].wire(role).write(now);
-                    self.hear_link(index, role, now);
-                }
+                self.time_link(index, role, is_late, now);
             }
         }
         self.end_patience(now);
         self.tell_gaps(now);
         self.look_at_due_sessions(now);
         self.flush();
+    }
+
+    /// A link whose deadline has come, or which waits for something that may have come while the
+    /// worker was stopped: what its socket has is heard before it is judged.
+    fn time_link(&mut self, index: usize, role: Role, is_late: bool, now: u64) {
+        let is_due = |redis: &mut Redis| redis.wire(role).is_due(now);
+        if is_late || is_due(&mut self.brokers[index]) {
+            self.peer_readable(redis::peer(index, role));
+        }
+        if is_due(&mut self.brokers[index]) {
+            self.brokers[index].wire(role).link.handle_timeout(now);
+            self.hear_link(index, role, now);
+            self.brokers[index].wire(role).write(now);
+            self.hear_link(index, role, now);
+        }
     }
 
     /// The next round of the event loop: what budgets have cut short, and what was collected.
@@ -207,7 +252,6 @@ impl Worker {
         }
         self.resume_reading();
         self.flush();
-        self.retime = true;
     }
 
     /// For `nginx::client`.
@@ -311,4 +355,9 @@ impl Worker {
         let links: usize = self.brokers.iter().map(Redis::memory).sum();
         self.budget.set(Category::Replies, links as u64);
     }
+}
+
+/// A deadline comes before the time that a timer is set to.
+fn is_before(deadline: Option<u64>, timer: Option<u64>) -> bool {
+    deadline.is_some_and(|due| timer.is_none_or(|set| due < set))
 }

@@ -35,6 +35,8 @@ pub struct Wheel {
     /// Where `expire` goes on in the slot of `done + 1`, when it was cut short there.
     resume: u32,
     scheduled: usize,
+    /// The earliest deadline set since [`Wheel::take_soonest`].
+    soonest: Option<u64>,
 }
 
 impl Wheel {
@@ -49,6 +51,7 @@ impl Wheel {
             done: 0,
             resume: NONE,
             scheduled: 0,
+            soonest: None,
         }
     }
 
@@ -77,6 +80,17 @@ impl Wheel {
         self.heads[slot] = key;
         self.occupied[slot / 64] |= 1 << (slot % 64);
         self.scheduled += 1;
+        let turn_begins = self.done + 1;
+        let looked_at = turn_begins + (tick - turn_begins) % SLOTS as u32;
+        let due = self.start_ms + u64::from(looked_at) * self.tick_ms;
+        self.soonest = Some(self.soonest.map_or(due, |soonest| soonest.min(due)));
+    }
+
+    /// How `schedule` has moved `next_due` since this was last asked, in milliseconds: a timer that
+    /// was set to a later time has to be set anew. `None`: it has not been called.
+    #[inline]
+    pub fn take_soonest(&mut self) -> Option<u64> {
+        self.soonest.take()
     }
 
     /// Takes the key's deadline away. Returns whether it had one.

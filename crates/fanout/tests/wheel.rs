@@ -99,6 +99,8 @@ proptest! {
         let mut wheel = Wheel::new(TICK, START);
         let mut model = BTreeMap::<u32, u64>::new();
         let mut now = START;
+        // When a timer would come that is set by `next_due`, and sooner by `take_soonest`.
+        let mut timer = u64::MAX;
         for step in steps {
             match step {
                 Step::Schedule(key, after) => {
@@ -121,8 +123,11 @@ proptest! {
                     let late = model.values().filter(|at| **at + 3 * TICK <= now).count();
                     prop_assert!(more || late == 0, "{} forgotten", late);
                     prop_assert!(!more || wheel.next_due().is_some_and(|due| due <= now));
+                    timer = wheel.next_due().unwrap_or(u64::MAX);
                 }
             }
+            timer = wheel.take_soonest().map_or(timer, |soonest| soonest.min(timer));
+            prop_assert!(wheel.next_due().is_none_or(|due| timer <= due));
             prop_assert_eq!(wheel.len(), model.len());
             match (wheel.next_due(), model.values().min()) {
                 (None, None) => {}

@@ -151,8 +151,6 @@ impl Worker {
             self.paused.retain(|&other| other != id);
         }
         self.counters.closed += u64::from(session.opened);
-        // The last one to leave may be all that a quitting worker waits for.
-        self.retime |= self.clients.len() == 0;
     }
 
     /// A panic in its event: that client is closed, the others go on.

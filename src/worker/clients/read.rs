@@ -190,7 +190,6 @@ impl Worker {
         }
         self.counters.published += inbox.messages - lost;
         self.turn = true; // all clients' messages of this round go out together
-        self.retime = true;
         if lost > 0 {
             self.counters.publish_failed += lost;
             self.close(id, CloseCode::TRY_AGAIN, "redis is away", Level::Info);

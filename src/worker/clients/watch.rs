@@ -79,11 +79,9 @@ impl Worker {
         self.watch(id, due);
     }
 
-    /// Sets the session's one deadline. A timer that comes too early costs less than setting it
-    /// anew for each client.
+    /// Sets the session's one deadline.
     pub(in crate::worker) fn watch(&mut self, id: ClientId, due: u64) {
         self.wheel.schedule(id.0, due);
-        self.retime |= self.timer_due.is_none_or(|set| due < set);
     }
 
     /// The memory account's part of one session has changed.

@@ -1,5 +1,6 @@
 //! When to connect again: exponential, with full jitter, so that workers and machines that lost
-//! the same Redis do not return to it in step.
+//! the same Redis do not return to it in step. A server that was away for a moment is not waited
+//! for much longer than that.
 
 /// The first delay is at most this, in milliseconds; each next one at most twice the one before.
 pub const FIRST_MS: u64 = 100;
@@ -25,12 +26,17 @@ impl Backoff {
     }
 
     /// The milliseconds to wait before the next attempt, after a connection that was usable for
-    /// `lasted_ms`, or `None` when it never became so.
-    pub fn next_delay(&mut self, lasted_ms: Option<u64>) -> u64 {
+    /// `lasted_ms`, or `None` when it never became so: then the server has been away for
+    /// `away_ms`, and the wait is at most twice that.
+    pub fn next_delay(&mut self, lasted_ms: Option<u64>, away_ms: u64) -> u64 {
         if lasted_ms.is_some_and(|lasted| lasted >= STABLE_MS) {
             self.longest_ms = FIRST_MS;
         }
-        let delay = 1 + self.random.next() % self.longest_ms;
+        let longest = match lasted_ms {
+            Some(_) => self.longest_ms,
+            None => self.longest_ms.min(FIRST_MS.max(2 * away_ms)),
+        };
+        let delay = 1 + self.random.next() % longest;
         self.longest_ms = LONGEST_MS.min(self.longest_ms * 2);
         delay
     }
@@ -58,39 +64,82 @@ impl Random {
 mod tests {
     use super::*;
 
+    /// Long ago.
+    const AGES: u64 = 1 << 40;
+
     #[test]
     fn delays_grow_to_the_cap_and_never_pass_it() {
         let mut backoff = Backoff::new(7);
         let mut ceiling = FIRST_MS;
         for _ in 0..20 {
-            let delay = backoff.next_delay(None);
+            let delay = backoff.next_delay(None, AGES);
             assert!((1..=ceiling).contains(&delay), "{delay} of {ceiling}");
             ceiling = LONGEST_MS.min(ceiling * 2);
         }
-        assert!((0..200).map(|_| backoff.next_delay(None)).max().unwrap() > LONGEST_MS / 2);
+        let delays = (0..200).map(|_| backoff.next_delay(None, AGES));
+        assert!(delays.max().unwrap() > LONGEST_MS / 2);
     }
 
     #[test]
     fn only_a_stable_connection_makes_the_next_delay_short_again() {
         let mut backoff = Backoff::new(7);
         for _ in 0..10 {
-            backoff.next_delay(None);
+            backoff.next_delay(None, AGES);
         }
-        let after_flapping = (0..50)
-            .map(|_| backoff.next_delay(Some(STABLE_MS - 1)))
-            .max();
-        assert!(after_flapping.unwrap() > FIRST_MS);
-        assert!(backoff.next_delay(Some(STABLE_MS)) <= FIRST_MS);
+        let flapping = (0..50).map(|_| backoff.next_delay(Some(STABLE_MS - 1), 0));
+        assert!(flapping.max().unwrap() > FIRST_MS);
+        assert!(backoff.next_delay(Some(STABLE_MS), 0) <= FIRST_MS);
+    }
+
+    /// When a link tries again that lost its server at 0, until `end`: all attempts fail.
+    fn attempts(seed: u64, end: u64) -> Vec<u64> {
+        let mut backoff = Backoff::new(seed);
+        let mut at = backoff.next_delay(Some(STABLE_MS), 0);
+        let mut attempts = vec![];
+        while at < end {
+            attempts.push(at);
+            at += backoff.next_delay(None, at);
+        }
+        attempts.push(at);
+        attempts
     }
 
     #[test]
-    fn seeds_part_the_links_and_no_seed_is_stuck() {
-        let delays = |seed| {
-            let mut backoff = Backoff::new(seed);
-            (0..8).map(|_| backoff.next_delay(None)).collect::<Vec<_>>()
-        };
-        assert_ne!(delays(1), delays(2));
-        let stuck = delays(0x9e37_79b9_7f4a_7c15);
-        assert!(stuck.iter().any(|delay| *delay != stuck[0]));
+    fn a_server_that_was_away_for_a_moment_is_not_waited_for_much_longer() {
+        for seed in 0..1_000 {
+            for away in [10, 100, 350, 1_000] {
+                let back = *attempts(seed, away).last().unwrap();
+                assert!(back <= away + FIRST_MS.max(2 * away), "{back} for {away}");
+            }
+        }
+    }
+
+    #[test]
+    fn links_that_lost_a_server_together_do_not_come_back_to_it_in_step() {
+        for away in [350, 60_000] {
+            let links = 0..16;
+            let mut back: Vec<_> = links
+                .map(|seed| *attempts(seed, away).last().unwrap())
+                .collect();
+            back.sort_unstable();
+            back.dedup();
+            assert!(back.len() > 12, "{back:?}");
+            assert!(back[back.len() - 1] - back[0] > away.min(LONGEST_MS) / 2);
+        }
+    }
+
+    #[test]
+    fn attempts_at_a_server_that_stays_away_are_few() {
+        for seed in 0..100 {
+            let attempts = attempts(seed, 60_000).len();
+            assert!((10..60).contains(&attempts), "{attempts}");
+        }
+    }
+
+    #[test]
+    fn no_seed_is_stuck() {
+        let stuck = attempts(0x9e37_79b9_7f4a_7c15, 5_000);
+        assert!(stuck.windows(2).any(|two| two[1] - two[0] != stuck[0]));
+        assert_ne!(attempts(1, 5_000), attempts(2, 5_000));
     }
 }

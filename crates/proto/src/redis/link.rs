@@ -794,8 +794,11 @@ impl Link {
             Phase::Up { since } => Some(self.now.saturating_sub(since)),
             Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Greeting => None,
         };
+        let away = self
+            .down_since
+            .map_or(0, |since| self.now.saturating_sub(since));
         self.phase = Phase::Waiting {
-            until: self.now + self.backoff.next_delay(lasted),
+            until: self.now + self.backoff.next_delay(lasted, away),
         };
         if self.down_since.is_none() {
             self.down_since = Some(self.now);

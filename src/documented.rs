@@ -279,6 +279,11 @@ fn statuses() -> BTreeMap<String, BTreeSet<u16>> {
 #[test]
 fn each_refusal_is_told_with_its_statuses() {
     let told = table("docs/answers.md", "reason");
+    let (error_page, told): (Vec<_>, Vec<_>) = told.iter().partition(|row| row[1] == "the error's");
+    assert_eq!(
+        words(error_page.iter().map(|row| &row[0])),
+        words(["error_page"].iter())
+    );
     let told = told.iter().map(|row| {
         let statuses = row[1].split(", ").map(|s| s.parse().expect("a status"));
         (row[0].clone(), statuses.collect())

@@ -79,6 +79,14 @@ const WRONG: &[(&str, &str)] = &[
         "\"https://\" in \"websocket_origin\" directive",
     ),
     (
+        "websocket_echo; websocket_origin same wss://example.com;",
+        "\"wss://example.com\" in \"websocket_origin\" directive, it must be \"https://example.com\"",
+    ),
+    (
+        "websocket_echo; websocket_origin none;",
+        "\"none\" in \"websocket_origin\" directive, it must name an origin",
+    ),
+    (
         "websocket_echo; websocket_subprotocol 'a b';",
         "\"a b\" in \"websocket_subprotocol\" directive",
     ),

@@ -417,7 +417,8 @@ fn origins_are_checked() {
         .location(
             "/list",
             "websocket_echo; websocket_origin https://a.example *.b.example;",
-        );
+        )
+        .location("/app", "websocket_echo; websocket_origin null file://;");
     let nginx = Nginx::start(conf);
     let port = nginx.http().port();
     let host = format!("localhost:{port}");
@@ -445,12 +446,83 @@ fn origins_are_checked() {
         ("/list", "https://x.b.example".to_owned(), 101),
         ("/list", "https://b.example.evil.example".to_owned(), 403),
         ("/list", format!("http://{host}"), 403),
+        ("/app", "null".to_owned(), 101),
+        ("/app", "file://".to_owned(), 101),
+        ("/app", "file://evil.example".to_owned(), 403),
+        ("/app", format!("http://{host}"), 403),
+        ("/same", "file://".to_owned(), 403),
     ] {
         assert_eq!(status(target, &origin), expected, "{target} from {origin}");
     }
     for target in ["/same", "/any", "/list"] {
         assert_eq!(nginx.handshake(target), 101, "{target} without Origin");
     }
+}
+
+#[test]
+fn an_origin_is_compared_with_the_host_that_the_target_names() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(echo(&redis));
+    for (target, origin, expected) in [
+        ("http://a.example/echo", "http://a.example", 101),
+        ("http://a.example:80/echo?x", "http://a.example", 101),
+        ("http://a.example:8080/echo", "http://a.example:8080", 101),
+        ("http://A.example:8080/echo", "http://a.example", 403),
+        ("http://a.example/echo", "http://localhost", 403),
+        ("http://[::1]:8080/echo", "http://[::1]:8080", 101),
+        ("/echo", "http://a.example", 403),
+        ("/echo", "http://localhost", 101),
+    ] {
+        let line = format!("GET {target} HTTP/1.1");
+        let mut cases = vec![Request::upgrade("/echo")];
+        // nginx moves the target to another buffer as it reads on.
+        cases.push(Request::upgrade("/echo").header("Cookie", &"c=".repeat(3000)));
+        for request in cases {
+            let request = request.line(&line).header("Origin", origin);
+            let status = nginx.send(&request).status;
+            assert_eq!(status, expected, "{target} from {origin}");
+        }
+    }
+}
+
+#[test]
+fn error_page_leads_to_no_websocket_unless_it_leaves_the_status_to_it() {
+    let redis = Redis::start();
+    let conf = echo(&redis)
+        .location("@ws", "websocket_echo;")
+        .location("@pub", "websocket_publisher foo;")
+        .location("/status", "websocket_status;")
+        .location("/denied", "deny all; error_page 403 /echo;")
+        .location("/returned", "error_page 404 @ws; return 404;")
+        .location("/as-200", "deny all; error_page 403 =200 /echo;")
+        .location("/as-503", "deny all; error_page 403 =503 @ws;")
+        .location("/own", "deny all; error_page 403 = /echo;")
+        .location("/own-named", "error_page 404 = @ws; return 404;")
+        .location("/post", "error_page 403 @pub; deny all;")
+        .location("/own-post", "error_page 403 = @pub; deny all;");
+    let nginx = Nginx::start(conf);
+    for (target, status) in [
+        ("/denied", 403),
+        ("/returned", 404),
+        ("/as-200", 500),
+        ("/as-503", 503),
+    ] {
+        let answer = nginx.send(&Request::upgrade(target).header("Origin", "http://localhost"));
+        assert_eq!(answer.status, status, "{target}");
+        assert_eq!(answer.header("Sec-WebSocket-Accept"), None, "{target}");
+    }
+    nginx.until_log("\"error_page\" shows an error of status 403 by it");
+    assert_eq!(nginx.get("/status").json()["refused"]["error_page"], 4);
+    for target in ["/own", "/own-named"] {
+        let mut client = Client::connect(&nginx, target);
+        client.send("hello");
+        client.expect(["hello"]);
+    }
+    let mut listener = redis.session();
+    listener.subscribe("foo");
+    assert_eq!(nginx.send(&Request::post("/post", "unheard")).status, 403);
+    assert_eq!(nginx.send(&Request::post("/own-post", "heard")).status, 200);
+    assert_eq!(listener.push().1, "heard");
 }
 
 #[test]

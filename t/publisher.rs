@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 use t::{
-    Client, Conf, Nginx, Proxy, Raw, Redis, Request, Response, Transport, http, process, until,
+    Client, Conf, Nginx, Proxy, Raw, Redis, Request, Response, Transport, http, http2, process,
+    until,
 };
 
 fn publisher(redis: &Redis) -> Conf {
@@ -116,6 +117,40 @@ fn wrong_requests_get_their_status() {
     }
     let own = post("/pub?channel=foo").header("Origin", "http://localhost");
     assert_eq!(nginx.send(&own).status, 200);
+}
+
+#[test]
+fn each_origin_of_a_post_is_judged_by_what_the_post_is_for() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(publisher(&redis).http2());
+    let (own, foreign) = ("http://localhost", "http://evil.example");
+    let post = |origins: &[&str]| {
+        let post = Request::post("/pub?channel=foo", "x");
+        { origins.iter() }.fold(post, |post, origin| post.header("Origin", origin))
+    };
+    for (what, request, status) in [
+        ("its own, then a foreign one", post(&[own, foreign]), 400),
+        ("its own twice", post(&[own, own]), 400),
+        ("a foreign one, then its own", post(&[foreign, own]), 400),
+        ("its own", post(&[own]), 200),
+        (
+            "another host in the target",
+            post(&[own]).line("POST http://a.example/pub?channel=foo HTTP/1.1"),
+            403,
+        ),
+        (
+            "the target's host",
+            post(&["http://a.example"]).line("POST http://a.example/pub?channel=foo HTTP/1.1"),
+            200,
+        ),
+    ] {
+        assert_eq!(nginx.send(&request).status, status, "{what}");
+    }
+    for (origins, status) in [(&[own][..], 200), (&[foreign], 403), (&[own, foreign], 400)] {
+        let fields: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
+        let answer = http2::post(nginx.http2(), "/pub?channel=foo", &fields);
+        assert_eq!(answer, status, "{origins:?} over HTTP/2");
+    }
 }
 
 #[test]

@@ -38,16 +38,37 @@ pub fn check(request: Request) -> Result<(), Response> {
     if !request.is_main() {
         return Err(Response::status(400));
     }
-    let header = |name: &str| {
-        let named = |(key, _): &(&[u8], &[u8])| key.eq_ignore_ascii_case(name.as_bytes());
-        request.headers().find(named).map(|(_, value)| value)
-    };
-    let (origin, host) = (header("origin"), header("host"));
-    if !request
-        .location()
-        .origin()
-        .allows(origin, host, request.is_tls())
-    {
+    if let Some(status) = request.error_status() {
+        request.log(
+            Level::Info,
+            format_args!("publish refused: \"error_page\" shows an error of status {status} by it"),
+        );
+        return Err(Response::status(
+            upgrade::Refused::ErrorPage(status).status(),
+        ));
+    }
+    check_origin(request)
+}
+
+fn check_origin(request: Request) -> Result<(), Response> {
+    let (mut host, mut origins) = (request.authority(), Vec::new());
+    for (name, value) in request.headers() {
+        if name.eq_ignore_ascii_case(b"host") {
+            host = host.or(Some(value));
+        } else if name.eq_ignore_ascii_case(b"origin") {
+            origins.push(value);
+        }
+    }
+    if origins.len() > 1 {
+        request.log(
+            Level::Info,
+            format_args!("publish refused: client sent duplicate \"Origin\" header"),
+        );
+        return Err(Response::status(400));
+    }
+    let origin = origins.first().copied();
+    let location = request.location();
+    if !location.origin().allows(origin, host, request.is_tls()) {
         let origin = String::from_utf8_lossy(origin.unwrap_or_default()).into_owned();
         request.log(
             Level::Info,

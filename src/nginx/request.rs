@@ -191,6 +191,32 @@ impl Request {
         })
     }
 
+    /// The authority of the target, `HOST[:PORT]`, if it has one: then `Host` is to be ignored (RFC
+    /// 9112, 3.2.2). Over HTTP/2 and HTTP/3 it is `:authority`.
+    pub fn authority(&self) -> Option<&[u8]> {
+        let r = self.r();
+        let start = NonNull::new(r.host_start)?.as_ptr();
+        // SAFETY: `host_start` is within `request_line`, or with `host_end` in a header's value of
+        // HTTP/2 or HTTP/3; all of them live as long as the request.
+        unsafe {
+            let end = match self.http_version() {
+                (0 | 1, _) => r.request_line.data.add(r.request_line.len),
+                _ => r.host_end,
+            };
+            let len = end.offset_from(start) as usize;
+            let rest = bytes(ngx_str_t { len, data: start });
+            rest.split(|byte| b"/? ".contains(byte)).next()
+        }
+    }
+
+    /// The status of the error for which `error_page` has led here, unless it says "=": nginx
+    /// answers with that status whatever the handler says.
+    pub fn error_status(self) -> Option<u16> {
+        u16::try_from(self.r().err_status)
+            .ok()
+            .filter(|&status| status > 0)
+    }
+
     /// The query string, without its question mark.
     pub fn query(&self) -> &[u8] {
         // SAFETY: lies in the request's pool.

@@ -40,6 +40,8 @@ pub enum Refused {
     Channel,
     /// A subrequest.
     Subrequest,
+    /// `error_page` has led here, to show an error of this status.
+    ErrorPage(u16),
     /// Memory, or another failure of ours.
     Internal,
     /// `websocket_max_pending`.
@@ -65,6 +67,9 @@ impl Refused {
             Refused::Handshake(refusal) => refusal.status(),
             Refused::Origin | Refused::Forbidden => 403,
             Refused::Channel | Refused::Subrequest => 400,
+            // "error_page 403 =200" makes 200 of any answer, but a 200 is no WebSocket.
+            Refused::ErrorPage(status) if status < 300 => 500,
+            Refused::ErrorPage(status) => status,
             Refused::Internal => 500,
             Refused::Pending
             | Refused::Reserve
@@ -105,6 +110,11 @@ pub fn check(request: Request) -> Result<Wish, Refused> {
             "refused in a subrequest",
         ));
     }
+    if let Some(status) = request.error_status() {
+        // nginx would send that status in place of 101, and the client frames after it.
+        let cause = format_args!("\"error_page\" shows an error of status {status} by it");
+        return Err(refuse(request, Refused::ErrorPage(status), cause));
+    }
     let version = match request.http_version() {
         (0, _) => HttpVersion::V09,
         (1, 0) => HttpVersion::V10,
@@ -120,9 +130,10 @@ pub fn check(request: Request) -> Result<Wish, Refused> {
     let handshake = handshake::check(&line, request.headers())
         .map_err(|refusal| refuse(request, Refused::Handshake(refusal), refusal))?;
     let location = request.location();
+    let host = request.authority().or(handshake.host());
     if !location
         .origin()
-        .allows(handshake.origin(), handshake.host(), request.is_tls())
+        .allows(handshake.origin(), host, request.is_tls())
     {
         let origin = String::from_utf8_lossy(handshake.origin().unwrap_or_default()).into_owned();
         let cause = format_args!("origin \"{origin}\" is not allowed by \"websocket_origin\"");

@@ -61,6 +61,8 @@ pub struct Refusals {
     pub forbidden: u64,
     /// Subrequests, and failures of ours.
     pub internal: u64,
+    /// `error_page` has led to the location.
+    pub error_page: u64,
     /// `websocket_max_pending`.
     pub max_pending: u64,
     /// `websocket_reserve`.
@@ -84,6 +86,7 @@ impl Refusals {
             Refused::Channel => &mut self.channel,
             Refused::Forbidden => &mut self.forbidden,
             Refused::Subrequest | Refused::Internal => &mut self.internal,
+            Refused::ErrorPage(_) => &mut self.error_page,
             Refused::Pending => &mut self.max_pending,
             Refused::Reserve => &mut self.reserve,
             Refused::Memory => &mut self.memory,

@@ -24,6 +24,10 @@ pub struct Pattern(Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Same,
+    /// `null`: of pages in a sandbox, and of `data:` and, in some browsers, `file:` URLs.
+    Null,
+    /// `file://`: of applications that show pages of their own files.
+    File,
     Matching {
         scheme: Option<String>,
         host: Host,
@@ -51,7 +55,8 @@ impl Policy {
     ///
     /// A pattern is `[SCHEME://]HOST[:PORT]`: without a scheme it means `http` and `https`; a host
     /// of `*.example.com` means all names under `example.com`, at any depth, but not that itself;
-    /// without a port it means the scheme's default port, and `:*` any port.
+    /// without a port it means the scheme's default port, and `:*` any port. `null` and `file://`
+    /// mean the origins that are written so.
     ///
     /// # Errors
     /// What is wrong, as the end of a configuration's error line.
@@ -68,8 +73,8 @@ impl Policy {
         }
     }
 
-    /// Whether a request with these headers may connect; `tls`: it came over TLS. An origin of
-    /// `null` is only let in by [`Policy::Any`].
+    /// Whether a request may connect; `host` is what it is for: the authority of an absolute-form
+    /// target, else `Host` (RFC 9112, 3.2.2). `tls`: it came over TLS.
     ///
     /// Two hosts are the same if they and their ports are. A `Host` without a port means 443 over
     /// TLS. Without TLS it means the default port of the origin's scheme, since TLS may end at a
@@ -78,23 +83,28 @@ impl Policy {
         let (Some(origin), false) = (origin, *self == Self::Any) else {
             return true;
         };
-        let Some(origin) = Origin::parse(origin) else {
-            return false;
-        };
+        let is_same = || Origin::parse(origin).is_some_and(|origin| origin.is_same(host, tls));
         match self {
             Self::Any => true,
-            Self::Same => origin.is_same(host, tls),
+            Self::Same => is_same(),
             Self::List(patterns) => patterns.iter().any(|pattern| match &pattern.0 {
-                Kind::Same => origin.is_same(host, tls),
+                Kind::Same => is_same(),
+                Kind::Null => origin == b"null",
+                Kind::File => origin.eq_ignore_ascii_case(FILE.as_bytes()),
                 Kind::Matching { scheme, host, port } => {
-                    origin.has_scheme(scheme.as_deref())
-                        && host.is(origin.host)
-                        && origin.is_at(*port)
+                    Origin::parse(origin).is_some_and(|origin| {
+                        origin.has_scheme(scheme.as_deref())
+                            && host.is(origin.host)
+                            && origin.is_at(*port)
+                    })
                 }
             }),
         }
     }
 }
+
+/// The origin of files, where it is not `null`.
+const FILE: &str = "file://";
 
 impl Pattern {
     fn parse(value: &str) -> Result<Self, String> {
@@ -104,9 +114,18 @@ impl Pattern {
         if value == "any" || value == "*" {
             return Err("\"any\" must stand alone".to_owned());
         }
+        if value == "null" {
+            return Ok(Self(Kind::Null));
+        }
+        if value.eq_ignore_ascii_case(FILE) {
+            return Ok(Self(Kind::File));
+        }
+        if let Some(mend) = never_sent(value) {
+            return Err(mend);
+        }
         Self::read(value).ok_or_else(|| {
-            "it must be \"same\", \"any\" or like \"https://example.com\", \"*.example.com\" or \
-             \"http://localhost:*\""
+            "it must be \"same\", \"any\", \"null\", \"file://\" or like \"https://example.com\", \
+             \"*.example.com\" or \"http://localhost:*\""
                 .to_owned()
         })
     }
@@ -131,6 +150,26 @@ impl Pattern {
         let host = Host::parse(std::str::from_utf8(host).ok()?)?;
         Some(Self(Kind::Matching { scheme, host, port }))
     }
+}
+
+/// What would be read as a pattern, but is no browser's origin: how to mend it.
+fn never_sent(value: &str) -> Option<String> {
+    let lower = value.to_ascii_lowercase();
+    if lower == "none" {
+        return Some(
+            "it must name an origin: a request without \"Origin\" passes anyway, and the origin \
+             of sandboxed pages is \"null\""
+                .to_owned(),
+        );
+    }
+    for (wrong, right) in [("ws://", "http://"), ("wss://", "https://")] {
+        if let Some(rest) = lower.strip_prefix(wrong) {
+            return Some(format!(
+                "it must be \"{right}{rest}\": an origin is the page's address, not the WebSocket's"
+            ));
+        }
+    }
+    None
 }
 
 impl Host {
@@ -390,6 +429,20 @@ mod tests {
             ("capacitor://localhost", "capacitor://localhost", true),
             ("capacitor://localhost:*", "capacitor://localhost", true),
             ("example.com", "null", false),
+            ("null", "null", true),
+            ("null", "NULL", false),
+            ("null", "http://null", false),
+            ("null", "file://", false),
+            ("null", "", false),
+            ("http://null", "http://null", true),
+            ("http://null", "null", false),
+            ("file://", "file://", true),
+            ("FILE://", "file://", true),
+            ("file://", "FILE://", true),
+            ("file://", "null", false),
+            ("file://", "file:///", false),
+            ("file://", "file://host", false),
+            ("file://host", "file://", false),
         ] {
             let policy = Policy::parse(&[pattern]).unwrap();
             assert_eq!(
@@ -402,8 +455,11 @@ mod tests {
 
     #[test]
     fn a_list_lets_in_what_any_of_its_patterns_does() {
-        let policy = Policy::parse(&["same", "https://example.com", "*.example.org"]).unwrap();
+        let values = ["same", "null", "https://example.com", "*.example.org"];
+        let policy = Policy::parse(&values).unwrap();
         for (origin, want) in [
+            ("null", true),
+            ("file://", false),
             ("http://here", true),
             ("https://example.com", true),
             ("http://a.example.org", true),
@@ -446,5 +502,21 @@ mod tests {
             );
         }
         assert!(Policy::parse(&[]).is_err());
+    }
+
+    #[test]
+    fn what_no_browser_sends_is_told_with_what_it_sends() {
+        for (value, mend) in [
+            ("wss://example.com", "it must be \"https://example.com\""),
+            ("WSS://Example.com:8443", "\"https://example.com:8443\""),
+            ("ws://localhost:*", "it must be \"http://localhost:*\""),
+            ("none", "the origin of sandboxed pages is \"null\""),
+            ("None", "a request without \"Origin\" passes anyway"),
+        ] {
+            for values in [&[value][..], &["same", value], &[value, "same"]] {
+                let message = Policy::parse(values).expect_err(value);
+                assert!(message.contains(mend), "{value}: {message}");
+            }
+        }
     }
 }

@@ -22,6 +22,9 @@
 //! | miniz_oxide 0.9.1 | 1 | 14 to 104 B | 2.3 | 16 to 362 B | 3.3 | 42 to 3989 B | 18 |
 //! | | 6 | 15 to 103 B | 2.3 | 19 to 301 B | 3.1 | 212 to 2864 B | 13 |
 //!
+//! zlib's state is only known to be good after a call that completed: what did not, in or out, is
+//! not used again. `out` tells what happened otherwise.
+//!
 //! Below some hundred bytes compression saves next to nothing; level 3 is within a few percent of
 //! 6 at half its time for large messages. A smaller window is no faster: what a message costs at
 //! least is the clearing of the compressor's table, whose size is fixed. Taking back a history
@@ -30,12 +33,16 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
+use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::connection::Kind;
 use super::extension::Offer;
 use super::misbehaved::Misbehaved;
 use super::utf8::Utf8;
+
+mod out;
+
+pub use out::Deflater;
 
 /// The name under which the extension is offered.
 pub const NAME: &str = "permessage-deflate";
@@ -54,8 +61,6 @@ const END: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 const MAX_FINAL_BLOCKS: usize = 64;
 /// Bytes inflated at a time: they are checked and copied while the processor's cache has them.
 const BLOCK: usize = 16 * 1024;
-/// A compressor's buffer that is larger does not outlive its message.
-const KEPT_BUFFER: usize = 256 * 1024;
 
 /// What the operator configured. Windows are in [`WINDOW_BITS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +257,8 @@ impl History {
 /// next. 64 KB.
 pub struct Inflater {
     zlib: Inflate,
+    /// Its last message was read to the end.
+    is_sound: bool,
     block: Box<[u8]>,
 }
 
@@ -272,6 +279,7 @@ impl Inflater {
     pub fn new() -> Self {
         Self {
             zlib: Inflate::new(false, MAX_WINDOW_BITS),
+            is_sound: true,
             block: vec![0; BLOCK].into(),
         }
     }
@@ -293,6 +301,10 @@ impl Inflater {
         if compressed.is_empty() {
             return Ok(Vec::new());
         }
+        // After what was not read to the end, or a panic, its state is not relied on.
+        if !std::mem::replace(&mut self.is_sound, false) {
+            self.zlib = Inflate::new(false, MAX_WINDOW_BITS);
+        }
         let before = history.as_deref().map_or(&[][..], |history| &history.bytes);
         let mut message = Inflated {
             bytes: Vec::new(),
@@ -311,6 +323,7 @@ impl Inflater {
         if message.text.is_some_and(|text| !text.is_complete()) {
             return Err(Misbehaved::InvalidUtf8);
         }
+        self.is_sound = true;
         if let Some(history) = history {
             history.push(&message.bytes);
         }
@@ -397,53 +410,10 @@ impl Inflated {
     }
 }
 
-/// A compressor for all messages of one level and window; it keeps nothing from one to the next.
-/// 251 KB with a window of 9 bits to 380 KB with one of 15.
-pub struct Deflater {
-    zlib: Deflate,
-    buffer: Vec<u8>,
-}
-
-impl fmt::Debug for Deflater {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deflater").finish_non_exhaustive()
-    }
-}
-
-impl Deflater {
-    /// `level` and `window_bits` are moved into [`LEVELS`] and [`WINDOW_BITS`].
-    pub fn new(level: u8, window_bits: u8) -> Self {
-        let level = level.clamp(*LEVELS.start(), *LEVELS.end());
-        let window_bits = window_bits.clamp(*WINDOW_BITS.start(), *WINDOW_BITS.end());
-        Self {
-            zlib: Deflate::new(level.into(), false, window_bits),
-            buffer: Vec::new(),
-        }
-    }
-
-    /// One message (RFC 7692, 7.2.1), unless that makes it no smaller.
-    pub fn message(&mut self, payload: &[u8]) -> Option<&[u8]> {
-        let room = payload.len() + TAIL.len();
-        if self.buffer.len() > KEPT_BUFFER.max(room) {
-            self.buffer = Vec::new();
-        }
-        if self.buffer.len() < room {
-            self.buffer.resize(room, 0);
-        }
-        self.zlib.reset();
-        self.zlib
-            .compress(payload, &mut self.buffer[..room], DeflateFlush::SyncFlush)
-            .ok()?;
-        let written = self.zlib.total_out() as usize;
-        // A flush that fills its room may have more to say.
-        let is_whole = written < room && self.zlib.total_in() == payload.len() as u64;
-        is_whole.then(|| self.buffer[..written].strip_suffix(&TAIL))?
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zlib_rs::{Deflate, DeflateFlush};
 
     #[test]
     fn a_bomb_is_not_inflated_beyond_its_limit() {

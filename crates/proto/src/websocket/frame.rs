@@ -235,13 +235,16 @@ pub fn append_compressed(
     min_length: usize,
 ) {
     let worthy = payload.len() >= min_length;
-    let Some(deflated) = worthy.then(|| deflater.message(payload)).flatten() else {
-        return append(out, opcode, payload);
-    };
-    let (bytes, len) = header(true, true, opcode, deflated.len());
-    out.reserve(len + deflated.len());
-    out.extend_from_slice(&bytes[..len]);
-    out.extend_from_slice(deflated);
+    match worthy.then(|| deflater.message(payload)).flatten() {
+        None => append(out, opcode, payload),
+        Some(deflated) => {
+            let (bytes, len) = header(true, true, opcode, deflated.len());
+            out.reserve(len + deflated.len());
+            out.extend_from_slice(&bytes[..len]);
+            out.extend_from_slice(deflated);
+        }
+    }
+    deflater.shrink();
 }
 
 /// A server's control frame, whole, without heap; dereferences to its bytes.

@@ -1,7 +1,5 @@
 //! Compressed messages (RFC 7692, 6 and 7.2), in and out.
 
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use proptest::prelude::*;
 use proto::envelope::{Compression, Envelope, FrameKind, Wire};
 use proto::websocket::connection::Limits;
@@ -9,6 +7,7 @@ use proto::websocket::deflate::Deflater;
 use proto::websocket::frame::{self, Opcode};
 use zlib_rs::{Deflate, DeflateFlush};
 
+use crate::compressed::inflate;
 use crate::support::{Deflating, Frame, Peer, ROOMY, close, cont, hex, ping, run_on, stream, text};
 use crate::twin::{Ending, Said, judge_deflated};
 
@@ -62,29 +61,6 @@ impl Client {
     fn binary(&mut self, message: &[u8]) -> Frame {
         Frame::raw(0xc2, self.payload(message))
     }
-}
-
-/// A server's compressed payload inflated by a decompressor with no more window than was agreed.
-fn inflate(compressed: &[u8], window_bits: u8) -> Vec<u8> {
-    let input = [compressed, &[0, 0, 0xff, 0xff]].concat();
-    let mut window = vec![0; 1 << window_bits];
-    let (mut read, mut at, mut message) = (0, 0, Vec::new());
-    let mut stream = DecompressorOxide::new();
-    loop {
-        let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
-        let (status, more_read, written) =
-            decompress(&mut stream, &input[read..], &mut window, at, flags);
-        read += more_read;
-        message.extend_from_slice(&window[at..at + written]);
-        at = (at + written) % window.len();
-        match status {
-            TINFLStatus::HasMoreOutput => {}
-            TINFLStatus::NeedsMoreInput => break,
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(read, input.len());
-    message
 }
 
 fn json(bytes: usize) -> String {

@@ -1,6 +1,7 @@
 //! The WebSocket room against the RFCs' text, a naive twin and an independent client.
 
 mod client;
+mod compressed;
 mod deflate;
 mod dialogue;
 mod handshake;
@@ -10,3 +11,4 @@ mod rules;
 mod splits;
 mod support;
 mod twin;
+mod way_out;

@@ -1,0 +1,79 @@
+//! Any messages on end through one compressor of any level and window, the incompressible and those of
+//! sizes around its blocks among them: each is read back by another library, and by our own.
+#![no_main]
+
+#[path = "../../crates/proto/tests/websocket/compressed.rs"]
+#[allow(dead_code)]
+mod compressed;
+#[path = "../../crates/proto/tests/websocket/support.rs"]
+#[allow(dead_code)]
+mod support;
+#[path = "../../crates/proto/tests/websocket/twin.rs"]
+#[allow(dead_code)]
+mod twin;
+
+use std::sync::LazyLock;
+
+use compressed::{BORDERS, Material, checked};
+use libfuzzer_sys::fuzz_target;
+use proto::websocket::deflate::{Deflater, LEVELS, WINDOW_BITS};
+use support::{Deflating, Frame, Peer, ROOMY};
+use twin::Said;
+
+static MATERIAL: LazyLock<Material> = LazyLock::new(Material::new);
+
+/// Of one input so many bytes are compressed, or it would take seconds.
+const BYTES: usize = 1 << 20;
+
+const RAW: u8 = 6;
+
+// The first byte is the level, the second the window; the others are pieces of messages. Of a piece
+// the first byte tells its kind, how its length is meant, and whether its message ends with it; two
+// more tell the length, and one where it is cut from. Raw ones follow as they are.
+fuzz_target!(|input: &[u8]| {
+    let [level, window, rest @ ..] = input else {
+        return;
+    };
+    let level = LEVELS.start() + level % (LEVELS.end() - LEVELS.start() + 1);
+    let window_bits = WINDOW_BITS.start() + window % (WINDOW_BITS.end() - WINDOW_BITS.start() + 1);
+    let mut deflater = Deflater::new(level, window_bits);
+    let mut peer = Peer::deflating(ROOMY, Deflating::without_takeover());
+    let mut left = BYTES;
+    for message in messages(rest) {
+        left = left.saturating_sub(message.len());
+        if left == 0 {
+            break;
+        }
+        if let Some(payload) = checked(&mut deflater, window_bits, &message) {
+            peer.send(Frame::raw(0xc2, payload));
+            assert!(peer.said.pop() == Some(Said::Binary(message)));
+        }
+    }
+});
+
+fn messages(mut pieces: &[u8]) -> Vec<Vec<u8>> {
+    let mut messages = vec![Vec::new()];
+    while let [form, low, high, at, rest @ ..] = pieces {
+        pieces = rest;
+        let len = if form & 0x10 == 0 {
+            usize::from(u16::from_le_bytes([*low, *high])) & 0xfff
+        } else {
+            let border = BORDERS[usize::from(*high) % BORDERS.len()];
+            (border + usize::from(*low)).saturating_sub(128)
+        };
+        let piece = if form & 7 == RAW {
+            let (raw, rest) = pieces.split_at(len.min(pieces.len()));
+            pieces = rest;
+            raw
+        } else {
+            MATERIAL.piece(usize::from(form & 7), usize::from(*at) << 9, len)
+        };
+        if let Some(message) = messages.last_mut() {
+            message.extend_from_slice(piece);
+        }
+        if form & 8 == 0 {
+            messages.push(Vec::new());
+        }
+    }
+    messages
+}

@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     ("nginx", &["conf", "variables", "session::Summary"]),
     ("session", &["conf", "nginx"]),
-    ("upgrade", &["conf", "nginx"]),
+    ("upgrade", &["conf", "nginx", "variables"]),
     ("variables", &["nginx", "session::Summary"]),
     (
         "worker",

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::nginx::process;
 use crate::nginx::variable::{Name, Variable};
+use crate::nginx::{Request, process};
 
 /// A client's channels, kept for it only where nginx.conf names this variable.
 pub const CHANNEL: &str = "websocket_channel";
+
+/// The beginning of the names of query arguments.
+pub const ARGUMENT: &str = "websocket_arg_";
 
 /// All variables of the module.
 pub static TABLE: [Variable; 9] = [
@@ -15,8 +18,15 @@ pub static TABLE: [Variable; 9] = [
         get: |_, _| id().map(Cow::Owned),
     },
     Variable {
-        name: Name::Prefix("websocket_arg_"),
-        get: |r, name| argument(r.query(), name),
+        name: Name::Prefix(ARGUMENT),
+        get: |r, name| {
+            let value = argument(r.query(), name)?;
+            Some(if is_fit(&value) {
+                value
+            } else {
+                Cow::Borrowed(b"")
+            })
+        },
     },
     Variable {
         name: Name::Always(CHANNEL),
@@ -85,6 +95,24 @@ fn id() -> Option<Vec<u8>> {
     )
 }
 
+/// Whether nothing can be split by it, be it a line of HTTP, a log's or a header.
+fn is_fit(value: &[u8]) -> bool {
+    !value.iter().any(u8::is_ascii_control)
+}
+
+/// An argument of the request whose variable is empty because it has a control character: a name
+/// made of it is not what the client asked for. As the client sent it, or as a rewrite left it.
+pub fn unfit_argument(request: Request) -> Option<&'static [u8]> {
+    let queries = [request.query(), request.first_query()];
+    let names = &request.main().arguments;
+    let unfit = |query: &[u8], name: &[u8]| {
+        // Only what was encoded can have one: nginx takes none that is not.
+        query.contains(&b'%') && argument(query, name).is_some_and(|value| !is_fit(&value))
+    };
+    let is_unfit = |name: &&Vec<u8>| queries.iter().any(|query| unfit(query, name));
+    names.iter().find(is_unfit).map(Vec::as_slice)
+}
+
 /// The first query argument `name`, percent-decoded, `+` as it is.
 fn argument<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
     let value = query.split(|&b| b == b'&').find_map(|pair| {
@@ -141,5 +169,17 @@ mod tests {
         assert_eq!(get("Channel=%4", "channel"), Some(b"%4".to_vec()));
         assert_eq!(get("channels=foo", "channel"), None);
         assert_eq!(get("", "channel"), None);
+    }
+
+    #[test]
+    fn control_characters_make_an_argument_unfit() {
+        for code in 0..=u8::MAX {
+            let query = format!("channel=a%{code:02x}b");
+            let value = argument(query.as_bytes(), b"channel").expect("a value");
+            assert_eq!(*value, [b'a', code, b'b']);
+            assert_eq!(is_fit(&value), code >= 0x20 && code != 0x7f, "{code:#x}");
+        }
+        assert!(is_fit(b""));
+        assert!(!is_fit(b"as nginx would never let through\n"));
     }
 }

@@ -216,3 +216,96 @@ fn arguments_work_in_map_and_if() {
     guest.expect(["to all"]);
     known.expect(["to one"]);
 }
+
+/// What would end a line of HTTP, and what else no header and no name should have.
+const CONTROL: [&str; 7] = ["%0d%0a", "%0D", "%0a", "%00", "%09", "%1f", "%7f"];
+
+#[test]
+fn an_argument_with_a_control_character_is_empty_in_headers_redirects_and_proxied_requests() {
+    let redis = Redis::start();
+    let behind = Nginx::start(Conf::without_module().location("/seen", "return 200 '[$request]';"));
+    let conf = Conf::with(&redis)
+        .location(
+            "/header",
+            "add_header X-Name [$websocket_arg_x]; return 204;",
+        )
+        .location("/redirect", "return 302 /to?x=$websocket_arg_x;")
+        .location("/text", "return 200 '[$websocket_arg_x]';")
+        .location(
+            "/proxied",
+            &format!(
+                "proxy_pass http://{}/seen?x=$websocket_arg_x;",
+                behind.http()
+            ),
+        );
+    let nginx = Nginx::start(conf);
+    for control in CONTROL {
+        let query = format!("x=a{control}Set-Cookie:%20a=b");
+        let answer = nginx.get(&format!("/header?{query}"));
+        assert_eq!(answer.header("X-Name"), Some("[]"), "{control}");
+        assert_eq!(answer.header("Set-Cookie"), None, "{control}");
+        let answer = nginx.get(&format!("/redirect?{query}"));
+        let location = answer.header("Location").expect("a redirect");
+        assert!(location.ends_with("/to?x="), "{control}: {location}");
+        assert_eq!(answer.header("Set-Cookie"), None, "{control}");
+        assert_eq!(
+            nginx.get(&format!("/text?{query}")).text(),
+            "[]",
+            "{control}"
+        );
+        let seen = nginx.get(&format!("/proxied?{query}")).text();
+        assert_eq!(seen, "[GET /seen?x= HTTP/1.0]", "{control}");
+    }
+    assert_eq!(nginx.get("/text?x=%C3%A9%20%22b").text(), "[é \"b]");
+}
+
+#[test]
+fn no_channel_is_made_of_an_argument_with_a_control_character() {
+    let redis = Redis::start();
+    let conf = Conf::with(&redis)
+        .http("map $websocket_arg_x $mapped { default lobby; }")
+        .location("/whole", "websocket_subscribe $websocket_arg_x;")
+        .location("/part", "websocket_subscribe news:$websocket_arg_x;")
+        .location("/pattern", "websocket_psubscribe news:$websocket_arg_x*;")
+        .location("/publish", "websocket_publish news:$websocket_arg_x;")
+        .location("/mapped", "websocket_subscribe $mapped;")
+        .location(
+            "/set",
+            "set $name news:$websocket_arg_x; websocket_subscribe $name;",
+        )
+        .location("/rewritten", "rewrite ^ /part?x=$websocket_arg_x? last;")
+        .location("/post", "websocket_publisher news:$websocket_arg_x;")
+        .location("/fixed", "websocket_subscribe news;")
+        .location("/status", "websocket_status;");
+    let nginx = Nginx::start(conf);
+    let ways = [
+        "/whole",
+        "/part",
+        "/pattern",
+        "/publish",
+        "/mapped",
+        "/set",
+        "/rewritten",
+    ];
+    for control in CONTROL {
+        for target in ways {
+            let status = nginx.handshake(&format!("{target}?x=a{control}b"));
+            assert_eq!(status, 400, "{target} {control}");
+        }
+        let post = Request::post(&format!("/post?x=a{control}b"), "unheard");
+        assert_eq!(nginx.send(&post).status, 400, "{control}");
+        // nginx.conf does not ask for these.
+        assert_eq!(nginx.handshake(&format!("/part?x=a&y={control}")), 101);
+        assert_eq!(nginx.handshake(&format!("/fixed?x={control}")), 101);
+    }
+    nginx.until_log("argument \"x\" has a control character");
+    let refused = &nginx.get("/status").json()["refused"];
+    assert_eq!(refused["channel"], CONTROL.len() * ways.len());
+    for target in ways {
+        assert_eq!(
+            nginx.handshake(&format!("{target}?x=a%20b")),
+            101,
+            "{target}"
+        );
+    }
+}

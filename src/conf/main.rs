@@ -34,6 +34,8 @@ pub struct Main {
     pub logs_the_end: bool,
     /// The log, or anything else, asks for a client's channel.
     pub names_channels: bool,
+    /// Each NAME of a `$websocket_arg_NAME` that the configuration has.
+    pub arguments: Vec<Vec<u8>>,
     /// Some location serves WebSocket: without one, the module does nothing at all.
     pub used: bool,
     /// What nginx.conf says in locations and above, in its order.

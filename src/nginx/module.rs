@@ -121,6 +121,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             .iter()
             .any(|name| variable::is_used(cf, name));
         main.names_channels = variable::is_used(cf, crate::variables::CHANNEL);
+        main.arguments = variable::used_after(cf, crate::variables::ARGUMENT);
         for line in main.take_warnings() {
             log::write((*cf).log, Level::Warn, format_args!("{line}"));
         }

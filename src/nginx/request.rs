@@ -223,6 +223,20 @@ impl Request {
         unsafe { bytes(self.r().args) }
     }
 
+    /// The query string of the request line: [`Request::query`] may have been rewritten.
+    pub fn first_query(&self) -> &[u8] {
+        // SAFETY: lies in the buffers or the pool of the request.
+        let target = unsafe { bytes(self.r().unparsed_uri) };
+        let mark = target.iter().position(|&byte| byte == b'?');
+        mark.map_or(&[], |mark| &target[mark + 1..])
+    }
+
+    /// The configuration of the `http` block.
+    pub fn main(self) -> &'static crate::conf::Main {
+        // SAFETY: made by `create_main_conf`, and kept as long as the cycle.
+        unsafe { &*(*self.r().main_conf.add(module::context_index())).cast() }
+    }
+
     /// The configuration of the location that handles the request.
     pub fn location(self) -> &'static crate::conf::Location {
         // SAFETY: made by `create_loc_conf`, merged, and kept as long as the cycle; a worker's

@@ -137,6 +137,17 @@ fn valid(len: usize) -> [u8; 4] {
 
 /// True if the configuration uses variable `name` anywhere.
 pub(super) fn is_used(cf: *mut ngx_conf_t, name: &str) -> bool {
+    used(cf).any(|used| used == name.as_bytes())
+}
+
+/// What follows `prefix` in the names of the variables that the configuration uses.
+pub(super) fn used_after(cf: *mut ngx_conf_t, prefix: &str) -> Vec<Vec<u8>> {
+    let rest = used(cf).filter_map(|name| name.strip_prefix(prefix.as_bytes()));
+    rest.map(<[u8]>::to_vec).collect()
+}
+
+/// The names of the variables that the configuration uses, in lower case.
+fn used<'a>(cf: *mut ngx_conf_t) -> impl Iterator<Item = &'a [u8]> {
     // SAFETY: after the configuration is read, the core module lists the variables in use.
     unsafe {
         let context = (*cf).ctx.cast::<nginx_sys::ngx_http_conf_ctx_t>();
@@ -145,8 +156,7 @@ pub(super) fn is_used(cf: *mut ngx_conf_t, name: &str) -> bool {
             .add(nginx_sys::ngx_http_core_module.ctx_index);
         let core = &*core.cast::<nginx_sys::ngx_http_core_main_conf_t>();
         let used = core.variables.as_slice::<nginx_sys::ngx_http_variable_t>();
-        used.iter()
-            .any(|variable| variable.name.as_bytes() == name.as_bytes())
+        used.iter().map(|variable| variable.name.as_bytes())
     }
 }
 

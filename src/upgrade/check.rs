@@ -13,6 +13,7 @@ use crate::conf::{Location, MAX_CHANNEL};
 use crate::nginx::Request;
 use crate::nginx::log::Level;
 use crate::nginx::request::{ComplexValue, Response, Switching, Text};
+use crate::variables;
 
 /// Channels and patterns; most clients have one.
 pub type Subscriptions = SmallVec<[(Kind, Text); 1]>;
@@ -183,9 +184,14 @@ fn names(request: Request, location: &Location) -> Result<Names, Refused> {
 /// # Errors
 /// It is not one that Redis or its operator should see; an `info` line is written already.
 pub fn channel(request: Request, kind: Kind, value: ComplexValue) -> Result<Text, Refused> {
+    let variable = value.has_variables();
+    if variable && let Some(argument) = variables::unfit_argument(request) {
+        let argument = argument.escape_ascii();
+        let cause = format_args!("argument \"{argument}\" has a control character");
+        return Err(refuse(request, Refused::Channel, cause));
+    }
     let name = value.evaluate(request).map_err(|_| Refused::Internal)?;
     let template = value.text();
-    let variable = value.has_variables();
     match judge(kind, template, variable, &name) {
         Ok(()) => Ok(name),
         Err(cause) => {

@@ -210,7 +210,7 @@ fn a_message_without_end() {
 /// told. Masks are zero.
 const PATIENT: &[(&str, &str, &str, u16)] = &[
     ("answers no ping", "", "", 1001),
-    ("never ends its frame", "81 fe 8000 00000000", "61", 1001),
+    ("never ends its frame", "81 fe 8000 00000000", "61", 1008),
     (
         "never ends its message, and is alive",
         "01 85 00000000 626567756e",

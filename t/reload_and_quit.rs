@@ -101,6 +101,48 @@ fn a_reader_that_stopped_does_not_hold_the_worker() {
     drop(stuck);
 }
 
+/// A message of 4 MB is under way to clients that take it in four seconds. There is no room for a
+/// Close before its end.
+#[test]
+fn a_steady_reader_has_its_message_and_its_close() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis));
+    let big = "x".repeat(4 << 20);
+    let mut readers =
+        Transport::BOTH.map(|transport| Raw::accepted_narrow(&nginx, transport, "/ws?channel=foo"));
+    redis.publish("foo", &big);
+    let begun = readers.each_mut().map(|reader| reader.bytes(1_000));
+    nginx.quit();
+    std::thread::scope(|scope| {
+        for (raw, mut taken) in readers.iter_mut().zip(begun) {
+            let expected = frames::text(big.as_str());
+            scope.spawn(move || {
+                while taken.len() < 4 << 20 {
+                    taken.extend(raw.bytes(100_000.min((4 << 20) + 10 - taken.len())));
+                    std::thread::sleep(Duration::from_millis(95));
+                }
+                raw.unread(&taken);
+                raw.expect([expected]);
+                raw.expect_close(1012);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_reader_that_takes_drops_does_not_hold_the_worker() {
+    let redis = Redis::start();
+    let mut nginx = Nginx::start(Conf::push(&redis));
+    let mut raw = Raw::accepted_narrow(&nginx, Transport::Ws, "/ws?channel=foo");
+    redis.publish("foo", "x".repeat(4 << 20));
+    raw.bytes(1_000);
+    nginx.quit();
+    until("it has exited", || {
+        let _ = raw.try_byte();
+        nginx.has_exited()
+    });
+}
+
 #[test]
 fn worker_shutdown_timeout_cuts_the_drain_short() {
     let redis = Redis::start();

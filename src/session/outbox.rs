@@ -58,6 +58,11 @@ impl Outbox {
         self.bytes.len() - self.sent > proto::websocket::frame::MAX_CONTROL + 2
     }
 
+    /// Bytes that wait, pongs not counted.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
     /// Its part of the memory account, in bytes.
     pub fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity()

@@ -36,7 +36,7 @@ pub struct Counters {
     pub slow_closed: u64,
     /// Clients closed because they broke the protocol.
     pub protocol_errors: u64,
-    /// Clients closed because they were silent, or did not end a message.
+    /// Clients closed because they were silent, or their message came too slowly.
     pub timed_out: u64,
     /// Clients closed because messages may have been missed.
     pub gap_closed: u64,
@@ -44,6 +44,8 @@ pub struct Counters {
     pub gaps: u64,
     /// Clients closed because their worker exits.
     pub drained: u64,
+    /// Clients closed because Redis's ACL forbids their channel.
+    pub forbidden_closed: u64,
     /// Sessions ended by a bug of the module.
     pub panics: u64,
 }

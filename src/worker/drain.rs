@@ -6,7 +6,7 @@ use super::Worker;
 use crate::conf::Gap;
 use crate::nginx::log::{self, Level};
 use crate::nginx::{ClientId, process};
-use crate::session::Phase;
+use crate::session::{Leaving, Phase};
 
 /// Clients learn of a lost link when it is back, and after so long at the latest.
 const GRACE_MS: u64 = 5_000;
@@ -69,12 +69,26 @@ impl Worker {
             let Some((_, session)) = self.clients.get(id) else {
                 continue;
             };
-            if session.phase == Phase::Open {
+            if session.leaving != Some(Leaving::Forbidden) {
                 let spread = session.location.drain().min(most);
-                session.leaving = true;
                 let wait = self.drain.random_below(spread);
-                self.watch(id, now + wait);
+                self.lead_out(id, Leaving::Exit, now + wait);
             }
+        }
+    }
+
+    /// The client is told to go at `due`; one whose 101 is not out yet, as soon as it is.
+    pub(super) fn lead_out(&mut self, id: ClientId, leaving: Leaving, due: u64) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        match session.phase {
+            Phase::Opening => session.leaving = Some(leaving),
+            Phase::Open => {
+                session.leaving = Some(leaving);
+                self.watch(id, due);
+            }
+            Phase::Closing | Phase::Lingering | Phase::Lost => {}
         }
     }
 
@@ -83,16 +97,27 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let code = CloseCode::new(session.location.drain_code());
-        let code = code.unwrap_or(CloseCode::SERVICE_RESTART);
-        if self.drain.exiting {
-            self.counters.drained += 1;
-            self.close(id, code, "server is restarting", Level::Info);
-        } else {
-            self.counters.gap_closed += 1;
-            let reason = "messages may have been missed";
-            self.close(id, CloseCode::SERVICE_RESTART, reason, Level::Info);
-        }
+        let drain_code = session.location.drain_code();
+        let (counter, code, reason) = match session.leaving {
+            None => return,
+            Some(Leaving::Exit) => (
+                &mut self.counters.drained,
+                CloseCode::new(drain_code).unwrap_or(CloseCode::SERVICE_RESTART),
+                "server is restarting",
+            ),
+            Some(Leaving::Gap) => (
+                &mut self.counters.gap_closed,
+                CloseCode::SERVICE_RESTART,
+                "messages may have been missed",
+            ),
+            Some(Leaving::Forbidden) => (
+                &mut self.counters.forbidden_closed,
+                CloseCode::POLICY,
+                "redis forbids the channel",
+            ),
+        };
+        *counter += 1;
+        self.close(id, code, reason, Level::Info);
     }
 
     /// A subscriber link was lost: its clients are told when it is back, or soon. Those who come
@@ -140,11 +165,10 @@ impl Worker {
                 continue;
             };
             let is_told = session.missed && session.location.redis == Some(broker as u16);
-            if is_told && session.phase == Phase::Open && !session.leaving {
-                session.leaving = true;
+            if is_told && session.leaving.is_none() {
                 let spread = session.location.drain().min(most);
                 let wait = self.drain.random_below(spread);
-                self.watch(id, now + wait);
+                self.lead_out(id, Leaving::Gap, now + wait);
             }
         }
     }

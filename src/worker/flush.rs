@@ -128,6 +128,7 @@ impl Worker {
         }
         let reason = "client is too slow for \"websocket_send_queue\"";
         self.close(client, CloseCode::POLICY, reason, Level::Info);
+        self.hurry(client);
     }
 }
 

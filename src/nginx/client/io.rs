@@ -59,6 +59,46 @@ impl Io {
         unsafe { (*(*self.c()).read).ready() != 0 }
     }
 
+    /// Its socket has something that no event has been handled for yet: input, or room for more
+    /// after it was full. A system call.
+    pub fn has_news(&self) -> bool {
+        let (input, room) = self.news();
+        input || room
+    }
+
+    /// The same, of room alone: for one who is not read.
+    pub fn has_room_again(&self) -> bool {
+        self.news().1
+    }
+
+    fn news(&self) -> (bool, bool) {
+        // SAFETY: the connection lives while the client has its seat; `poll` writes one structure.
+        unsafe {
+            let was_full = (*(*self.c()).write).ready() == 0;
+            let mut asked = libc::pollfd {
+                fd: (*self.c()).fd,
+                events: libc::POLLIN | if was_full { libc::POLLOUT } else { 0 },
+                revents: 0,
+            };
+            let is_told = libc::poll(&raw mut asked, 1, 0) == 1;
+            let input = is_told && asked.revents & libc::POLLIN != 0;
+            let room = is_told && asked.revents & libc::POLLOUT != 0;
+            (input || self.is_readable(), room)
+        }
+    }
+
+    /// Bytes that the kernel holds for the peer: not yet sent, or not yet acknowledged.
+    pub fn unacknowledged(&self) -> u64 {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: writes one int; the connection lives while the client has its seat.
+        let rc = unsafe { libc::ioctl((*self.c()).fd, libc::TIOCOUTQ, &raw mut bytes) };
+        if rc == 0 {
+            bytes.unsigned_abs().into()
+        } else {
+            0
+        }
+    }
+
     /// Calls the read handler once more in the next round of the event loop.
     pub fn read_again(&self) {
         // SAFETY: the connection lives while the client has its seat; closing it unposts.

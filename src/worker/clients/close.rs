@@ -4,8 +4,10 @@ use proto::websocket::close::{self, CloseCode};
 
 use crate::nginx::log::Level;
 use crate::nginx::{ClientId, Effect, Received, process};
-use crate::session::{LINGER_MS, Outbox, Phase};
+use crate::session::{LINGER_MS, Outbox, PARTING_MS, Phase};
 use crate::worker::{BUFFER, Worker};
+
+use super::watch::{NEWS_MS, UNREAD_MS};
 
 /// Of a closing client at most so much is dropped in one event.
 const DISCARD_BUDGET: usize = 256 << 10;
@@ -34,7 +36,6 @@ impl Worker {
 
     /// The one road to the end: out of the registry, Close, shutdown, discard, gone.
     pub(super) fn start_closing(&mut self, id: ClientId, frame: &[u8], code: u16) {
-        let now = process::now();
         let mut begun = Vec::new();
         if self.registry.feed_of(id).is_some() {
             self.note_delivered(id);
@@ -60,8 +61,46 @@ impl Worker {
         outbox.push(frame);
         let after = session.held_bytes();
         self.hold(before, after);
-        self.watch(id, now + LINGER_MS);
         self.write_client(id);
+        if let Some((_, session)) = self.clients.get(id)
+            && session.phase == Phase::Closing
+        {
+            self.measure_farewell(id);
+        }
+    }
+
+    /// From here on it is measured how fast the client takes what is before its end.
+    fn measure_farewell(&mut self, id: ClientId) {
+        let now = process::now();
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        let patience = match session.phase {
+            Phase::Closing => PARTING_MS,
+            Phase::Lingering => LINGER_MS,
+            Phase::Opening | Phase::Open | Phase::Lost => return,
+        };
+        let left = session.left(&io);
+        session.pulse.measure(left, tick);
+        self.watch(id, now + patience);
+    }
+
+    /// A closing client's time has come: it has as much again if it takes what is left, or if we have
+    /// not looked at its socket yet.
+    pub(super) fn look_at_closing(&mut self, id: ClientId, now: u64) {
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.pulse.goes_off(session.left(&io), tick) {
+            return self.measure_farewell(id);
+        }
+        if session.phase == Phase::Closing && io.has_room_again() {
+            return self.watch(id, now + NEWS_MS);
+        }
+        io.abandon(UNREAD_MS);
+        self.end(id);
     }
 
     /// Keeps what the feed has sent, for the log, before the client leaves it.
@@ -77,9 +116,21 @@ impl Worker {
         }
     }
 
+    /// A client that was too slow is told to go: it has shown how slow it is, so nothing that it takes
+    /// gives it more time.
+    pub(in crate::worker) fn hurry(&mut self, id: ClientId) {
+        let now = process::now();
+        let tick = self.session_tick(now);
+        if let Some((_, session)) = self.clients.get(id)
+            && session.phase == Phase::Closing
+        {
+            session.pulse.measure(0, tick);
+            self.watch(id, now + LINGER_MS);
+        }
+    }
+
     /// The Close is out.
     pub(super) fn linger(&mut self, id: ClientId) {
-        let due = process::now() + LINGER_MS;
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
@@ -87,7 +138,7 @@ impl Worker {
         io.shutdown();
         // The buffer may be in use now: what is there already is dropped in the next round.
         io.read_again();
-        self.watch(id, due);
+        self.measure_farewell(id);
     }
 
     /// Drops what a closing client still sends.
@@ -147,9 +198,6 @@ impl Worker {
             return;
         };
         self.hold(session.held_bytes(), 0);
-        if session.paused {
-            self.paused.retain(|&other| other != id);
-        }
         self.counters.closed += u64::from(session.opened);
     }
 

@@ -71,19 +71,36 @@ impl Worker {
     pub(super) fn pause(&mut self, id: ClientId) {
         if let Some((_, session)) = self.clients.get(id) {
             session.paused = true;
+            session.awaits_publisher = true;
             self.paused.push(id);
+        }
+        // Who leaves stays listed until the links have room.
+        if self.paused.len() > 64 + 2 * self.clients.len() {
+            let clients = &mut self.clients;
+            let awaits = |id: &ClientId| clients.get(*id).is_some_and(|(_, s)| s.awaits_publisher);
+            self.paused.retain(awaits);
         }
     }
 
     /// The publisher links have answered: clients that waited for room are read again.
     pub(in crate::worker) fn resume_reading(&mut self) {
+        let tick = self.session_tick(process::now());
         for id in std::mem::take(&mut self.paused) {
+            if !self
+                .clients
+                .get(id)
+                .is_some_and(|(_, s)| s.awaits_publisher)
+            {
+                // It has gone; its number may be another's.
+                continue;
+            }
             if self.is_publisher_congested(id) {
                 self.paused.push(id);
-            } else if let Some((io, session)) = self.clients.get(id)
-                && session.phase == Phase::Open
-            {
-                session.paused = false;
+            } else if let Some((io, session)) = self.clients.get(id) {
+                session.awaits_publisher = false;
+                session.paused = session.must_take_first();
+                session.pulse.note_alive(tick);
+                session.forgive_message(tick);
                 io.read_again();
             }
         }
@@ -101,16 +118,8 @@ impl Worker {
         let mut inbox = std::mem::take(&mut self.inbox);
         let before = session.held_bytes();
         let inflater = (session.deflate_bits > 0).then(|| self.wires.inflater());
-        let fragments = session.connection.fragments();
         inbox.fill(session, input, inflater);
-        if inbox.heard || session.connection.fragments() != fragments {
-            session.note_alive(tick);
-        }
-        session.began = match (session.connection.is_mid_message(), session.began) {
-            (false, _) => 0,
-            (true, began) if began == 0 || inbox.messages > 0 => tick,
-            (true, began) => began,
-        };
+        session.note_input(inbox.messages, inbox.heard, tick);
         if let Some(notes) = &mut session.notes {
             notes.bytes_in += input.len() as u64;
             notes.messages_in += inbox.messages;

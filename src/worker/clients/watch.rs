@@ -6,8 +6,8 @@ use proto::websocket::frame::ControlFrame;
 
 use crate::nginx::client::Detach;
 use crate::nginx::log::Level;
-use crate::nginx::{ClientId, Effect, process};
-use crate::session::{Check, Phase, TICK_MS};
+use crate::nginx::{ClientId, Effect, Io, process};
+use crate::session::{Check, Leaving, Phase, Session, TICK_MS};
 use crate::worker::Worker;
 
 /// Sessions that one timer event looks at.
@@ -17,7 +17,11 @@ const CHECK_BUDGET: usize = 1_000;
 const MOST_FRESH: usize = 1_024;
 
 /// Without progress for so long, the kernel drops what a closed client has not read.
-const UNREAD_MS: i32 = 5_000;
+pub(super) const UNREAD_MS: i32 = 5_000;
+
+/// Who is not judged as its socket has something that we have not looked at yet is looked at again
+/// after so long.
+pub(super) const NEWS_MS: u64 = 1_000;
 
 impl Worker {
     /// The 101 is out and the connection is ours. `early` came with the handshake.
@@ -29,7 +33,7 @@ impl Worker {
         };
         session.phase = Phase::Open;
         session.opened = true;
-        session.heard = tick;
+        session.pulse.note_alive(tick);
         let check = session.next_check(tick);
         let attached = !io.is_detached();
         let wants_detach = attached && self.detach_policy(id) != Some(Detach::Off);
@@ -44,8 +48,12 @@ impl Worker {
         }
         if process::is_exiting() {
             self.begin_drain(now);
-            self.part_with(id);
-            return;
+        }
+        if let Some((_, session)) = self.clients.get(id)
+            && (session.leaving.is_some() || process::is_exiting())
+        {
+            session.leaving.get_or_insert(Leaving::Exit);
+            return self.part_with(id);
         }
         if !early.is_empty() {
             self.take_input(id, &mut early);
@@ -107,42 +115,45 @@ impl Worker {
     }
 
     pub(super) fn look_at(&mut self, id: ClientId, now: u64) {
-        let tick = self.session_tick(now);
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
         match session.phase {
-            Phase::Opening | Phase::Closing | Phase::Lingering => {
+            Phase::Opening => {
                 io.abandon(UNREAD_MS);
-                return self.end(id);
+                self.end(id);
             }
-            Phase::Lost => return,
-            Phase::Open => {}
+            Phase::Closing | Phase::Lingering => self.look_at_closing(id, now),
+            Phase::Lost => {}
+            Phase::Open if session.leaving.is_some() => self.part_with(id),
+            Phase::Open => self.look_at_open(id, now),
         }
-        if session.leaving {
-            return self.part_with(id);
-        }
+    }
+
+    fn look_at_open(&mut self, id: ClientId, now: u64) {
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
         let attached = !io.is_detached();
-        if session.paused && self.paused.contains(&id) {
+        if session.awaits_publisher {
             // It is we who do not listen.
-            session.note_alive(tick);
+            session.pulse.note_alive(tick);
         }
         match session.check(tick) {
             Check::Alive => {}
             Check::Ping => {
-                session.pinged = true;
+                session.note_pinged(tick);
                 if session.outbox.is_none() {
                     self.send_own(id, &ControlFrame::ping(b""));
                 }
             }
-            Check::Silent => {
-                self.counters.timed_out += 1;
-                return self.close(id, CloseCode::GOING_AWAY, "client is silent", Level::Info);
+            Check::Silent | Check::Unfinished if has_news(&io, session) => {
+                return self.watch(id, now + NEWS_MS);
             }
+            Check::Silent => return self.give_up(id, CloseCode::GOING_AWAY, "client is silent"),
             Check::Unfinished => {
-                self.counters.timed_out += 1;
-                let reason = "message is not finished in time";
-                return self.close(id, CloseCode::POLICY, reason, Level::Info);
+                return self.give_up(id, CloseCode::POLICY, "message comes too slowly");
             }
         }
         if attached && self.detach_policy(id) != Some(Detach::Off) {
@@ -153,5 +164,20 @@ impl Worker {
         };
         let check = session.next_check(tick);
         self.schedule(id, check, false);
+    }
+
+    fn give_up(&mut self, id: ClientId, code: CloseCode, reason: &str) {
+        self.counters.timed_out += 1;
+        self.close(id, code, reason, Level::Info);
+    }
+}
+
+/// A worker that was held up may have heard nothing of what lies in the client's socket, nor that it
+/// takes more again; what it sends while it is paused tells nothing.
+fn has_news(io: &Io, session: &Session) -> bool {
+    if session.paused {
+        io.has_room_again()
+    } else {
+        io.has_news()
     }
 }

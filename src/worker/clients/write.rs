@@ -195,12 +195,13 @@ impl Worker {
         if written > 0
             && let Some((_, session)) = self.clients.get(id)
         {
-            session.note_alive(tick);
+            session.pulse.note_alive(tick);
         }
     }
 
     /// The client's own frames are out: it is read again, or, after its Close, shut.
     pub(super) fn outbox_is_empty(&mut self, id: ClientId) {
+        let tick = self.session_tick(process::now());
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
@@ -208,8 +209,9 @@ impl Worker {
         session.outbox = None;
         let after = session.held_bytes();
         let closing = session.phase == Phase::Closing;
-        if session.paused && !self.paused.contains(&id) {
+        if session.paused && !session.awaits_publisher {
             session.paused = false;
+            session.forgive_message(tick);
             io.read_again();
         }
         self.hold(before, after);

@@ -84,8 +84,6 @@ pub(super) struct Fragment {
 pub(super) struct Assembler {
     content: Content,
     fragment: Fragment,
-    /// Fragments before this one.
-    before: u32,
     payload: Vec<u8>,
 }
 
@@ -95,7 +93,6 @@ impl Assembler {
         Self {
             content,
             fragment: first,
-            before: 0,
             payload: Vec::new(),
         }
     }
@@ -103,17 +100,11 @@ impl Assembler {
     /// The next fragment's header has come.
     pub(super) fn go_on(&mut self, next: Fragment) {
         self.fragment = next;
-        self.before = self.before.wrapping_add(1);
     }
 
     /// The next byte belongs to this message, not to a header.
     pub(super) fn is_in_fragment(&self) -> bool {
         self.fragment.missing > 0
-    }
-
-    /// Fragments that have come whole.
-    pub(super) fn fragments(&self) -> u32 {
-        self.before.wrapping_add(u32::from(!self.is_in_fragment()))
     }
 
     /// All has come.

@@ -258,12 +258,11 @@ impl Connection {
         self.pending.is_some()
     }
 
-    /// Fragments of the message under way that have come whole: when it changes between two reads,
-    /// the client has sent a frame, though no event tells.
-    pub fn fragments(&self) -> u32 {
-        let pending = self.pending.as_deref();
-        let message = pending.and_then(|pending| pending.message.as_ref());
-        message.map_or(0, Assembler::fragments)
+    /// So much has come of the message under way, in bytes of payload. `None`: none is; a control
+    /// frame, or a header, may be.
+    pub fn message_bytes(&self) -> Option<u64> {
+        let message = self.pending.as_deref()?.message.as_ref();
+        message.map(Assembler::len)
     }
 
     /// A message's last bytes were read in place.

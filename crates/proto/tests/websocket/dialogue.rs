@@ -24,19 +24,24 @@ fn ping_between_fragments_is_told_before_the_message_ends() {
 }
 
 #[test]
-fn fragments_are_counted_when_they_are_whole() {
+fn what_has_come_of_a_message_is_told() {
     let mut peer = Peer::new(ROOMY);
-    assert_eq!(peer.connection.fragments(), 0);
-    peer.send(text("Hel").more());
-    assert_eq!(peer.connection.fragments(), 1);
+    assert_eq!(peer.connection.message_bytes(), None);
+    peer.feed(&text("Hel").more().bytes()[..1]);
+    assert_eq!(peer.connection.message_bytes(), None);
+    peer.feed(&text("Hel").more().bytes()[1..]);
+    assert_eq!(peer.connection.message_bytes(), Some(3));
     let next = cont("lo").more().bytes();
     peer.feed(&next[..next.len() - 1]);
-    assert_eq!(peer.connection.fragments(), 1);
+    assert_eq!(peer.connection.message_bytes(), Some(4));
     peer.feed(&next[next.len() - 1..]);
     peer.send(cont("").more());
-    assert_eq!(peer.connection.fragments(), 3);
+    peer.feed(&ping("x").bytes()[..3]);
+    assert_eq!(peer.connection.message_bytes(), Some(5));
+    peer.feed(&ping("x").bytes()[3..]);
+    peer.expect(&[says_ping("x")]);
     peer.send(cont("!"));
-    assert_eq!(peer.connection.fragments(), 0);
+    assert_eq!(peer.connection.message_bytes(), None);
     peer.expect(&[says_text("Hello!")]);
 }
 

@@ -1,10 +1,11 @@
 //! All that is held for clients is in `websocket_memory`'s account, and more than that is not held,
 //! however an input is multiplied: what a message costs is paid once, not once per list or client.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use t::settings::{Flavor, flavor};
-use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Transport, process};
+use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Transport, patience, process, until};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -85,6 +86,10 @@ fn nginx(redis: &Redis, directives: &str) -> Nginx {
         .http(directives)
         .http("websocket_ping_interval 0; websocket_timeout 0;")
         .location("/both", both)
+        .location(
+            "/three",
+            "websocket_subscribe all news $websocket_arg_channel;",
+        )
         .location("/status", "websocket_status;");
     Nginx::start(conf)
 }
@@ -146,4 +151,157 @@ fn what_no_client_was_offered_yet_is_bounded_too() {
         });
     });
     watched.is_within(8 * MIB);
+}
+
+/// Frames of a crowd that is read all the time: what each member has heard.
+struct Heard {
+    crowd: Crowd,
+    /// Bytes and messages of each.
+    counts: Vec<(usize, usize)>,
+}
+
+impl Heard {
+    fn by(crowd: Crowd) -> Self {
+        let counts = vec![(0, 0); crowd.members().len()];
+        Self { crowd, counts }
+    }
+
+    /// Reads until each has heard `messages`.
+    #[track_caller]
+    fn until_all(&mut self, messages: usize) {
+        let end = Instant::now() + 2 * patience();
+        while self.counts.iter().any(|(_, heard)| *heard < messages) {
+            assert!(Instant::now() < end, "heard: {:?}", self.counts);
+            self.crowd.pump(Duration::from_millis(100));
+            for (member, (bytes, heard)) in self.crowd.members().iter().zip(&mut self.counts) {
+                assert!(member.is_open(), "a reader was closed");
+                *heard += member.messages.len();
+                *bytes += member.messages.iter().map(Vec::len).sum::<usize>();
+            }
+            self.crowd.forget();
+        }
+    }
+}
+
+/// A burst of 820 KB for channels that many clients listen to, each with a channel of its own beside.
+fn burst_for_many_lists(location: &str, channels: &[&str]) {
+    let redis = Redis::start();
+    let nginx = nginx(&redis, "websocket_memory 32m;");
+    let clients = if is_asan() { 100 } else { 250 };
+    let target = |n: usize| format!("/{location}?channel={n}");
+    let mut heard = Heard::by(Crowd::accepted(&nginx, clients, target));
+    let message = "x".repeat(512);
+    let all: Vec<_> = (0..1_600)
+        .map(|at| (channels[at % channels.len()], &message))
+        .collect();
+    let ((), watched) = watching(&nginx, || {
+        redis.session().publish_all(&all);
+        heard.until_all(all.len());
+    });
+    watched.is_within(32 * MIB);
+    assert!(heard.counts.iter().all(|(bytes, _)| *bytes == 512 * 1_600));
+    until("nothing is held", || {
+        nginx.get("/status").json()["memory"]["logs"] == 0
+    });
+}
+
+/// What a message costs does not grow with the lists that its channel is in.
+#[test]
+fn a_burst_for_many_lists_is_held_once() {
+    burst_for_many_lists("both", &["all"]);
+}
+
+#[test]
+fn so_is_one_of_two_common_channels_in_turn() {
+    burst_for_many_lists("three", &["all", "news"]);
+}
+
+/// Kernel memory in bytes of nginx's side of all its connections, as `ss` tells it: data received,
+/// sent, on its way, and memory set aside for more.
+fn kernel_bytes(nginx: &Nginx) -> u64 {
+    let of = format!("sport = :{}", nginx.http().port());
+    let output = Command::new("ss").args(["-tmnOH", &of]).output();
+    let output = output.expect("ss, of the package iproute2");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let skmem = |line: &str| -> u64 {
+        let (_, fields) = line.split_once("skmem:(").expect("skmem");
+        let fields = fields.split([',', ')']);
+        let held = fields.filter_map(|field| {
+            let digit = field.find(|c: char| c.is_ascii_digit())?;
+            let (name, number) = field.split_at(digit);
+            // The others are limits and counts.
+            let is_held = ["r", "t", "f", "w", "o", "bl"].contains(&name);
+            is_held.then(|| number.parse::<u64>().expect("a number"))
+        });
+        held.sum()
+    };
+    text.lines().map(skmem).sum()
+}
+
+/// Nearly a mebibyte that begins with a number.
+fn large(number: usize) -> Vec<u8> {
+    let mut message = format!("{number:.<60000}").into_bytes();
+    message.resize(999_000, b'.');
+    message
+}
+
+/// A thousand readers that stop, each in the first of four large messages. The second crowd are ten
+/// more.
+fn thousand_that_stop(policy: &str) -> (Nginx, Crowd, Crowd) {
+    let redis = Redis::start();
+    let limits = format!("websocket_memory 32m; websocket_notsent 16k; websocket_slow {policy};");
+    let nginx = nginx(&redis, &limits);
+    let target = |_| "/ws?channel=foo".to_owned();
+    let thousand = Crowd::accepted(&nginx, if is_asan() { 200 } else { 1_000 }, target);
+    let ten = Crowd::accepted(&nginx, 10, target);
+    let mut reader = Client::connect(&nginx, "/ws?channel=foo");
+    let ((), watched) = watching(&nginx, || {
+        for number in 0..4 {
+            redis.publish("foo", large(number));
+            assert!(reader.text().as_bytes() == large(number), "{number}");
+        }
+    });
+    watched.is_within(32 * MIB);
+    let kernel = kernel_bytes(&nginx);
+    println!("kernel: {kernel}");
+    assert!(kernel < 64 * MIB, "{kernel} bytes in the kernel");
+    (nginx, thousand, ten)
+}
+
+/// The rest of a frame begun is held once for all who have begun it.
+#[test]
+fn a_thousand_that_stop_in_a_large_message_and_are_closed_hold_it_once() {
+    let (nginx, thousand, ten) = thousand_that_stop("close");
+    let status = || nginx.get("/status").json();
+    let stopped = thousand.members().len() + ten.members().len();
+    assert_eq!(status()["counters"]["slow_closed"], stopped);
+    until("nothing is held", || {
+        let status = status();
+        status["memory"]["logs"] == 0 && status["connections"] == 0
+    });
+}
+
+#[test]
+fn a_thousand_that_stop_in_a_large_message_and_lose_the_oldest_hold_it_once() {
+    let (_nginx, _thousand, mut ten) = thousand_that_stop("drop_oldest");
+    let number = |message: &Vec<u8>| -> usize {
+        let digits = message.split(|byte| *byte == b'.').next();
+        let digits = String::from_utf8_lossy(digits.unwrap_or_default()).into_owned();
+        let number = digits.parse().expect("a number");
+        assert!(*message == large(number), "a whole message");
+        number
+    };
+    ten.until("they have caught up", |all| {
+        all.iter().all(|it| it.messages.last() == Some(&large(3)))
+    });
+    for member in ten.members() {
+        // The one begun is ended; the newest is within the limit.
+        let heard: Vec<usize> = member.messages.iter().map(number).collect();
+        assert!(
+            member.is_open() && heard.is_sorted_by(|a, b| a < b),
+            "{heard:?}"
+        );
+        assert!(heard[0] == 0 && heard.len() < 4, "{heard:?}");
+    }
 }

@@ -4,7 +4,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::registry::Kind;
+use crate::types::Kind;
 
 /// A feed of a channel, and the channel's place in the feed's list.
 #[derive(Clone, Copy)]

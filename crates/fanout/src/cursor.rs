@@ -8,10 +8,14 @@
 //! ```
 //!
 //! A policy moves the cursor from `settled` to a later boundary. What comes before `settled` must
-//! still go out as it is; it is copied out then, or the log could not let go of it.
+//! still go out as it is; it is taken out of the log then, by reference, or the log could not let go
+//! of it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use crate::held::Pieces;
 use crate::log::Log;
 
 pub(crate) const MUTED: u8 = 1;
@@ -32,14 +36,12 @@ pub(crate) struct Laggard {
     frames: u64,
 }
 
-/// Bytes of one client alone; they go out before those at its cursor, which is at a boundary.
+/// What a client is sent before what is at its cursor, which is at a boundary.
+#[derive(Default)]
 struct Aside {
-    bytes: Vec<u8>,
-    at: usize,
-    /// As the laggard's, but in `bytes`.
+    pieces: Pieces,
+    /// As the laggard's, but counted from the first of the pieces' bytes.
     settled: usize,
-    /// End and channel of every frame that ends in `bytes`.
-    frames: Vec<(usize, u32)>,
 }
 
 /// What a policy took from a client.
@@ -107,16 +109,19 @@ impl Laggard {
     /// Neither a frame begun nor committed bytes are left.
     pub(crate) fn at_boundary(&self) -> bool {
         match &self.aside {
-            Some(aside) => aside.at == aside.settled,
+            Some(aside) => aside.settled == 0,
             None => self.cursor == self.settled,
         }
     }
 
-    /// Memory of its own, in bytes.
+    /// Memory of its own, in bytes, without that of the pieces, which others may hold, too.
     pub(crate) fn own_bytes(&self) -> usize {
-        self.aside
-            .as_ref()
-            .map_or(0, |aside| aside.bytes.len() + aside.frames.len() * 16)
+        let aside = self.aside.as_ref();
+        aside.map_or(0, |aside| size_of::<Aside>() + aside.pieces.list_bytes())
+    }
+
+    pub(crate) fn pieces(&self) -> Option<&Pieces> {
+        self.aside.as_ref().map(|aside| &aside.pieces)
     }
 
     /// Bytes of whole frames that are not begun, up to `frontier`.
@@ -127,7 +132,7 @@ impl Laggard {
         let aside = self
             .aside
             .as_ref()
-            .map_or(0, |aside| aside.bytes.len() - aside.settled);
+            .map_or(0, |aside| aside.pieces.len() - aside.settled);
         aside as u64 + frontier.saturating_sub(self.settled)
     }
 
@@ -141,41 +146,44 @@ impl Laggard {
         let Some(aside) = &self.aside else {
             return (frames, self.cursor);
         };
-        let owed = aside
-            .frames
-            .iter()
-            .filter(|(end, _)| *end > aside.at)
-            .count();
+        let owed = aside.pieces.frames().count();
         (
             frames - owed as u64,
-            self.cursor - (aside.bytes.len() - aside.at) as u64,
+            self.cursor - aside.pieces.len() as u64,
         )
     }
 
-    /// What may be written to it now, in one piece.
-    pub(crate) fn unsent<'a>(&'a self, log: &'a Log) -> Option<&'a [u8]> {
-        if self.is(MUTED) {
+    /// Something may be written to it now.
+    pub(crate) fn has_unsent(&self, log: &Log) -> bool {
+        match &self.aside {
+            _ if self.is(MUTED) => false,
+            Some(aside) => aside.settled > 0 || !self.is(HELD),
+            None => !self.is(OUT) && log.has_unsent(self.cursor, self.limit()),
+        }
+    }
+
+    /// What may be written to it now, in one piece: see [`Log::unsent`].
+    pub(crate) fn unsent<'a>(&'a self, log: &'a Log, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        if !self.has_unsent(log) {
             return None;
         }
-        if let Some(aside) = &self.aside {
-            let to = if self.is(HELD) {
-                aside.settled
-            } else {
-                aside.bytes.len()
-            };
-            return Some(&aside.bytes[aside.at..to]).filter(|bytes| !bytes.is_empty());
+        match &self.aside {
+            Some(aside) => {
+                let limit = match self.is(HELD) {
+                    true => aside.settled,
+                    false => aside.pieces.len(),
+                };
+                Some(aside.pieces.unsent(limit, b"", scratch))
+            }
+            None => log.unsent(self.cursor, self.limit(), scratch),
         }
-        if self.is(OUT) {
-            return None;
+    }
+
+    fn limit(&self) -> u64 {
+        match self.is(HELD) {
+            true => self.settled,
+            false => u64::MAX,
         }
-        log.unsent(
-            self.cursor,
-            if self.is(HELD) {
-                self.settled
-            } else {
-                u64::MAX
-            },
-        )
     }
 
     /// `n` bytes of `unsent` were taken; `committed` more must be offered again.
@@ -183,7 +191,7 @@ impl Laggard {
         if let Some(aside) = &mut self.aside {
             aside.sent(n, committed);
             self.committed = committed as u32;
-            if aside.at == aside.bytes.len() {
+            if aside.pieces.is_empty() {
                 self.aside = None;
             }
             return;
@@ -202,19 +210,14 @@ impl Laggard {
     }
 
     /// Gives everything up but the frame begun.
-    pub(crate) fn give_up(&mut self, log: &mut Log) {
+    pub(crate) fn give_up(&mut self, log: &mut Log, tally: &Arc<AtomicU64>) {
         if self.is(OUT) {
             return;
         }
         match &mut self.aside {
-            Some(aside) => {
-                aside.bytes.truncate(aside.settled);
-                aside.frames.retain(|(end, _)| *end <= aside.settled);
-                if aside.at == aside.settled {
-                    self.aside = None;
-                }
-            }
-            None => self.set_aside(log),
+            Some(aside) if aside.settled == 0 => self.aside = None,
+            Some(aside) => aside.pieces = aside.pieces.first(aside.settled),
+            None => self.set_aside(log, tally),
         }
         log.depart(self.cursor);
         self.set(OUT);
@@ -222,17 +225,22 @@ impl Laggard {
         self.frames = log.frame_count(self.cursor);
     }
 
-    /// Appends what must be sent before any byte that is not of this feed.
-    pub(crate) fn rest_of_frame(&self, log: &Log, into: &mut Vec<u8>) {
+    /// What must be sent before any byte that is not of this feed.
+    pub(crate) fn rest_of_frame(&self, log: &mut Log, tally: &Arc<AtomicU64>) -> Pieces {
         match &self.aside {
-            Some(aside) => into.extend_from_slice(&aside.bytes[aside.at..aside.settled]),
-            None if self.is(OUT) => {}
-            None => log.copy(self.cursor, self.settled, into),
+            Some(aside) => aside.pieces.first(aside.settled),
+            None if self.is(OUT) => Pieces::default(),
+            None => log.pieces(self.cursor, self.settled, tally),
         }
     }
 
     /// Forward to the first boundary from which the lag is within `limit`.
-    pub(crate) fn drop_oldest(&mut self, log: &mut Log, limit: u64) -> Skipped {
+    pub(crate) fn drop_oldest(
+        &mut self,
+        log: &mut Log,
+        limit: u64,
+        tally: &Arc<AtomicU64>,
+    ) -> Skipped {
         let frontier = log.frontier();
         let to = log.boundary_from(frontier.saturating_sub(limit));
         if self.is(OUT) || to <= self.settled {
@@ -242,7 +250,7 @@ impl Laggard {
             messages: log.frame_count(to) - log.frame_count(self.settled),
             bytes: to - self.settled,
         };
-        self.set_aside(log);
+        self.set_aside(log, tally);
         self.jump(log, to);
         skipped
     }
@@ -251,7 +259,12 @@ impl Laggard {
     ///
     /// Walks back from the frontier until every channel was seen. The newest frames that lie
     /// together stay in the log, older ones that are still their channel's newest are set aside.
-    pub(crate) fn keep_latest(&mut self, log: &mut Log, channels: usize) -> Skipped {
+    pub(crate) fn keep_latest(
+        &mut self,
+        log: &mut Log,
+        channels: usize,
+        tally: &Arc<AtomicU64>,
+    ) -> Skipped {
         let frontier = log.frontier();
         if self.is(OUT) || frontier <= self.settled {
             return Skipped::default();
@@ -259,14 +272,14 @@ impl Laggard {
         let mut seen = HashSet::new();
         let mut to = frontier;
         let mut scattered = Vec::new();
-        for (begin, frame) in log.frames_back(self.settled, frontier) {
-            if !seen.insert(frame.channel) {
+        for (frame, channel) in log.frames_back(self.settled, frontier) {
+            if !seen.insert(channel) {
                 continue;
             }
             if frame.end == to {
-                to = begin;
+                to = frame.start;
             } else {
-                scattered.push((begin, frame));
+                scattered.push(frame);
             }
             if seen.len() == channels {
                 break;
@@ -276,38 +289,27 @@ impl Laggard {
         if to > self.settled {
             skipped.messages += log.frame_count(to) - log.frame_count(self.settled);
             skipped.bytes += to - self.settled;
-            self.set_aside(log);
+            self.set_aside(log, tally);
             self.jump(log, to);
         }
-        for (begin, frame) in scattered.into_iter().rev() {
-            let aside = self.aside.get_or_insert_with(Aside::empty);
-            log.copy(begin, frame.end, &mut aside.bytes);
-            aside.frames.push((aside.bytes.len(), frame.channel));
+        for frame in scattered.into_iter().rev() {
+            let aside = self.aside.get_or_insert_default();
+            aside
+                .pieces
+                .extend(log.pieces(frame.start, frame.end, tally));
             skipped.messages -= 1;
-            skipped.bytes -= frame.end - begin;
+            skipped.bytes -= frame.end - frame.start;
         }
         skipped
     }
 
-    /// Copies the frame begun and the committed bytes out of the log, if there are any.
-    fn set_aside(&mut self, log: &Log) {
-        if self.aside.is_some() || self.cursor == self.settled {
-            return;
+    /// Takes the frame begun and the committed bytes out of the log, if there are any.
+    fn set_aside(&mut self, log: &mut Log, tally: &Arc<AtomicU64>) {
+        if self.aside.is_none() && self.cursor < self.settled {
+            let pieces = log.pieces(self.cursor, self.settled, tally);
+            let settled = pieces.len();
+            self.aside = Some(Box::new(Aside { pieces, settled }));
         }
-        let mut bytes = Vec::with_capacity((self.settled - self.cursor) as usize);
-        log.copy(self.cursor, self.settled, &mut bytes);
-        let mut frames: Vec<_> = log
-            .frames_back(self.cursor, self.settled)
-            .map(|(_, frame)| ((frame.end - self.cursor) as usize, frame.channel))
-            .collect();
-        frames.reverse();
-        let settled = bytes.len();
-        self.aside = Some(Box::new(Aside {
-            bytes,
-            at: 0,
-            settled,
-            frames,
-        }));
     }
 
     fn jump(&mut self, log: &mut Log, to: u64) {
@@ -323,23 +325,17 @@ impl Laggard {
         let Some(aside) = &mut self.aside else {
             return skipped;
         };
-        let old = std::mem::take(&mut aside.frames);
-        let bytes = std::mem::take(&mut aside.bytes);
-        aside.bytes.extend_from_slice(&bytes[..aside.settled]);
-        let mut begin = 0;
-        for (end, channel) in old {
-            if end <= aside.settled {
-                aside.frames.push((end, channel));
-            } else if newer(channel) {
+        let frames = aside.pieces.frames_after(aside.settled);
+        aside.pieces = aside.pieces.first(aside.settled);
+        for (frame, channel) in frames {
+            if newer(channel) {
                 skipped.messages += 1;
-                skipped.bytes += (end - begin) as u64;
+                skipped.bytes += frame.len() as u64;
             } else {
-                aside.bytes.extend_from_slice(&bytes[begin..end]);
-                aside.frames.push((aside.bytes.len(), channel));
+                aside.pieces.extend(frame);
             }
-            begin = end;
         }
-        if aside.at == aside.bytes.len() {
+        if aside.pieces.is_empty() {
             self.aside = None;
         }
         skipped
@@ -347,21 +343,12 @@ impl Laggard {
 }
 
 impl Aside {
-    fn empty() -> Box<Aside> {
-        Box::new(Aside {
-            bytes: Vec::new(),
-            at: 0,
-            settled: 0,
-            frames: Vec::new(),
-        })
-    }
-
     fn sent(&mut self, n: usize, committed: usize) {
-        self.at += n;
-        let offered = self.at + committed;
+        let offered = n + committed;
         if offered > self.settled {
-            let at = self.frames.partition_point(|(end, _)| *end < offered);
-            self.settled = self.frames[at].0;
+            self.settled = self.pieces.boundary_from(offered);
         }
+        self.settled -= n;
+        self.pieces.sent(n);
     }
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::AtomicU64;
 use smallvec::SmallVec;
 
 use crate::cursor::{HELD, Laggard, MUTED, OUT, Skipped};
-use crate::log::{Buffers, Log};
-use crate::registry::{Batch, ClientId, FlushResult, Sent, Short, Skip, SlowClass, SlowPolicy};
+use crate::held::{Held, Pieces};
+use crate::log::Log;
+use crate::segment::{Buffers, Chunk};
+use crate::types::{Batch, ClientId, FlushResult, Sent, Short, Skip, SlowClass, SlowPolicy};
 
 /// Where a client sits: its feed, and its place among the feed's members or laggards.
 #[derive(Clone, Copy)]
@@ -53,8 +55,8 @@ pub(crate) struct Commons {
     #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
     backlog_bytes: usize,
-    /// Bytes of large frames, whoever holds them.
-    pub(crate) large_bytes: Arc<AtomicU64>,
+    /// Bytes that are held by reference, whoever holds them.
+    pub(crate) tally: Arc<AtomicU64>,
 }
 
 impl Commons {
@@ -64,7 +66,7 @@ impl Commons {
             buffers: Buffers::default(),
             backlogs: Vec::new(),
             backlog_bytes: 0,
-            large_bytes: Arc::default(),
+            tally: Arc::default(),
         }
     }
 }
@@ -149,7 +151,7 @@ impl Feed {
             .map_or(0, |backlog| backlog.laggards.len())
     }
 
-    /// Bytes held, without large frames.
+    /// Bytes held, without those that are held by reference.
     pub(crate) fn own_bytes(&self) -> usize {
         self.backlog
             .as_ref()
@@ -224,7 +226,8 @@ impl Feed {
                 let Some(backlog) = &mut self.backlog else {
                     return false;
                 };
-                if !backlog.log.begin_pass() {
+                let stop = backlog.ahead.front().map(|(at, _)| *at);
+                if !backlog.log.begin_pass(stop) {
                     return false;
                 }
                 backlog.done = 0;
@@ -234,7 +237,7 @@ impl Feed {
             } else {
                 backlog.log.end_pass(&mut commons.buffers);
                 backlog.done = 0;
-                backlog.apply_policies(class, self.channels.len(), out);
+                backlog.apply_policies(class, self.channels.len(), &commons.tally, out);
                 backlog.log.trim(&mut commons.buffers);
             }
         }
@@ -242,7 +245,7 @@ impl Feed {
     }
 
     /// Up to `max` members that the pass has not reached, and what they are due.
-    pub(crate) fn batch(&self, max: usize) -> Batch<'_> {
+    pub(crate) fn batch<'a>(&'a self, max: usize, scratch: &'a mut Vec<u8>) -> Batch<'a> {
         let Some(backlog) = self
             .backlog
             .as_ref()
@@ -258,7 +261,7 @@ impl Feed {
         Batch {
             sockets: &self.sockets[backlog.done..to],
             clients: &self.clients[backlog.done..to],
-            bytes: backlog.log.pass_bytes(),
+            bytes: backlog.log.pass_bytes(scratch),
         }
     }
 
@@ -274,12 +277,8 @@ impl Feed {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
-        let due = if tried > 0 {
-            backlog.log.pass_bytes().len()
-        } else {
-            0
-        };
         let (first, floor) = (backlog.done, backlog.log.floor());
+        let due = (backlog.log.reach() - floor) as usize;
         backlog.done += tried;
         // From the last on: what a removal moves has been looked at.
         shorts.sort_unstable_by_key(|short| std::cmp::Reverse(short.index));
@@ -386,9 +385,9 @@ impl Feed {
         true
     }
 
-    pub(crate) fn unsent(&self, at: usize) -> Option<&[u8]> {
+    pub(crate) fn unsent<'a>(&'a self, at: usize, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         let backlog = self.backlog.as_ref()?;
-        backlog.laggards[at].unsent(&backlog.log)
+        backlog.laggards[at].unsent(&backlog.log, scratch)
     }
 
     pub(crate) fn sent(&mut self, at: usize, n: usize, committed: usize, buffers: &mut Buffers) {
@@ -400,16 +399,19 @@ impl Feed {
         backlog.log.trim(buffers);
     }
 
-    pub(crate) fn rest_of_frame(&self, seat: Seat, into: &mut Vec<u8>) {
-        let Some(backlog) = &self.backlog else { return };
-        match seat.place() {
-            Place::Laggard(at) => backlog.laggards[at].rest_of_frame(&backlog.log, into),
-            Place::Member(at) => {
-                let position = self.position(at);
-                backlog
-                    .log
-                    .copy(position, backlog.log.boundary_from(position), into);
-            }
+    pub(crate) fn rest_of_frame(&mut self, seat: Seat, commons: &Commons) -> Pieces {
+        let place = seat.place();
+        let position = match place {
+            Place::Laggard(_) => 0,
+            Place::Member(at) => self.position(at),
+        };
+        let Some(backlog) = &mut self.backlog else {
+            return Pieces::default();
+        };
+        let log = &mut backlog.log;
+        match place {
+            Place::Laggard(at) => backlog.laggards[at].rest_of_frame(log, &commons.tally),
+            Place::Member(_) => log.pieces(position, log.boundary_from(position), &commons.tally),
         }
     }
 
@@ -471,8 +473,34 @@ impl Feed {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
-        backlog.treat(at, policy, lag / 2, channels, out);
+        backlog.treat(at, (policy, lag / 2), channels, &commons.tally, out);
         backlog.log.trim(&mut commons.buffers);
+    }
+
+    /// For tests: [`own_bytes`](Feed::own_bytes), counted anew.
+    pub(crate) fn recounted(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| {
+            let segments = backlog.log.segments.iter().map(|it| it.chunk.own_bytes());
+            let laggards = backlog.laggards.iter().map(Laggard::own_bytes);
+            segments.chain(laggards).sum()
+        })
+    }
+
+    /// For tests: all that it holds by reference.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (*const Held, usize)> {
+        let backlog = self.backlog.iter();
+        backlog.flat_map(|backlog| {
+            let parts = backlog
+                .log
+                .segments
+                .iter()
+                .filter_map(|it| match &it.chunk {
+                    Chunk::Own(_) => None,
+                    Chunk::Part(piece) => Some((Arc::as_ptr(&piece.of), piece.of.weight())),
+                });
+            let aside = backlog.laggards.iter().filter_map(|it| it.pieces());
+            parts.chain(aside.flat_map(Pieces::held))
+        })
     }
 
     // Members.
@@ -553,7 +581,7 @@ impl Backlog {
 
     fn note_if_stalled(&mut self, at: usize) {
         let laggard = &self.laggards[at];
-        if laggard.is(HELD) && !laggard.at_boundary() && laggard.unsent(&self.log).is_none() {
+        if laggard.is(HELD) && !laggard.at_boundary() && !laggard.has_unsent(&self.log) {
             self.stalled.push(laggard.client);
         }
     }
@@ -562,7 +590,7 @@ impl Backlog {
     fn report_stalled(&mut self, seats: &[Seat], out: &mut FlushResult) {
         for client in std::mem::take(&mut self.stalled) {
             if let Some(at) = self.laggards_place(client, seats)
-                && self.laggards[at].unsent(&self.log).is_some()
+                && self.laggards[at].has_unsent(&self.log)
             {
                 out.resumed.push(ClientId(client));
             }
@@ -589,7 +617,13 @@ impl Backlog {
 
     /// Treats everybody who is behind the limit. Looks at nobody while nobody can be: a cursor
     /// only moves forward, so the earliest limit found last time still holds.
-    fn apply_policies(&mut self, class: SlowClass, channels: usize, out: &mut FlushResult) {
+    fn apply_policies(
+        &mut self,
+        class: SlowClass,
+        channels: usize,
+        tally: &Arc<AtomicU64>,
+        out: &mut FlushResult,
+    ) {
         let frontier = self.log.frontier();
         if frontier <= self.check_at {
             return;
@@ -597,7 +631,7 @@ impl Backlog {
         let mut check_at = u64::MAX;
         for at in 0..self.laggards.len() {
             if self.laggards[at].lag(frontier) > class.send_queue {
-                self.treat(at, class.policy, class.send_queue, channels, out);
+                self.treat(at, (class.policy, class.send_queue), channels, tally, out);
             }
             let laggard = &self.laggards[at];
             if laggard.is(OUT) {
@@ -617,19 +651,19 @@ impl Backlog {
     fn treat(
         &mut self,
         at: usize,
-        policy: SlowPolicy,
-        limit: u64,
+        (policy, limit): (SlowPolicy, u64),
         channels: usize,
+        tally: &Arc<AtomicU64>,
         out: &mut FlushResult,
     ) {
         let client = self.laggards[at].client;
         let missed = self.change(at, |laggard, log| match policy {
             SlowPolicy::Close => {
-                laggard.give_up(log);
+                laggard.give_up(log, tally);
                 None
             }
-            SlowPolicy::DropOldest => Some(laggard.drop_oldest(log, limit)),
-            SlowPolicy::Latest => Some(laggard.keep_latest(log, channels)),
+            SlowPolicy::DropOldest => Some(laggard.drop_oldest(log, limit, tally)),
+            SlowPolicy::Latest => Some(laggard.keep_latest(log, channels, tally)),
         });
         match missed {
             None => out.too_slow.push(ClientId(client)),

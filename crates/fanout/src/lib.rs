@@ -10,23 +10,33 @@
 //! unsent, sent      -> a laggard's socket is writable again; release makes it current
 //! ```
 //!
-//! Rooms: [`registry`] (channels, feeds, seats; the only door) -> `feed` (members and laggards of
-//! one feed, the pass over its members) -> `cursor` (one laggard and what policies do to it) ->
-//! `log` (segments and frame ends). [`wheel`] and [`budget`] stand alone. Nothing here knows a
-//! clock, a socket or nginx: the caller sends, and tells what became of it.
+//! Rooms: [`registry`] (channels, feeds, seats; the only door, by the words of `types`) -> `tape`
+//! (messages for several feeds, before these have them), `feed` (members and laggards of one feed,
+//! the pass over its members) -> `cursor` (one laggard and what policies do to it) -> `log` (a
+//! feed's byte stream; `run`: how it grows, `excerpts`: what was copied out of it) -> `segment`,
+//! `held` (bytes of one feed, and those that several hold). [`wheel`] and [`budget`] stand alone.
+//! Nothing here knows a clock, a socket or nginx: the caller sends, and tells what became of it.
 #![forbid(unsafe_code)]
 
 pub mod budget;
 mod channels;
 mod cursor;
+mod excerpts;
 mod feed;
+mod held;
 mod log;
 pub mod registry;
+mod run;
+mod segment;
+mod tape;
+mod types;
 pub mod wheel;
 
 pub use budget::{Budget, Category};
-pub use registry::{
-    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Listeners, Published, Registry, Sent,
-    Short, SlowClass, SlowPolicy, ToFrame, Variant,
+pub use held::{GATHER, Pieces};
+pub use registry::{Listeners, Registry};
+pub use types::{
+    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Published, Sent, Short, Skip, SlowClass,
+    SlowPolicy, ToFrame, Variant,
 };
 pub use wheel::Wheel;

@@ -1,8 +1,8 @@
 //! The one door to fan-out: channels, feeds, and the seat of every client.
 
+mod publish;
+
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
@@ -12,160 +12,12 @@ use smallvec::SmallVec;
 use crate::channels::{Channels, Listener};
 use crate::cursor::{HELD, MUTED};
 use crate::feed::{Commons, Feed, Listening, Place, Seat};
-use crate::log::{Large, Run};
-
-/// A client: a small number that the caller gives, and may give again after [`Registry::leave`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(pub u32);
-
-/// A channel or pattern, until [`Registry::release_channel`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChannelId(pub u32);
-
-/// A feed, while it has clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FeedId(pub u32);
-
-/// How a message looks on the wire (envelope, frame kind, ...): a number of the caller's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Variant(pub u32);
-
-/// How a subscription's name is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// The name of one channel.
-    Channel,
-    /// A glob pattern.
-    Pattern,
-}
-
-/// What becomes of a client that is further behind than its `send_queue`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SlowPolicy {
-    /// It is reported, is sent the rest of the frame begun and nothing more.
-    Close,
-    /// It goes forward to within the limit.
-    DropOldest,
-    /// It goes forward to the newest frame of each channel. A pattern is one channel here.
-    ///
-    /// These frames may be more than the limit; then the policy strikes again when a quarter of
-    /// the limit has come on top.
-    Latest,
-}
-
-/// A limit and what happens beyond it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SlowClass {
-    /// Bytes of whole frames not yet begun that a client may be behind.
-    pub send_queue: u64,
-    /// What happens beyond that.
-    pub policy: SlowPolicy,
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// All bytes were taken.
-    All,
-    /// The first so many bytes were taken; 0 when the socket is full.
-    Part(usize),
-    /// TLS: `written` bytes were taken, and `offered` more are committed: they must be offered
-    /// again, unchanged, before anything else.
-    Committed {
-        /// Bytes taken.
-        written: usize,
-        /// Bytes after those that were offered and not taken.
-        offered: usize,
-    },
-    /// The client cannot be written to any more.
-    Gone,
-}
-
-/// A member of a [`Batch`] that did not take all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
-    /// Its place in the batch.
-    pub index: u32,
-    /// What it took.
-    pub sent: Sent,
-}
-
-/// Members of a feed that are due the same bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// Their sockets, as given to [`Registry::join`].
-    pub sockets: &'a [i32],
-    /// Their ids, in the same order.
-    pub clients: &'a [u32],
-    /// What each of them is to be sent: never empty unless the batch is.
-    pub bytes: &'a [u8],
-}
-
-impl<'a> Batch<'a> {
-    /// The first `most` of them.
-    pub fn first(&self, most: usize) -> Batch<'a> {
-        let most = most.min(self.sockets.len());
-        Batch {
-            sockets: &self.sockets[..most],
-            clients: &self.clients[..most],
-            bytes: self.bytes,
-        }
-    }
-}
-
-/// Messages that a policy took from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Skip {
-    /// Whose they were.
-    pub client: ClientId,
-    /// How many.
-    pub messages: u64,
-    /// Their frames' bytes.
-    pub bytes: u64,
-}
-
-/// What a flush did, to be emptied by the caller ([`FlushResult::clear`]): flushes add to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FlushResult {
-    /// Members that were offered bytes.
-    pub tried: usize,
-    /// The last flush left nothing to do in its feed.
-    pub complete: bool,
-    /// Became laggards: they go on ([`Registry::unsent`]) when their sockets are writable.
-    pub short: Vec<ClientId>,
-    /// Said to be [`Sent::Gone`]; they get nothing more and wait for [`Registry::leave`].
-    pub gone: Vec<ClientId>,
-    /// Passed their limit under [`SlowPolicy::Close`], said once; they get the rest of the frame
-    /// begun, nothing more, and wait for [`Registry::leave`].
-    pub too_slow: Vec<ClientId>,
-    /// Held in mid-frame, of a frame so large that they had to wait for more of it: write what is
-    /// [`Registry::unsent`].
-    pub resumed: Vec<ClientId>,
-    /// Lost messages to the other policies.
-    pub skipped: Vec<Skip>,
-}
-
-impl FlushResult {
-    /// Empties it and keeps its memory.
-    pub fn clear(&mut self) {
-        self.tried = 0;
-        self.complete = false;
-        self.short.clear();
-        self.gone.clear();
-        self.too_slow.clear();
-        self.resumed.clear();
-        self.skipped.clear();
-    }
-}
-
-/// How far messages went; what several have in common counts for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Feeds that noted them.
-    pub feeds: usize,
-    /// Clients of these feeds, those who are behind or muted included.
-    pub clients: usize,
-}
+use crate::held::Pieces;
+use crate::tape::Stage;
+use crate::types::{
+    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Sent, Short, Skip, SlowClass, Variant,
+};
+pub use publish::Listeners;
 
 /// Who listens to what, and how far each client has been sent.
 ///
@@ -216,14 +68,20 @@ pub struct Registry {
     laggards: usize,
     own_bytes: usize,
     marks: HashMap<u32, Mark>,
-    scratch: Vec<u8>,
-    framings: Vec<(u32, Framing)>,
+    stage: Stage,
+    audience: publish::Audience,
+    /// Feeds that a commit has still to give something, and from which tape.
+    due: Vec<(u32, usize)>,
+    /// Where bytes that lie apart are put together to be sent.
+    gathered: Vec<u8>,
     shorts: Vec<Short>,
     furthest: BinaryHeap<Behind>,
     /// [`log_bytes`](Registry::log_bytes) when everything had last been offered, or less.
     offered_bytes: u64,
-    /// Messages noted since then, once per feed, where a channel has several.
+    /// How often feeds were given more since then, of channels that have several.
     unoffered_notes: u64,
+    /// What of it was surely committed.
+    committed_notes: u64,
 }
 
 /// One that lags, in the order of treatment.
@@ -238,84 +96,12 @@ struct Behind {
     client: u32,
 }
 
-/// A message from a channel, in the forms that its clients have it in. A closure is one, too.
-pub trait ToFrame {
-    /// Appends it as one frame; asked once per variant among the channel's feeds. `false`: it is
-    /// dropped for this variant, and what was written for it.
-    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool;
-}
-
-impl<F: FnMut(Variant, &mut Vec<u8>) -> bool> ToFrame for F {
-    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
-        self(variant, out)
-    }
-}
-
-/// Who listens to a channel: [`Registry::publish_each`].
-pub struct Listeners<'a>(Feeds<'a>);
-
-/// A channel's feeds, with what a message for them touches.
-enum Feeds<'a> {
-    None,
-    One {
-        id: u32,
-        variant: Variant,
-        run: Run<'a>,
-        noted: usize,
-    },
-    Several {
-        registry: &'a mut Registry,
-        channel: ChannelId,
-        published: Published,
-    },
-}
-
-impl Listeners<'_> {
-    /// The next message. `false`: no feed has noted it.
-    #[inline(always)]
-    pub fn note(&mut self, mut message: impl ToFrame) -> bool {
-        match &mut self.0 {
-            Feeds::None => false,
-            Feeds::One {
-                variant,
-                run,
-                noted,
-                ..
-            } => {
-                let is_noted = run.note(*variant, &mut message);
-                *noted += usize::from(is_noted);
-                is_noted
-            }
-            Feeds::Several {
-                registry,
-                channel,
-                published,
-            } => {
-                let now = registry.publish_to_several(*channel, message);
-                published.feeds += now.feeds;
-                published.clients += now.clients;
-                now.feeds > 0
-            }
-        }
-    }
-}
-
 /// What a client's feed had counted when it joined, and what it was not sent since.
 #[derive(Clone, Copy)]
 struct Mark {
     messages: u64,
     bytes: u64,
 }
-
-/// A message as one variant has it.
-enum Framing {
-    Dropped,
-    Small(Range<usize>),
-    Large(Arc<Large>),
-}
-
-/// Frames for several feeds are held by reference from this size on.
-const SHARED: usize = 16 << 10;
 
 impl Default for Registry {
     fn default() -> Registry {
@@ -339,12 +125,15 @@ impl Registry {
             laggards: 0,
             own_bytes: 0,
             marks: HashMap::new(),
-            scratch: Vec::new(),
-            framings: Vec::new(),
+            stage: Stage::default(),
+            audience: publish::Audience::default(),
+            due: Vec::new(),
+            gathered: Vec::new(),
             shorts: Vec::new(),
             furthest: BinaryHeap::new(),
             offered_bytes: 0,
             unoffered_notes: 0,
+            committed_notes: 0,
         }
     }
 
@@ -401,7 +190,8 @@ impl Registry {
     /// Bytes held for clients that have not been sent them yet. 0 when all are current and every
     /// flush is complete.
     pub fn log_bytes(&self) -> u64 {
-        self.own_bytes as u64 + self.commons.large_bytes.load(Ordering::Relaxed)
+        let own = self.own_bytes + self.stage.weight();
+        own as u64 + self.commons.tally.load(Ordering::Relaxed)
     }
 
     // Joining and leaving.
@@ -421,6 +211,8 @@ impl Registry {
         class: SlowClass,
         count: bool,
     ) -> FeedId {
+        self.commit();
+        self.forget_audience();
         let at = client.0 as usize;
         if self.commons.seats.len() <= at {
             self.commons.seats.resize(at + 1, Seat::EMPTY);
@@ -457,6 +249,8 @@ impl Registry {
         let Some(seat) = self.taken_seat(client) else {
             return;
         };
+        self.commit();
+        self.forget_audience();
         self.change(seat.feed, |feed, commons| feed.leave(seat, commons));
         self.commons.seats[client.0 as usize] = Seat::EMPTY;
         self.clients -= 1;
@@ -486,117 +280,21 @@ impl Registry {
             .map(|listening| ChannelId(listening.channel))
     }
 
-    // Publishing.
-
-    /// One message for all who listen to `channel`: [`publish_each`](Self::publish_each) with one.
-    pub fn publish(
-        &mut self,
-        channel: ChannelId,
-        frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
-    ) -> Published {
-        self.publish_each(channel, |listeners| {
-            listeners.note(frame);
-        })
-    }
-
-    /// Messages for all who listen to `channel`, which `publish` brings one after the other. Returns
-    /// what became of all of them.
-    #[inline]
-    pub fn publish_each(
-        &mut self,
-        channel: ChannelId,
-        publish: impl FnOnce(&mut Listeners<'_>),
-    ) -> Published {
-        self.furthest.clear();
-        let mut listeners = Listeners(match self.channels.get(channel.0).feeds.as_slice() {
-            [] => Feeds::None,
-            &[Listener { feed: id, .. }] => {
-                let feed = &mut self.feeds[id as usize];
-                let variant = Variant(feed.variant);
-                let log = feed.log(&mut self.commons);
-                let Commons {
-                    buffers,
-                    large_bytes,
-                    ..
-                } = &mut self.commons;
-                Feeds::One {
-                    id,
-                    variant,
-                    run: log.run(channel.0, buffers, large_bytes),
-                    noted: 0,
-                }
-            }
-            _ => Feeds::Several {
-                registry: self,
-                channel,
-                published: Published::default(),
-            },
-        });
-        publish(&mut listeners);
-        match listeners.0 {
-            Feeds::None => Published::default(),
-            Feeds::One { id, run, noted, .. } => {
-                self.own_bytes += run.end();
-                self.published_to_one(id, noted)
-            }
-            Feeds::Several { published, .. } => published,
-        }
-    }
-
-    fn published_to_one(&mut self, id: u32, noted: usize) -> Published {
-        let feed = &mut self.feeds[id as usize];
-        if noted == 0 {
-            feed.settle(&mut self.commons);
-            return Published::default();
-        }
-        let clients = noted * feed.client_count();
-        self.mark_dirty(id);
-        Published {
-            feeds: noted,
-            clients,
-        }
-    }
-
-    /// A message for the feeds of a channel that has several.
-    #[inline(never)]
-    fn publish_to_several(&mut self, channel: ChannelId, mut message: impl ToFrame) -> Published {
-        let mut published = Published::default();
-        for at in 0..self.channels.get(channel.0).feeds.len() {
-            let id = self.channels.get(channel.0).feeds[at].feed;
-            if self.note_shared(id, channel, &mut message) {
-                published.feeds += 1;
-                self.unoffered_notes += 1;
-                published.clients += self.feeds[id as usize].client_count();
-                self.mark_dirty(id);
-            }
-        }
-        self.framings.clear();
-        self.scratch.clear();
-        published
-    }
+    // Flushing.
 
     /// A feed with something to flush. It stays listed until its flush is complete.
     pub fn next_dirty(&mut self) -> Option<FeedId> {
+        self.commit();
         while let Some(&id) = self.dirty.front() {
             if self.feeds[id as usize].dirty {
                 return Some(FeedId(id));
             }
             self.dirty.pop_front();
         }
-        (self.offered_bytes, self.unoffered_notes) = (self.log_bytes(), 0);
+        self.offered_bytes = self.log_bytes();
+        (self.unoffered_notes, self.committed_notes) = (0, 0);
         None
     }
-
-    /// What was published since [`next_dirty`](Registry::next_dirty) last said that there is nothing
-    /// to flush: bytes held for it, and notes of messages in feeds where a channel has several. Who
-    /// publishes should stop, and flush, when this is much: nothing else bounds it.
-    pub fn unoffered(&mut self) -> (u64, u64) {
-        let held = self.log_bytes();
-        self.offered_bytes = self.offered_bytes.min(held);
-        (held - self.offered_bytes, self.unoffered_notes)
-    }
-
-    // Flushing.
 
     /// Sends what is due to up to `budget` current clients, by one `send` each per piece of at
     /// most about 1 MiB. Those who fall short become laggards. When the flush is complete the feed
@@ -638,6 +336,7 @@ impl Registry {
         max: usize,
         out: &mut FlushResult,
     ) -> Option<Batch<'_>> {
+        self.commit();
         let class = self.class_of(feed.0);
         let skips = out.skipped.len();
         let more = self.change(feed.0, |feed, commons| feed.advance(class, commons, out));
@@ -654,7 +353,7 @@ impl Registry {
                 self.dirty.rotate_left(1);
             }
         } else {
-            return Some(self.feeds[feed.0 as usize].batch(max));
+            return Some(self.feeds[feed.0 as usize].batch(max, &mut self.gathered));
         }
         None
     }
@@ -680,11 +379,13 @@ impl Registry {
     /// What may be written to a laggard now, in one piece: `None` when it is muted, has been sent
     /// everything, or is held at a frame boundary. A held one is offered no more than the frame
     /// begun. Committed bytes are always among it.
-    pub fn unsent(&self, client: ClientId) -> Option<&[u8]> {
+    ///
+    /// Where little lies together it is put together with what follows.
+    pub fn unsent(&mut self, client: ClientId) -> Option<&[u8]> {
         let seat = self.seat(client);
         match seat.place() {
             Place::Member(_) => None,
-            Place::Laggard(at) => self.feeds[seat.feed as usize].unsent(at),
+            Place::Laggard(at) => self.feeds[seat.feed as usize].unsent(at, &mut self.gathered),
         }
     }
 
@@ -723,12 +424,12 @@ impl Registry {
         self.feeds[seat.feed as usize].at_boundary(seat)
     }
 
-    /// Appends what the client must still be sent before any frame that is not of its feed: the
-    /// rest of the frame begun and of committed bytes. For a client that is about to leave and
-    /// shall get a Close frame.
-    pub fn rest_of_frame(&self, client: ClientId, into: &mut Vec<u8>) {
+    /// What the client must still be sent before any frame that is not of its feed: the rest of the
+    /// frame begun and of committed bytes. For a client that is about to leave and shall get a Close
+    /// frame. Nothing is copied for it that others need, too.
+    pub fn rest_of_frame(&mut self, client: ClientId) -> Pieces {
         let seat = self.seat(client);
-        self.feeds[seat.feed as usize].rest_of_frame(seat, into);
+        self.change(seat.feed, |feed, commons| feed.rest_of_frame(seat, commons))
     }
 
     /// Flushes send to this client.
@@ -806,6 +507,16 @@ impl Registry {
         self.count_skips(&out.skipped[skips..]);
     }
 
+    /// For tests: [`log_bytes`](Registry::log_bytes) counted anew, with what clients that have left
+    /// still hold.
+    #[doc(hidden)]
+    pub fn recounted<'a>(&'a self, elsewhere: impl Iterator<Item = &'a Pieces>) -> u64 {
+        let held = self.feeds.iter().flat_map(Feed::held);
+        let held: HashMap<_, _> = held.chain(elsewhere.flat_map(Pieces::held)).collect();
+        let own: usize = self.feeds.iter().map(Feed::recounted).sum();
+        (own + held.values().sum::<usize>() + self.stage.weight()) as u64
+    }
+
     // Helpers.
 
     /// Every change of a feed goes through here, where its memory is accounted.
@@ -855,46 +566,6 @@ impl Registry {
                 mark.bytes += skip.bytes;
             }
         }
-    }
-
-    /// Notes a message in one of several feeds, framing it if no feed of this variant was before.
-    fn note_shared(&mut self, id: u32, channel: ChannelId, message: &mut impl ToFrame) -> bool {
-        let variant = self.feeds[id as usize].variant;
-        let known = self
-            .framings
-            .iter()
-            .position(|(framed, _)| *framed == variant);
-        let at = known.unwrap_or_else(|| {
-            let framing = self.frame_into_scratch(Variant(variant), message);
-            self.framings.push((variant, framing));
-            self.framings.len() - 1
-        });
-        let log = match &self.framings[at].1 {
-            Framing::Dropped => return false,
-            _ => self.feeds[id as usize].log(&mut self.commons),
-        };
-        self.own_bytes += match &self.framings[at].1 {
-            Framing::Dropped => 0,
-            Framing::Small(range) => {
-                let bytes = &self.scratch[range.clone()];
-                log.append(channel.0, bytes, &mut self.commons.buffers)
-            }
-            Framing::Large(large) => log.append_large(channel.0, large),
-        };
-        true
-    }
-
-    fn frame_into_scratch(&mut self, variant: Variant, message: &mut impl ToFrame) -> Framing {
-        let from = self.scratch.len();
-        if !message.append(variant, &mut self.scratch) || self.scratch.len() <= from {
-            self.scratch.truncate(from);
-            return Framing::Dropped;
-        }
-        if self.scratch.len() - from < SHARED {
-            return Framing::Small(from..self.scratch.len());
-        }
-        let bytes = self.scratch.split_off(from);
-        Framing::Large(Large::new(bytes, &self.commons.large_bytes))
     }
 
     fn mark_dirty(&mut self, id: u32) {

@@ -298,13 +298,16 @@ fn close_is_said_once_and_lets_go_of_the_log() {
     assert_eq!(shell.flush().too_slow, []);
     shell.publish("foo", "!");
     assert_eq!(shell.flush().too_slow, [client]);
-    shell.publish("foo", "more");
+    shell.publish("foo", &"more".repeat(1000));
     assert_eq!(shell.flush().too_slow, []);
     assert_eq!(shell.registry.delivered(client), Some((0, 3)));
     let mut rest = Vec::new();
-    shell.registry.rest_of_frame(client, &mut rest);
+    let pieces = shell.registry.rest_of_frame(client);
+    rest.extend_from_slice(pieces.unsent(usize::MAX, b"", &mut Vec::new()));
+    drop(pieces);
     assert_eq!(rest, b"3456789");
-    assert!(shell.registry.log_bytes() < 50);
+    // Seven bytes, and what it takes to hold them.
+    assert!(shell.registry.log_bytes() < 250);
     assert_eq!(shell.registry.unsent(client), Some(&b"3456789"[..]));
     shell.drain(client);
     assert!(shell.registry.at_boundary(client) && !shell.registry.release(client));
@@ -526,4 +529,113 @@ fn what_was_not_yet_offered_is_known() {
     shell.flush();
     assert_eq!(shell.registry.unoffered(), (0, 0));
     assert!(shell.registry.log_bytes() >= 1000);
+}
+
+// What is multiplied is held once.
+
+/// A burst for a thousand lists: 844 KB on the wire of each.
+fn burst(channels: &[&str]) {
+    let mut shell = Shell::default();
+    let stopped: Vec<_> = (0..1000)
+        .map(|at| {
+            let own = at.to_string();
+            let client = shell.join(&[channels, &[&own]].concat(), PATIENT);
+            shell.room(client, at);
+            client
+        })
+        .collect();
+    let message = "x".repeat(132);
+    for at in 0..6_400 {
+        let published = shell.publish(channels[at % channels.len()], &message);
+        assert_eq!((published.feeds, published.clients), (1000, 1000));
+    }
+    let framed = 6_400 * (132 + 8);
+    let (unoffered, notes) = shell.registry.unoffered();
+    assert!((framed..2 * framed).contains(&unoffered), "{unoffered}");
+    assert!(notes >= 1000, "{notes}");
+    shell.flush();
+    assert_eq!(shell.writes, 1000, "one write each");
+    let held = shell.registry.log_bytes();
+    assert!(held < 2 * framed, "{held}");
+    for client in stopped {
+        shell.drain(client);
+        assert_eq!(shell.wires[client.0 as usize].0.len(), 6_400 * 132);
+    }
+    assert_eq!(shell.registry.log_bytes(), 0);
+}
+
+#[test]
+fn a_burst_for_a_thousand_lists_is_held_once_and_is_one_write_each() {
+    burst(&["all"]);
+}
+
+#[test]
+fn so_is_one_of_two_channels_in_turn() {
+    burst(&["all", "news"]);
+}
+
+/// Each message for many lists is short, and others' are long: who stops keeps its own alone.
+#[test]
+fn a_stopped_reader_of_a_quiet_channel_does_not_keep_the_loud_one() {
+    let mut shell = Shell::default();
+    let stopped = shell.join(&["quiet"], PATIENT);
+    shell.join(&["quiet", "loud"], PATIENT);
+    shell.join(&["loud"], PATIENT);
+    shell.room(stopped, 0);
+    for _ in 0..100 {
+        shell.publish("loud", &"x".repeat(30_000));
+        shell.publish("quiet", &"x".repeat(300));
+        shell.flush();
+    }
+    assert_eq!(shell.registry.lag_bytes(stopped), 30_000);
+    let held = shell.registry.log_bytes();
+    assert!(held < 2 * 30_000 + 60_000, "{held}");
+    shell.drain(stopped);
+    assert_eq!(shell.wires[0].0.len(), 30_000);
+    assert_eq!(shell.registry.log_bytes(), 0);
+}
+
+/// A thousand stop in a frame, large or one of many: it is held once for all of them.
+#[test]
+fn the_rest_of_a_frame_is_held_once_for_all_who_have_begun_it() {
+    for policy in [
+        SlowPolicy::Close,
+        SlowPolicy::DropOldest,
+        SlowPolicy::Latest,
+    ] {
+        for size in [1000, 30_000, 1_000_000] {
+            let mut shell = Shell::default();
+            let class = SlowClass {
+                send_queue: size,
+                policy,
+            };
+            let stopped: Vec<_> = (0..1000).map(|_| shell.join(&["foo"], class)).collect();
+            for (at, client) in stopped.iter().enumerate() {
+                shell.room(*client, 1 + at % 500);
+            }
+            let mut out = FlushResult::default();
+            for _ in 0..20 {
+                shell.publish("foo", &"x".repeat(size as usize));
+                let flushed = shell.flush();
+                out.too_slow.extend(flushed.too_slow);
+                out.skipped.extend(flushed.skipped);
+            }
+            let rests = stopped.iter().map(|it| shell.registry.rest_of_frame(*it));
+            let rests: Vec<_> = rests.collect();
+            assert!(rests.iter().all(|it| it.len() >= size as usize - 500));
+            let lists: usize = rests.iter().map(|it| it.list_bytes()).sum();
+            let held = shell.registry.log_bytes();
+            // What they begun, what is within the limit and one message more, and a list each.
+            let most = 3 * size + 1000 * 200 + lists as u64;
+            assert!(held < most, "{policy:?} {size}: {held}");
+            let struck = match policy {
+                SlowPolicy::Close => out.too_slow.len() == 1000,
+                _ => out.too_slow.is_empty() && out.skipped.len() >= 1000,
+            };
+            assert!(struck, "{policy:?} {size}");
+            drop(rests);
+            stopped.iter().for_each(|it| drop(shell.leave(*it)));
+            assert_eq!(shell.registry.log_bytes(), 0);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! How a client ends.
 
+use fanout::Pieces;
 use proto::websocket::close::{self, CloseCode};
 
 use crate::nginx::log::Level;
@@ -36,10 +37,10 @@ impl Worker {
 
     /// The one road to the end: out of the registry, Close, shutdown, discard, gone.
     pub(super) fn start_closing(&mut self, id: ClientId, frame: &[u8], code: u16) {
-        let mut begun = Vec::new();
+        let mut begun = Pieces::default();
         if self.registry.feed_of(id).is_some() {
             self.note_delivered(id);
-            self.registry.rest_of_frame(id, &mut begun);
+            begun = self.registry.rest_of_frame(id);
             self.leave_feed(id);
         }
         let Some((_, session)) = self.clients.get(id) else {
@@ -56,7 +57,7 @@ impl Worker {
             .get_or_insert_with(|| Box::new(Outbox::default()));
         outbox.forget_pong();
         if !begun.is_empty() {
-            outbox.put_first(&begun);
+            outbox.put_first(begun);
         }
         outbox.push(frame);
         let after = session.held_bytes();

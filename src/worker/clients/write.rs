@@ -164,11 +164,11 @@ impl Worker {
         let Some(outbox) = &mut session.outbox else {
             return Sent::Failed;
         };
-        let sent = io.send(outbox.unsent());
+        let sent = io.send(outbox.unsent(&mut self.spare));
         let mut is_empty = false;
         if let Sent::Bytes(count) = sent {
             outbox.written(count);
-            is_empty = outbox.unsent().is_empty();
+            is_empty = outbox.is_empty();
             session.note_sent(count);
         }
         let after = session.held_bytes();

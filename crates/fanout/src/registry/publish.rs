@@ -1,0 +1,284 @@
+//! From a channel to the logs of those who listen.
+
+use smallvec::SmallVec;
+
+use super::Registry;
+use crate::channels::Listener;
+use crate::feed::Commons;
+use crate::held::Held;
+use crate::run::Run;
+use crate::tape::{Noted, Stage};
+use crate::types::{ChannelId, Published, ToFrame, Variant};
+
+/// Who listens to a channel: [`Registry::publish_each`].
+pub struct Listeners<'a>(Feeds<'a>);
+
+/// A channel's feeds, with what a message for them touches.
+enum Feeds<'a> {
+    None,
+    One {
+        id: u32,
+        variant: Variant,
+        run: Run<'a>,
+        noted: usize,
+    },
+    Several {
+        registry: &'a mut Registry,
+        channel: ChannelId,
+        published: Published,
+    },
+}
+
+impl Listeners<'_> {
+    /// The next message. `false`: no feed has noted it.
+    #[inline(always)]
+    pub fn note(&mut self, mut message: impl ToFrame) -> bool {
+        match &mut self.0 {
+            Feeds::None => false,
+            Feeds::One {
+                variant,
+                run,
+                noted,
+                ..
+            } => {
+                let is_noted = run.note(*variant, &mut message);
+                *noted += usize::from(is_noted);
+                is_noted
+            }
+            Feeds::Several {
+                registry,
+                channel,
+                published,
+            } => {
+                let now = registry.publish_to_several(*channel, message);
+                published.feeds += now.feeds;
+                published.clients += now.clients;
+                now.feeds > 0
+            }
+        }
+    }
+}
+
+/// The feeds of one channel, counted by variant: who listened last is likely to be asked again.
+#[derive(Default)]
+pub(super) struct Audience {
+    channel: Option<u32>,
+    forms: SmallVec<[Form; 2]>,
+}
+
+/// The feeds that have messages in the same form.
+#[derive(Clone, Copy)]
+struct Form {
+    variant: u32,
+    tape: usize,
+    feeds: usize,
+    clients: usize,
+}
+
+impl Registry {
+    /// One message for all who listen to `channel`: [`publish_each`](Self::publish_each) with one.
+    pub fn publish(
+        &mut self,
+        channel: ChannelId,
+        frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
+    ) -> Published {
+        self.publish_each(channel, |listeners| {
+            listeners.note(frame);
+        })
+    }
+
+    /// Messages for all who listen to `channel`, which `publish` brings one after the other. Returns
+    /// what became of all of them.
+    #[inline]
+    pub fn publish_each(
+        &mut self,
+        channel: ChannelId,
+        publish: impl FnOnce(&mut Listeners<'_>),
+    ) -> Published {
+        self.furthest.clear();
+        let mut listeners = Listeners(match self.channels.get(channel.0).feeds.as_slice() {
+            [] => Feeds::None,
+            &[Listener { feed: id, .. }] => self.one_feed(id, channel),
+            _ => Feeds::Several {
+                registry: self,
+                channel,
+                published: Published::default(),
+            },
+        });
+        publish(&mut listeners);
+        match listeners.0 {
+            Feeds::None => Published::default(),
+            Feeds::One { id, run, noted, .. } => {
+                self.own_bytes += run.end();
+                self.published_to_one(id, noted)
+            }
+            Feeds::Several { published, .. } => published,
+        }
+    }
+
+    #[inline(always)]
+    fn one_feed(&mut self, id: u32, channel: ChannelId) -> Feeds<'_> {
+        if self.feeds[id as usize].channels.len() > 1 {
+            // What came before by another of its channels may be on a tape.
+            self.commit();
+        }
+        let feed = &mut self.feeds[id as usize];
+        let variant = Variant(feed.variant);
+        let log = feed.log(&mut self.commons);
+        let Commons { buffers, tally, .. } = &mut self.commons;
+        Feeds::One {
+            id,
+            variant,
+            run: log.run(channel.0, buffers, tally),
+            noted: 0,
+        }
+    }
+
+    fn published_to_one(&mut self, id: u32, noted: usize) -> Published {
+        let feed = &mut self.feeds[id as usize];
+        if noted == 0 {
+            feed.settle(&mut self.commons);
+            return Published::default();
+        }
+        let clients = noted * feed.client_count();
+        self.mark_dirty(id);
+        Published {
+            feeds: noted,
+            clients,
+        }
+    }
+
+    /// A message for the feeds of a channel that has several.
+    #[inline(never)]
+    fn publish_to_several(&mut self, channel: ChannelId, mut message: impl ToFrame) -> Published {
+        if self.audience.channel != Some(channel.0) {
+            self.audience = self.audience_of(channel);
+        }
+        let (mut published, mut is_full) = (Published::default(), false);
+        for at in 0..self.audience.forms.len() {
+            let form = self.audience.forms[at];
+            let append = |out: &mut Vec<u8>| message.append(Variant(form.variant), out);
+            match self.stage.note(form.tape, channel.0, append) {
+                Noted::Not => continue,
+                Noted::OnEnd => {}
+                Noted::Anew => self.unoffered_notes += form.feeds as u64,
+                Noted::Large(bytes) => self.publish_large(channel, form, bytes),
+            }
+            published.feeds += form.feeds;
+            published.clients += form.clients;
+            is_full |= self.stage.is_full(form.tape);
+        }
+        if is_full {
+            self.commit();
+        }
+        published
+    }
+
+    fn audience_of(&mut self, channel: ChannelId) -> Audience {
+        let mut forms: SmallVec<[Form; 2]> = SmallVec::new();
+        for listener in &self.channels.get(channel.0).feeds {
+            let feed = &self.feeds[listener.feed as usize];
+            let clients = feed.client_count();
+            if let Some(form) = forms.iter_mut().find(|it| it.variant == feed.variant) {
+                form.feeds += 1;
+                form.clients += clients;
+            } else {
+                forms.push(Form {
+                    variant: feed.variant,
+                    tape: self.stage.tape(feed.variant),
+                    feeds: 1,
+                    clients,
+                });
+            }
+        }
+        Audience {
+            channel: Some(channel.0),
+            forms,
+        }
+    }
+
+    /// A large frame is held by each feed of its form, behind what is on the tape.
+    fn publish_large(&mut self, channel: ChannelId, form: Form, frame: Vec<u8>) {
+        self.commit();
+        self.unoffered_notes += form.feeds as u64;
+        let held = Held::one(frame, channel.0, &self.commons.tally);
+        for at in 0..self.channels.get(channel.0).feeds.len() {
+            let id = self.channels.get(channel.0).feeds[at].feed;
+            let feed = &mut self.feeds[id as usize];
+            if feed.variant == form.variant {
+                let log = feed.log(&mut self.commons);
+                self.own_bytes += log.append_held(&held, 0..held.len());
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    /// Feeds get what is on the tapes for them. To be called before anything that would do without,
+    /// or that changes who listens.
+    #[inline]
+    pub(super) fn commit(&mut self) {
+        if !self.stage.is_empty() {
+            self.commit_stage();
+        }
+    }
+
+    #[inline(never)]
+    fn commit_stage(&mut self) {
+        let mut stage = std::mem::take(&mut self.stage);
+        let mut due = std::mem::take(&mut self.due);
+        let stretches: Vec<_> = stage.stretches().collect();
+        for (channel, variant, tape, range) in stretches {
+            for at in 0..self.channels.get(channel).feeds.len() {
+                let id = self.channels.get(channel).feeds[at].feed;
+                let feed = &mut self.feeds[id as usize];
+                if feed.variant != variant {
+                    continue;
+                }
+                let staged = &mut feed.log(&mut self.commons).staged;
+                if staged.start == staged.end {
+                    due.push((id, tape));
+                } else if staged.end == range.start {
+                    staged.end = range.end;
+                    continue;
+                } else {
+                    self.give(&mut stage, id, tape);
+                }
+                self.feeds[id as usize].log(&mut self.commons).staged = range.clone();
+            }
+        }
+        for (id, tape) in due.drain(..) {
+            self.give(&mut stage, id, tape);
+            self.mark_dirty(id);
+        }
+        stage.clear();
+        (self.stage, self.due) = (stage, due);
+    }
+
+    fn give(&mut self, stage: &mut Stage, id: u32, tape: usize) {
+        let log = self.feeds[id as usize].log(&mut self.commons);
+        let Commons { buffers, tally, .. } = &mut self.commons;
+        self.own_bytes += stage.give(tape, log, buffers, tally);
+    }
+
+    /// Who listens may change: nothing is known of any channel's feeds any more.
+    pub(super) fn forget_audience(&mut self) {
+        self.audience.channel = None;
+    }
+
+    /// What was published since [`next_dirty`](Registry::next_dirty) last said that there is nothing
+    /// to flush: bytes held for it, and how often feeds of channels with several were given more. Who
+    /// publishes should stop, and flush, when this is much: nothing else bounds it.
+    pub fn unoffered(&mut self) -> (u64, u64) {
+        if self.unoffered_notes - self.committed_notes > LATE_NOTES {
+            // What is copied for each feed is not counted before.
+            self.commit();
+            self.committed_notes = self.unoffered_notes;
+        }
+        let held = self.log_bytes();
+        self.offered_bytes = self.offered_bytes.min(held);
+        (held - self.offered_bytes, self.unoffered_notes)
+    }
+}
+
+/// Notes that may wait on the tapes when it is asked how much there is.
+const LATE_NOTES: u64 = 4_096;

@@ -1,0 +1,129 @@
+//! Frames on their way to a log's end.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::held::{Frame, Framed, Held};
+use crate::log::{FULL, LARGE, Log};
+use crate::segment::{Buffers, Chunk};
+use crate::types::{ToFrame, Variant};
+
+/// The buffer that frames go to is out of the log as long, so that a frame looks nothing up;
+/// [`Run::end`] brings it back.
+pub(crate) struct Run<'a> {
+    log: &'a mut Log,
+    buffers: &'a mut Buffers,
+    tally: &'a Arc<AtomicU64>,
+    channel: u32,
+    open: Vec<u8>,
+    frames: Vec<Frame>,
+    /// What of it the log has already; 0 where it is to be a new segment.
+    kept: usize,
+    kept_frames: usize,
+    /// Where a new segment keeps both.
+    shell: Option<Box<Framed>>,
+    /// The log's own bytes when the run began.
+    before: usize,
+}
+
+impl<'a> Run<'a> {
+    #[inline]
+    pub(crate) fn begin(
+        log: &'a mut Log,
+        channel: u32,
+        buffers: &'a mut Buffers,
+        tally: &'a Arc<AtomicU64>,
+    ) -> Run<'a> {
+        let mut run = Run {
+            before: log.own_bytes(),
+            log,
+            buffers,
+            tally,
+            channel,
+            open: Vec::new(),
+            frames: Vec::new(),
+            kept: 0,
+            kept_frames: 0,
+            shell: None,
+        };
+        run.open();
+        run
+    }
+
+    /// Lets `message` append one frame. Its `false` takes everything it wrote away again.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, variant: Variant, message: &mut impl ToFrame) -> bool {
+        let before = self.open.len();
+        if !message.append(variant, &mut self.open) || self.open.len() <= before {
+            self.open.truncate(before);
+            return false;
+        }
+        let len = self.open.len();
+        if len - before >= LARGE {
+            self.note_large(before);
+            return true;
+        }
+        self.frames.push(Frame {
+            end: len as u32,
+            channel: self.channel,
+        });
+        if len >= FULL {
+            self.close();
+            self.open();
+        }
+        true
+    }
+
+    /// The frame that begins there goes to segments of its own.
+    #[inline(never)]
+    fn note_large(&mut self, begin: usize) {
+        let large = match begin {
+            0 => std::mem::take(&mut self.open),
+            _ => self.open.split_off(begin),
+        };
+        self.close();
+        let large = Held::one(large, self.channel, self.tally);
+        self.log.append_held(&large, 0..large.len());
+        self.open();
+    }
+
+    fn open(&mut self) {
+        let framed = match self.log.open() {
+            Some(open) => &mut **open,
+            None => &mut **self.shell.insert(self.buffers.take()),
+        };
+        self.open = std::mem::take(&mut framed.bytes);
+        self.frames = std::mem::take(&mut framed.frames);
+        (self.kept, self.kept_frames) = (self.open.len(), self.frames.len());
+    }
+
+    fn close(&mut self) {
+        let framed = Framed {
+            bytes: std::mem::take(&mut self.open),
+            frames: std::mem::take(&mut self.frames),
+        };
+        let bytes = framed.bytes.len() - self.kept;
+        let frames = framed.frames.len() - self.kept_frames;
+        if let Some(mut shell) = self.shell.take() {
+            *shell = framed;
+            if bytes > 0 {
+                self.log.push_own(shell);
+            } else {
+                self.buffers.put(shell);
+            }
+        } else if let Some(last) = self.log.segments.back_mut()
+            && let Chunk::Own(open) = &mut last.chunk
+        {
+            **open = framed;
+            let weight = bytes + frames * size_of::<Frame>();
+            self.log.grown(weight, bytes, frames);
+        }
+    }
+
+    /// Returns by how much [`own_bytes`](Log::own_bytes) grew: by something if a frame was noted.
+    #[inline]
+    pub(crate) fn end(mut self) -> usize {
+        self.close();
+        self.log.own_bytes() - self.before
+    }
+}

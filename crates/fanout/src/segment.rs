@@ -1,0 +1,141 @@
+//! One stretch of a feed's byte stream, and buffers for the next.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::held::{Frame, Framed, Held, Piece};
+
+/// Kept segments are put together up to this size, and where parts of what others hold are as small
+/// as that it is looked at whether they are worth it.
+pub(crate) const COALESCE: usize = 64 << 10;
+/// Spare buffers are freed rather than kept beyond this sum of their sizes.
+const SPARE_BYTES: usize = 4 << 20;
+
+pub(crate) enum Chunk {
+    Own(Box<Framed>),
+    Part(Piece),
+}
+
+impl Chunk {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Own(framed) => &framed.bytes,
+            Chunk::Part(piece) => piece.bytes(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Chunk::Own(framed) => framed.bytes.len(),
+            Chunk::Part(piece) => piece.len(),
+        }
+    }
+
+    /// The frames that end in it, and what to take from their ends for those to count from its
+    /// beginning.
+    pub(crate) fn frames(&self) -> (&[Frame], u32) {
+        match self {
+            Chunk::Own(framed) => (&framed.frames, 0),
+            Chunk::Part(piece) => piece.frames_there(),
+        }
+    }
+
+    /// How many frames end in its first `len` bytes.
+    pub(crate) fn frames_up_to(&self, len: usize) -> usize {
+        let (frames, from) = self.frames();
+        frames.partition_point(|frame| (frame.end - from) as usize <= len)
+    }
+
+    /// The last end of a frame in its first `len` bytes.
+    pub(crate) fn last_end(&self, len: usize) -> Option<usize> {
+        let (frames, from) = self.frames();
+        let last = frames[..self.frames_up_to(len)].last();
+        last.map(|frame| (frame.end - from) as usize)
+    }
+
+    /// The first end of a frame from `at` on.
+    pub(crate) fn first_end(&self, at: usize) -> Option<usize> {
+        let (frames, from) = self.frames();
+        let before = frames.partition_point(|frame| ((frame.end - from) as usize) < at);
+        let first = frames.get(before);
+        first.map(|frame| (frame.end - from) as usize)
+    }
+
+    /// Its part of a log's own memory, in bytes: what others may hold is counted elsewhere.
+    pub(crate) fn own_bytes(&self) -> usize {
+        size_of::<Segment>()
+            + match self {
+                Chunk::Own(framed) => size_of::<Framed>() + framed.weight(),
+                Chunk::Part(_) => 0,
+            }
+    }
+}
+
+pub(crate) struct Segment {
+    pub(crate) base: u64,
+    /// Frames of the feed that ended up to the base.
+    pub(crate) frames: u64,
+    pub(crate) chunk: Chunk,
+    /// No cursor in this segment is before this position.
+    pub(crate) low: u64,
+    /// Cursors in `base..end`.
+    pub(crate) cursors: u32,
+    /// Nothing may be added: its pass has begun, or a cursor stands at its end.
+    pub(crate) sealed: bool,
+}
+
+impl Segment {
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.chunk.len() as u64
+    }
+
+    /// Makes its bytes such that others may hold them, too.
+    pub(crate) fn share(&mut self, tally: &Arc<AtomicU64>) -> &Piece {
+        if let Chunk::Own(framed) = &mut self.chunk {
+            let framed = std::mem::take(&mut **framed);
+            let len = framed.bytes.len();
+            self.chunk = Chunk::Part(Piece::new(&Held::new(framed, tally), 0..len));
+        }
+        match &self.chunk {
+            Chunk::Part(piece) => piece,
+            Chunk::Own(_) => unreachable!("it has just been shared"),
+        }
+    }
+}
+
+/// Empty buffers for the next run.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    // Boxed as segments have them.
+    #[allow(clippy::vec_box)]
+    spare: Vec<Box<Framed>>,
+    spare_bytes: usize,
+}
+
+impl Buffers {
+    pub(crate) fn take(&mut self) -> Box<Framed> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
+    }
+
+    pub(crate) fn put(&mut self, mut buffer: Box<Framed>) {
+        let bytes = self.spare_bytes + buffer.capacity();
+        if buffer.capacity() > 0 && bytes <= SPARE_BYTES {
+            buffer.clear();
+            self.spare.push(buffer);
+            self.spare_bytes = bytes;
+        }
+    }
+}
+
+/// Takes the first `needless` bytes off, and copies the rest to a buffer of its size: unless that
+/// is most of a large one, which then stays where it is.
+pub(crate) fn fit(framed: &mut Framed, needless: usize, buffers: &mut Buffers) {
+    let (len, capacity) = (framed.bytes.len(), framed.bytes.capacity());
+    let large = len > COALESCE && len >= capacity / 4 * 3;
+    if needless > 0 || !large {
+        let exact = framed.exact(needless..len);
+        buffers.put(Box::new(std::mem::replace(framed, exact)));
+    }
+}

@@ -175,7 +175,7 @@ python_client() {
 end_to_end() {
     local nginx=$1 profile=$2
     shift 2
-    need nginx redis-server openssl iproute2 chromium chromium-driver python3 python3-venv
+    need nginx libnginx-mod-http-lua redis-server openssl iproute2 chromium chromium-driver python3 python3-venv
     python_client
     nginx_and_module "$nginx" "$profile"
     # The browser tests leave what they saw.

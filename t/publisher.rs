@@ -309,3 +309,158 @@ fn what_comes_right_after_the_start_waits_for_the_link() {
     assert_eq!(heard, expected);
     talker.close();
 }
+
+/// A subrequest is answered as a request is, with the body that it was given or its main
+/// request's: here a mirror's.
+#[test]
+fn a_subrequest_publishes() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .location("/both", "mirror /copy; websocket_publisher foo;")
+        .location("/copy", "internal; websocket_publisher bar;");
+    let nginx = Nginx::start(conf);
+    let mut listener = redis.session();
+    listener.subscribe("bar");
+    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    for size in [0, 1, 100_000] {
+        let body = "x".repeat(size);
+        assert_eq!(nginx.send(&Request::post("/both", &body)).status, 200);
+        client.expect([&body]);
+        assert!(listener.push() == ("bar".to_owned(), body));
+    }
+}
+
+/// The main request and its subrequest wait for Redis at a time, and clients go meanwhile.
+#[test]
+fn who_goes_while_its_subrequest_waits_costs_nothing() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let conf = Conf::push_url(&proxy.url())
+        .location("/both", "mirror /copy; websocket_publisher foo;")
+        .location("/copy", "internal; websocket_publisher bar;");
+    let nginx = Nginx::start(conf);
+    assert_eq!(nginx.send(&Request::post("/both", "x")).status, 200);
+    let before = process::descriptors(nginx.worker());
+    proxy.hold_replies(true);
+    let mut posts: Vec<Raw> = (0..40)
+        .map(|number| {
+            let transport = Transport::BOTH[number % 2];
+            let mut raw = Raw::open(&nginx, transport);
+            raw.send(Request::post("/both", "x").wire());
+            raw
+        })
+        .collect();
+    until("all wait", || {
+        proxy.commands().matches("PUBLISH").count() == 2 * 41
+    });
+    let gone: Vec<Raw> = (0..40).rev().step_by(2).map(|i| posts.remove(i)).collect();
+    gone.into_iter().for_each(Raw::reset);
+    until("they have left", || {
+        process::descriptors(nginx.worker()) <= before + 20
+    });
+    proxy.hold_replies(false);
+    for raw in &mut posts {
+        assert_eq!(raw.response().status, 200);
+    }
+    let mut client = Client::connect(&nginx, "/ws?channel=bar");
+    assert_eq!(nginx.send(&Request::post("/both", "after")).status, 200);
+    client.expect(["after"]);
+}
+
+/// `ngx.location.capture`, by Debian's Lua module.
+mod by_lua {
+    use super::*;
+    use t::settings::{Flavor, flavor};
+
+    const ONE: &str = "local answer = ngx.location.capture('/publish?channel=' .. ngx.var.arg_to,
+        {method = ngx.HTTP_POST, body = 'hello from Lua'});
+        ngx.status = answer.status; ngx.print(answer.body)";
+
+    /// Five at a time, of which the third has no channel.
+    const FIVE: &str = "local calls = {};
+        for i = 1, 5 do
+            calls[i] = {'/publish?channel=' .. (i == 3 and '' or i),
+                {method = ngx.HTTP_POST, body = 'to ' .. i}};
+        end
+        local answers = {ngx.location.capture_multi(calls)};
+        for i = 1, 5 do ngx.print(answers[i].status, ' ') end";
+
+    const BODY: &str = "local answer = ngx.location.capture('/publish?channel=foo',
+        {method = ngx.HTTP_POST}); ngx.status = answer.status; ngx.print(answer.body)";
+
+    fn start(url: &str) -> Nginx {
+        let modules = "/usr/lib/nginx/modules";
+        let load = format!(
+            "load_module {modules}/ndk_http_module.so; load_module {modules}/ngx_http_lua_module.so;"
+        );
+        let lua = |script: &str| format!("content_by_lua_block {{ {script} }}");
+        let conf = Conf::push_url(url)
+            .main(&load)
+            .location(
+                "/publish",
+                "internal; websocket_publisher $websocket_arg_channel;",
+            )
+            .location("/one", &lua(ONE))
+            .location("/five", &lua(FIVE))
+            .location("/unread", &lua(BODY))
+            .location("/read", &lua(&format!("ngx.req.read_body(); {BODY}")));
+        Nginx::start(conf)
+    }
+
+    #[test]
+    fn captures_publish_and_see_the_answer() {
+        if flavor() != Flavor::Debian {
+            return;
+        }
+        let redis = Redis::start();
+        let nginx = start(&redis.url());
+        let mut client = Client::connect(&nginx, "/ws?channel=foo");
+        let answer = nginx.get("/one?to=foo");
+        assert_eq!(answer.status, 200);
+        let receipt = r#"{"channel":"foo","redis_receivers":1}"#;
+        assert_eq!(answer.text().trim_end(), receipt);
+        client.expect(["hello from Lua"]);
+        assert_eq!(nginx.get("/one?to=").status, 400);
+        let mut listener = redis.session();
+        (1..=5).for_each(|i| listener.subscribe(&i.to_string()));
+        assert_eq!(nginx.get("/five").text(), "200 200 400 200 200 ");
+        let mut heard: Vec<_> = (0..4).map(|_| listener.push().1).collect();
+        heard.sort();
+        assert_eq!(heard, ["to 1", "to 2", "to 4", "to 5"]);
+        // The main request's own body, once it has been read.
+        let answer = nginx.send(&Request::post("/read", "a body"));
+        assert_eq!(answer.status, 200);
+        client.expect(["a body"]);
+        assert_eq!(nginx.send(&Request::post("/unread", "a body")).status, 500);
+        nginx.until_log("subrequest to \"websocket_publisher\" has no body");
+    }
+
+    #[test]
+    fn captures_that_wait_for_redis_hear_of_its_loss_or_go_with_their_client() {
+        if flavor() != Flavor::Debian {
+            return;
+        }
+        let redis = Redis::start();
+        let proxy = Proxy::start(redis.port());
+        let nginx = start(&proxy.url());
+        assert_eq!(nginx.get("/one?to=foo").status, 200);
+        proxy.hold_replies(true);
+        let mut waiting: Vec<Raw> = (0..20)
+            .map(|_| {
+                let mut raw = Raw::open(&nginx, Transport::Ws);
+                raw.send(Request::get("/five").wire());
+                raw
+            })
+            .collect();
+        until("all wait", || {
+            proxy.commands().matches("PUBLISH").count() == 1 + 4 * 20
+        });
+        waiting.drain(..10).for_each(Raw::reset);
+        proxy.cut();
+        for raw in &mut waiting {
+            assert_eq!(raw.response().text(), "502 502 400 502 502 ");
+        }
+        proxy.hold_replies(false);
+        until("redis is back", || nginx.get("/one?to=foo").status == 200);
+    }
+}

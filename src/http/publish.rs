@@ -35,9 +35,6 @@ pub fn check(request: Request) -> Result<(), Response> {
         response.headers.push(("Allow", "POST".into()));
         return Err(response);
     }
-    if !request.is_main() {
-        return Err(Response::status(400));
-    }
     if let Some(status) = request.error_status() {
         request.log(
             Level::Info,
@@ -92,6 +89,16 @@ pub fn prepare(request: Request) -> Result<Post, Response> {
     };
     let channel = upgrade::channel(request, Kind::Channel, name)
         .map_err(|refused| Response::status(refused.status()))?;
+    if request.lacks_its_body() {
+        request.log(
+            Level::Error,
+            format_args!(
+                "subrequest to \"websocket_publisher\" has no body: read the main request's before, \
+                 or give it one of its own"
+            ),
+        );
+        return Err(Response::status(500));
+    }
     let body = request.body().map_err(|cause| {
         request.log(
             Level::Error,

@@ -123,7 +123,7 @@ pub(super) fn answer_parked(parked: u64, response: &Response) {
     let Some(Some(request)) = with(|worker| worker.take_parked(parked)) else {
         return;
     };
-    request.unwatch();
+    request.unwatch_parked(parked);
     let c = request.connection().as_ptr();
     let rc = request.respond(response);
     request.finalize(rc);

@@ -127,6 +127,12 @@ impl Request {
         unsafe { &*self.as_bound() }
     }
 
+    /// The request that the client sent: itself, or the one that a subrequest is part of.
+    fn main_request(&self) -> &ngx_http_request_s {
+        // SAFETY: a live request has a live main request, whose pool is its own.
+        unsafe { &*self.r().main.cast() }
+    }
+
     pub(super) fn connection(self) -> NonNull<ngx_connection_t> {
         // SAFETY: a live request has a connection.
         unsafe { NonNull::new_unchecked(self.r().connection) }
@@ -192,9 +198,9 @@ impl Request {
     }
 
     /// The authority of the target, `HOST[:PORT]`, if it has one: then `Host` is to be ignored (RFC
-    /// 9112, 3.2.2). Over HTTP/2 and HTTP/3 it is `:authority`.
+    /// 9112, 3.2.2). Over HTTP/2 and HTTP/3 it is `:authority`. A subrequest has its main request's.
     pub fn authority(&self) -> Option<&[u8]> {
-        let r = self.r();
+        let r = self.main_request();
         let start = NonNull::new(r.host_start)?.as_ptr();
         // SAFETY: `host_start` is within `request_line`, or with `host_end` in a header's value of
         // HTTP/2 or HTTP/3; all of them live as long as the request.
@@ -279,7 +285,7 @@ impl Request {
 
     /// Keeps a client's numbers for the log phase. The client leaves its request.
     pub(super) fn remember(self, summary: Option<Summary>) {
-        self.unwatch();
+        self.unwatch_client();
         // SAFETY: the request is live.
         let pool = unsafe { (*self.as_bound()).pool };
         let record = summary.and_then(|summary| pool::keep(pool, client::Record::new(summary)));
@@ -290,6 +296,11 @@ impl Request {
     pub fn log(self, level: Level, text: std::fmt::Arguments<'_>) {
         // SAFETY: a live request has a live connection, which has a log.
         log::write(unsafe { (*self.r().connection).log }, level, text);
+    }
+
+    /// True for a subrequest of a request whose body nobody has read: it can't be read here.
+    pub fn lacks_its_body(self) -> bool {
+        !self.is_main() && self.r().request_body.is_null() && self.has_body()
     }
 
     /// The whole body, from memory or from its file.
@@ -476,7 +487,8 @@ impl Request {
         self.watch(on_client_request_gone, id.0 as usize);
     }
 
-    fn watch(self, handler: unsafe extern "C" fn(*mut std::ffi::c_void), data: usize) -> bool {
+    /// nginx keeps the cleanups of a subrequest with its main request.
+    fn watch(self, handler: Cleanup, data: usize) -> bool {
         // SAFETY: the request is live.
         unsafe {
             let cleanup = ngx_http_cleanup_add(self.as_ptr(), 0);
@@ -489,12 +501,25 @@ impl Request {
         }
     }
 
-    /// nginx need not tell of the request's end any more.
-    pub(super) fn unwatch(self) {
-        let mut cleanup = self.r().cleanup;
+    /// nginx need not tell of the end of its client's request any more.
+    pub(super) fn unwatch_client(self) {
+        self.unwatch(|handler, _| ptr::fn_addr_eq(handler, on_client_request_gone as Cleanup));
+    }
+
+    /// nginx need not tell of the end of this parked request any more. A main request has the
+    /// cleanups of its subrequests, too, of which others may be parked.
+    pub(super) fn unwatch_parked(self, parked: u64) {
+        self.unwatch(|handler, data| {
+            ptr::fn_addr_eq(handler, on_parked_request_gone as Cleanup) && data as u64 == parked
+        });
+    }
+
+    fn unwatch(self, is_meant: impl Fn(Cleanup, usize) -> bool) {
+        let mut cleanup = self.main_request().cleanup;
         // SAFETY: the list lives as long as the request.
         while let Some(entry) = unsafe { cleanup.as_mut() } {
-            if Request::is_ours(entry) {
+            let data = entry.data as usize;
+            if entry.handler.is_some_and(|handler| is_meant(handler, data)) {
                 entry.handler = None;
             }
             cleanup = entry.next;
@@ -503,8 +528,7 @@ impl Request {
 
     /// True for a cleanup that this module has set.
     pub(super) fn is_ours(cleanup: &ngx_http_cleanup_t) -> bool {
-        let ours: [unsafe extern "C" fn(*mut std::ffi::c_void); 2] =
-            [on_client_request_gone, on_parked_request_gone];
+        let ours: [Cleanup; 2] = [on_client_request_gone, on_parked_request_gone];
         cleanup
             .handler
             .is_some_and(|handler| ours.iter().any(|&our| ptr::fn_addr_eq(our, handler)))
@@ -572,7 +596,9 @@ impl Request {
             (buf.pos, buf.last) = (body.data, body.data.add(body.len));
             (buf.start, buf.end) = (buf.pos, buf.last);
             buf.set_memory(1);
-            buf.set_last_buf(1);
+            // As `ngx_http_send_special`: the connection's last buffer is the main request's.
+            buf.set_last_buf(self.is_main().into());
+            buf.set_last_in_chain(1);
             (*link.as_ptr()).buf = buffer.as_ptr();
             ngx_http_output_filter(self.as_ptr(), link.as_ptr())
         }
@@ -580,9 +606,11 @@ impl Request {
 }
 
 /// Undoes a park for a client that gets its seat.
-pub fn unpark(request: Request) {
-    request.unwatch();
+pub fn unpark(request: Request, parked: u64) {
+    request.unwatch_parked(parked);
 }
+
+type Cleanup = unsafe extern "C" fn(*mut std::ffi::c_void);
 
 type EventHandler = unsafe extern "C" fn(*mut ngx_event_t);
 

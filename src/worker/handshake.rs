@@ -170,7 +170,7 @@ impl Worker {
             let Some(waiting) = self.waiting.leave(number) else {
                 continue;
             };
-            request::unpark(waiting.request);
+            request::unpark(waiting.request, number);
             let (id, switching) = self.admit(waiting.request, waiting.wish, &waiting.channels);
             self.effects.push_back(Effect::Accept(id, switching));
         }

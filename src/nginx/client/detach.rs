@@ -64,7 +64,7 @@ pub(super) fn detach(request: Request, id: ClientId) {
     // SAFETY: `may` has seen that nobody else uses the request. What outlives it is copied first.
     unsafe {
         let c = (*r).connection;
-        request.unwatch(); // its log may still ask for the client's numbers
+        request.unwatch_client(); // its log may still ask for the client's numbers
         let kept = Kept::of(r);
         let http = (*r).http_connection;
         (*r).set_keepalive(0);

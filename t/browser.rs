@@ -2,8 +2,11 @@
 //! `WS_PICTURES` names a directory to keep pictures of the pages in.
 
 use serde_json::json;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 use t::{Browser, Conf, Nginx, Redis, SumWorker, settings, until};
+use tungstenite::protocol::CloseFrame;
 
 /// nginx with all examples and the pages.
 fn demo(redis: &Redis) -> Nginx {
@@ -158,4 +161,77 @@ fn a_page_hears_what_it_is_sent_right_after_onopen() {
     });
     let expected: Vec<String> = (1..=20).rev().map(|i| format!("js-{i}")).collect();
     assert_eq!(browser.script("return window.heard"), json!(expected));
+}
+
+/// Takes one client after the other, and closes each with the next of `codes`.
+fn close_each(listener: &TcpListener, codes: &Receiver<u16>) {
+    while let Ok((stream, _)) = listener.accept() {
+        let mut client = tungstenite::accept(stream).expect("a handshake");
+        let Ok(code) = codes.recv() else {
+            return;
+        };
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "as told".into(),
+        };
+        client.close(Some(frame)).expect("a Close");
+        while client.read().is_ok() {}
+    }
+}
+
+/// Soon after a restart, later after what takes longer, and not after what would end the same way.
+#[test]
+fn a_page_comes_back_after_what_passes() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let upstream = listener.local_addr().expect("its address");
+    let (close, codes) = channel();
+    let server = std::thread::spawn(move || close_each(&listener, &codes));
+    let pages = settings::examples().join("pages");
+    let conf = Conf::without_module()
+        .http("types { text/html html; text/css css; application/javascript js; }")
+        .server(&format!("root {};", pages.display()))
+        .location(
+            "= /ws",
+            &format!(
+                "proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_set_header Host $http_host; \
+                 proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+            ),
+        );
+    let nginx = Nginx::start(conf);
+    let browser = Browser::start(800, 600);
+    browser.open(&page(&nginx, "push.html?channel=foo"));
+    browser.until_state("open");
+    // The page's delays are noted, and kept short. Its log is drawn after 30 ms.
+    browser.script(
+        "const wait = window.setTimeout; window.delays = [];
+         window.setTimeout = (work, ms) => {
+           if (ms !== 30) window.delays.push(ms);
+           return wait(work, Math.min(ms, 30));
+         };",
+    );
+    let mut bounds = [(0., 500.), (0., 1000.), (0., 2000.)].to_vec();
+    bounds.resize(7, (2_000., 60_000.));
+    for (code, (least, most)) in [1012, 1001, 4001, 1008, 1011, 1013, 1014]
+        .into_iter()
+        .zip(bounds)
+    {
+        browser.script("window.delays = []");
+        close.send(code).expect("the server");
+        browser.until_text("#log", &format!("closed: {code}, "));
+        browser.until_state("open");
+        let delays = browser.script("return window.delays");
+        let delay = delays[0].as_f64().expect("a delay");
+        assert!(least <= delay && delay <= most, "{code}: {delays}");
+    }
+    for code in [1000, 1002, 1003, 1007, 1009, 1010] {
+        close.send(code).expect("the server");
+        browser.until_text("#code", &code.to_string());
+        browser.until_text("#retry", "not trying again");
+        browser.until_state("closed");
+        browser.click("#connect");
+        browser.until_state("open");
+        assert_eq!(browser.text("#retry"), "");
+    }
+    drop((browser, close));
+    server.join().expect("the server");
 }

@@ -6,7 +6,8 @@
 //                  #ready-state       the browser's readyState, 0 to 3
 //                  #url               the address
 //                  #code #meaning #reason   of the last close; empty before and after the next open
-//                  #retry             when it tries again, else empty
+//                  #retry             after a close that was not asked for: when it tries again, or
+//                                     that it does not; else empty
 //                  #connect #disconnect     buttons
 //                  #auto              checkbox: reconnect by itself
 //                  #received #sent    messages counted
@@ -48,19 +49,31 @@ function meaning(code) {
   return MEANINGS[code] ?? "unknown";
 }
 
-/** After these the server, or another in its place, is expected back. */
-const COMES_BACK = new Set([1001, 1006, 1012]);
+/** Delays in ms: a random one between `least` and a bound that doubles each time, up to `most`. */
+const SOON = { least: 0, first: 500, most: 15_000 };
+const LATER = { least: 2_000, first: 4_000, most: 60_000 };
+
+/**
+ * How soon the page comes back after a close; null if it does not. 1001, 1006 and 1012 tell nothing about this
+ * page, and codes of 4000 and more are what websocket_drain or websocket_gap were told to say.
+ * After 1008, 1011 and 1013 something is wrong that takes longer: this reader is slow, or Redis or
+ * the server has a problem. After the others the page would do the same again.
+ */
+function delays(code) {
+  if ([1001, 1006, 1012].includes(code) || code >= 4000) return SOON;
+  if ([1008, 1011, 1013, 1014].includes(code)) return LATER;
+  return null;
+}
 
 const STATES = ["connecting", "open", "closing", "closed"];
 const LOG_LENGTH = 200;
 const SHOWN_LENGTH = 10_000;
-const LONGEST_DELAY_MS = 15_000;
 /** An open connection that lasted this long starts the delays anew. */
 const STABLE_MS = 5_000;
 
-/** A random share of a doubling delay, so that thousands of pages do not return at once. */
-function delayMs(attempt) {
-  return Math.random() * Math.min(LONGEST_DELAY_MS, 500 * 2 ** attempt);
+/** Random, so that thousands of pages do not return at once. */
+function delayMs({ least, first, most }, attempt) {
+  return least + Math.random() * (Math.min(most, first * 2 ** attempt) - least);
 }
 
 export const $ = (id) => document.getElementById(id);
@@ -269,13 +282,17 @@ export class Connection {
     this.log.add("info", `closed: ${code}, ${meaning(code)}${reason ? `: ${reason}` : ""}`);
     if (this.#openSince && Date.now() - this.#openSince > STABLE_MS) this.#attempt = 0;
     this.#openSince = 0;
-    if (this.#wanted && COMES_BACK.has(code) && $("auto").checked) this.#comeBack();
+    if (this.#wanted && $("auto").checked) this.#comeBack(delays(code));
     this.#show();
     this.#options.closed?.(code);
   }
 
-  #comeBack() {
-    const delay = delayMs(this.#attempt++);
+  #comeBack(delays) {
+    if (!delays) {
+      $("retry").textContent = "not trying again by itself";
+      return;
+    }
+    const delay = delayMs(delays, this.#attempt++);
     $("retry").textContent = `trying again in ${(delay / 1000).toFixed(1)} s`;
     this.#retry = setTimeout(() => this.connect(), delay);
   }

@@ -147,7 +147,7 @@ fn default_of(name: &str) -> String {
             SlowPolicy::Latest => "latest",
         },
         "websocket_gap" => match here.gap() {
-            Gap::Close => "close",
+            Gap::Close(code) => return format!("close {}", code.get()),
             Gap::Keep => "keep",
         },
         "websocket_detach" => match here.detach() {
@@ -168,7 +168,9 @@ fn default_of(name: &str) -> String {
         "websocket_notsent" => return size(here.notsent() as u64),
         "websocket_ping_interval" => return seconds(here.ping_interval()),
         "websocket_timeout" => return seconds(here.timeout()),
-        "websocket_drain" => return format!("{} {}", seconds(here.drain()), here.drain_code()),
+        "websocket_drain" => {
+            return format!("{} {}", seconds(here.drain()), here.drain_code().get());
+        }
         "websocket_deflate" => match here.deflate() {
             Some(_) => "on",
             None => "off",

@@ -75,6 +75,22 @@ const WRONG: &[(&str, &str)] = &[
         "\"never\" in \"websocket_drain\" directive",
     ),
     (
+        "websocket_echo; websocket_drain 1s 1000;",
+        "\"1000\" in \"websocket_drain\" directive, it must be 1001, 1012, 1013, or from 4000 to 4999",
+    ),
+    (
+        "websocket_echo; websocket_drain 1s 5000;",
+        "\"5000\" in \"websocket_drain\" directive",
+    ),
+    (
+        "websocket_subscribe a; websocket_gap close 3999;",
+        "\"3999\" in \"websocket_gap\" directive, it must be 1001, 1012, 1013, or from 4000 to 4999",
+    ),
+    (
+        "websocket_subscribe a; websocket_gap keep 1001;",
+        "\"1001\" in \"websocket_gap\" directive, only \"close\" takes a code",
+    ),
+    (
         "websocket_echo; websocket_origin https://;",
         "\"https://\" in \"websocket_origin\" directive",
     ),
@@ -250,7 +266,7 @@ fn all_directives_are_fine_where_the_design_puts_them() {
     let everywhere = "websocket_envelope json; websocket_frame auto; websocket_origin same; \
         websocket_subprotocol a b; websocket_max_message 1m; websocket_max_frame 1m; \
         websocket_send_queue 1m; websocket_slow close; websocket_notsent 64k; \
-        websocket_ping_interval 30s; websocket_timeout 60s; websocket_gap keep; \
+        websocket_ping_interval 30s; websocket_timeout 60s; websocket_gap close 4999; \
         websocket_detach auto;";
     let conf = Conf::new()
         .http("websocket_redis valkey://127.0.0.1; websocket_drain 10s;")

@@ -28,6 +28,33 @@ fn killed_redis_closes_its_clients_with_1012_once_it_is_back() {
 }
 
 #[test]
+fn the_code_of_a_gap_may_be_chosen() {
+    let mut redis = Redis::start();
+    let gap = |gap: &str| format!("websocket_subscribe foo; {gap}");
+    let conf = Conf::push(&redis)
+        .server("websocket_gap close 1001; websocket_drain 100ms 1013;")
+        .location("/private", &gap("websocket_gap close 4000;"))
+        .location("/default", &gap("websocket_gap close;"))
+        .location("/kept", &gap("websocket_gap keep;"));
+    let nginx = Nginx::start(conf);
+    let mut kept = Client::connect(&nginx, "/kept");
+    let mut told: Vec<(Client, u16)> = [
+        ("/ws?channel=foo", 1001),
+        ("/private", 4000),
+        ("/default", 1012),
+    ]
+    .into_iter()
+    .map(|(target, code)| (Client::connect(&nginx, target), code))
+    .collect();
+    redis.restart();
+    for (client, code) in &mut told {
+        client.expect_close(*code);
+    }
+    until("it is subscribed again", || redis.publish("foo", "x") == 1);
+    kept.expect(["x"]);
+}
+
+#[test]
 fn clients_are_told_also_when_redis_stays_away() {
     let mut redis = Redis::start();
     let nginx = Nginx::start(Conf::push(&redis));

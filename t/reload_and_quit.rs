@@ -58,13 +58,31 @@ fn new_workers_serve_while_the_old_ones_drain() {
     assert!(new.members().iter().all(t::Member::is_open));
 }
 
+/// Older clients reject 1012. A location that says nothing of a code has the default, whatever is
+/// said above it.
 #[test]
-fn the_code_may_be_1001() {
+fn the_code_may_be_chosen() {
     let redis = Redis::start();
-    let nginx = Nginx::start(Conf::push(&redis).server("websocket_drain 100ms 1001;"));
-    let mut client = Client::connect(&nginx, "/ws?channel=foo");
+    let code = |code: &str| format!("websocket_subscribe foo; websocket_drain 100ms {code};");
+    let conf = Conf::push(&redis)
+        .server("websocket_drain 100ms 1001;")
+        .location("/private", &code("4321"))
+        .location("/later", &code("1013"))
+        .location("/default", &code(""));
+    let nginx = Nginx::start(conf);
+    let mut clients: Vec<(Client, u16)> = [
+        ("/ws?channel=foo", 1001),
+        ("/private", 4321),
+        ("/later", 1013),
+        ("/default", 1012),
+    ]
+    .into_iter()
+    .map(|(target, code)| (Client::connect(&nginx, target), code))
+    .collect();
     nginx.quit();
-    client.expect_close(1001);
+    for (client, code) in &mut clients {
+        client.expect_close(*code);
+    }
 }
 
 #[test]

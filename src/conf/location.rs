@@ -2,6 +2,7 @@
 
 use fanout::{SlowClass, SlowPolicy};
 use proto::envelope::{Envelope, FrameKind, Wire};
+use proto::websocket::close::CloseCode;
 use proto::websocket::connection::Limits;
 use proto::websocket::deflate::Settings;
 use proto::websocket::origin::Policy;
@@ -25,8 +26,8 @@ pub enum Service {
 /// What clients learn when messages may have been missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
-    /// Their connection ends with 1012; they come back and know.
-    Close,
+    /// Their connection ends with this code; they come back and know.
+    Close(CloseCode),
     /// Nothing.
     Keep,
 }
@@ -82,7 +83,7 @@ pub struct Location {
     /// `websocket_drain`, milliseconds.
     pub drain: Option<u64>,
     /// The close code of `websocket_drain`.
-    pub drain_code: Option<u16>,
+    pub drain_code: Option<CloseCode>,
     /// `websocket_detach`.
     pub detach: Option<Detach>,
     /// `websocket_deflate`.
@@ -147,7 +148,15 @@ impl Location {
 
     /// What a gap does to its clients.
     pub fn gap(&self) -> Gap {
-        self.gap.unwrap_or(Gap::Close)
+        self.gap.unwrap_or(Gap::Close(CloseCode::SERVICE_RESTART))
+    }
+
+    /// The code that those of its clients get who are told of a gap.
+    pub fn gap_code(&self) -> CloseCode {
+        match self.gap() {
+            Gap::Close(code) => code,
+            Gap::Keep => CloseCode::SERVICE_RESTART,
+        }
     }
 
     /// Milliseconds over which clients are told to go.
@@ -156,8 +165,8 @@ impl Location {
     }
 
     /// The code they are told to go with.
-    pub fn drain_code(&self) -> u16 {
-        self.drain_code.unwrap_or(1012)
+    pub fn drain_code(&self) -> CloseCode {
+        self.drain_code.unwrap_or(CloseCode::SERVICE_RESTART)
     }
 
     /// Whether a client's request may be freed.

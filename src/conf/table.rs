@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use fanout::{Kind, SlowPolicy};
 use proto::envelope::{Envelope, FrameKind};
+use proto::websocket::close::CloseCode;
 use proto::websocket::deflate::{LEVELS, WINDOW_BITS};
 use proto::websocket::origin::Policy;
 
@@ -141,17 +142,19 @@ pub const DIRECTIVES: [Directive; 30] = [
     any(c"websocket_timeout", One, |l, _, a| {
         put(&mut l.timeout, a.time(0)?)
     }),
-    any(c"websocket_gap", One, |l, _, a| {
-        put(
-            &mut l.gap,
-            a.one_of(0, &[("close", Gap::Close), ("keep", Gap::Keep)])?,
-        )
+    any(c"websocket_gap", OneOrTwo, |l, _, a| {
+        let closes = a.one_of(0, &[("close", true), ("keep", false)])?;
+        let gap = match (closes, a.len() > 1) {
+            (true, with_code) => Gap::Close(code(a, with_code)?),
+            (false, false) => Gap::Keep,
+            (false, true) => return Err(a.refuse(1, "only \"close\" takes a code")),
+        };
+        put(&mut l.gap, gap)
     }),
     any(c"websocket_drain", OneOrTwo, |l, _, a| {
         put(&mut l.drain, a.time(0)?)?;
-        if a.len() > 1 {
-            l.drain_code = Some(a.one_of(1, &[("1001", 1001), ("1012", 1012)])?);
-        }
+        // A directive replaces all of one further up, its code too.
+        l.drain_code = Some(code(a, a.len() > 1)?);
         Ok(())
     }),
     any(c"websocket_detach", One, |l, _, a| {
@@ -276,6 +279,21 @@ fn subprotocols(args: &Args<'_>) -> std::result::Result<&'static [String], Compl
         names.push(name.to_owned());
     }
     Ok(Vec::leak(names))
+}
+
+/// The close code of argument 1, if it is there.
+///
+/// 1000 tells most clients to stay away, and the others mean faults: 1001, 1012, 1013 bring them back.
+/// Codes of 4000 and more are the application's own; clients that know no 1012 take them.
+fn code(args: &Args<'_>, is_given: bool) -> std::result::Result<CloseCode, Complaint> {
+    if !is_given {
+        return Ok(CloseCode::SERVICE_RESTART);
+    }
+    let number = args.text(1)?.parse().ok();
+    let fitting = number.filter(|code| matches!(code, 1001 | 1012 | 1013 | 4000..=4999));
+    fitting
+        .and_then(CloseCode::new)
+        .ok_or_else(|| args.refuse(1, "it must be 1001, 1012, 1013, or from 4000 to 4999"))
 }
 
 fn positive(args: &Args<'_>) -> std::result::Result<u64, Complaint> {

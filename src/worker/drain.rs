@@ -97,17 +97,17 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let drain_code = session.location.drain_code();
+        let location = session.location;
         let (counter, code, reason) = match session.leaving {
             None => return,
             Some(Leaving::Exit) => (
                 &mut self.counters.drained,
-                CloseCode::new(drain_code).unwrap_or(CloseCode::SERVICE_RESTART),
+                location.drain_code(),
                 "server is restarting",
             ),
             Some(Leaving::Gap) => (
                 &mut self.counters.gap_closed,
-                CloseCode::SERVICE_RESTART,
+                location.gap_code(),
                 "messages may have been missed",
             ),
             Some(Leaving::Forbidden) => (
@@ -130,7 +130,7 @@ impl Worker {
                 && joined
                 && session.location.redis == Some(broker as u16)
             {
-                session.missed = session.location.gap() == Gap::Close;
+                session.missed = session.location.gap() != Gap::Keep;
                 missed = true;
             }
         }

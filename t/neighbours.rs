@@ -1,10 +1,10 @@
 //! nginx's other modules do their work before and around a WebSocket, whether it is attached or
 //! detached.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 use t::process::{self, Signal};
-use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Transport, until};
+use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Transport, settings, until};
 
 const DETACH: [&str; 3] = ["auto", "on", "off"];
 
@@ -244,15 +244,45 @@ fn rewrites_try_files_and_named_locations_lead_to_it() {
     }
 }
 
+/// The proxy's location that docs/operation.md shows, with this backend.
+fn documented_proxy(backend: SocketAddr) -> String {
+    let document = settings::examples().join("../docs/operation.md");
+    let document = std::fs::read_to_string(document).expect("docs/operation.md");
+    let begin = "```nginx\nlocation /ws {";
+    let after = document.split(begin).nth(1).expect("the example");
+    let location = after.split('}').next().expect("its end");
+    location.replace("http://backend", &format!("http://{backend}"))
+}
+
 #[test]
 fn a_proxy_in_front_passes_it_through() {
     let redis = Redis::start();
     let back = Nginx::start(Conf::push(&redis));
-    let proxy = format!(
-        "proxy_pass http://{}; proxy_http_version 1.1; proxy_set_header Host $host; \
-         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;",
-        back.http()
-    );
+    let proxy = documented_proxy(back.http());
     let front = Nginx::start(Conf::without_module().location("/ws", &proxy));
     lives(&redis, &front, &[]);
+}
+
+/// `websocket_origin same` compares ports, too: the proxy must keep the one that the page wrote.
+#[test]
+fn a_page_at_the_port_of_the_proxy_is_of_the_same_origin() {
+    let redis = Redis::start();
+    let back = Nginx::start(Conf::push(&redis));
+    let proxy = documented_proxy(back.http());
+    assert!(proxy.contains("$http_host"), "{proxy}");
+    // Its path is passed on as `/ws`.
+    let portless = proxy.replace("$http_host", "$host");
+    let portless = portless.replace(&back.http().to_string(), &format!("{}/", back.http()));
+    let conf = Conf::without_module()
+        .location("/ws", &proxy)
+        .location("/portless/", &portless);
+    let front = Nginx::start(conf);
+    let page = format!("http://{}", front.http());
+    let handshake = |target: &str, origin: &str| {
+        let request = Request::upgrade(target).with("Host", &front.http().to_string());
+        front.send(&request.header("Origin", origin)).status
+    };
+    assert_eq!(handshake("/ws?channel=foo", &page), 101);
+    assert_eq!(handshake("/ws?channel=foo", "http://127.0.0.1:1"), 403);
+    assert_eq!(handshake("/portless/ws?channel=foo", &page), 403);
 }

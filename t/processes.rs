@@ -161,3 +161,35 @@ fn an_idle_subscriber_costs_less_than_a_thousand_bytes() {
         assert!(each < 1000, "{each} bytes for each");
     }
 }
+
+/// As docs/operation.md tells of an upgrade: what is loaded under a path stays, and a new name is new.
+#[test]
+fn a_reload_loads_the_module_by_a_new_name_only() {
+    let redis = Redis::start();
+    let file = |name: &str| redis.dir().join(name);
+    std::fs::copy(settings::module(), file("one.so")).expect("a copy");
+    let conf = Conf::push(&redis);
+    let mut nginx = Nginx::start(conf.clone().module(&file("one.so")));
+    std::fs::remove_file(file("one.so")).expect("removed");
+    std::fs::write(file("one.so"), "no module at all").expect("a file");
+    let (is_fine, text) = conf.clone().module(&file("one.so")).check();
+    assert!(!is_fine && text.contains("one.so"), "nginx -t: {text}");
+    nginx.reload();
+    let is_mapped = |pid, name: &str| {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
+        maps.lines().any(|line| line.contains(&format!("/{name}")))
+    };
+    assert!(is_mapped(nginx.worker(), "one.so (deleted)"));
+    Client::connect(&nginx, "/ws?channel=foo").close();
+    std::fs::copy(settings::module(), file("two.so")).expect("a copy");
+    nginx.reconfigure(conf.module(&file("two.so")));
+    for _ in 0..2 {
+        nginx.reload();
+        let worker = nginx.worker();
+        assert!(is_mapped(worker, "two.so") && !is_mapped(worker, "one.so"));
+        let mut client = Client::connect(&nginx, "/ws?channel=foo");
+        redis.publish("foo", "hello");
+        client.expect(["hello"]);
+        client.close();
+    }
+}

@@ -198,6 +198,20 @@ fn plain_requests_have_no_values() {
     }
 }
 
+/// `encodeURIComponent` writes a space as %20 and a plus as %2B; forms and `URLSearchParams` write a
+/// space as a plus, which stays one.
+#[test]
+fn a_plus_in_the_query_is_a_plus() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(Conf::push(&redis));
+    for (written, channel) in [("a+b", "a+b"), ("a%2Bb", "a+b"), ("a%20b", "a b")] {
+        let mut client = Client::connect(&nginx, &format!("/ws?channel={written}"));
+        assert_eq!(redis.publish(channel, "hello"), 1, "{written}");
+        client.expect(["hello"]);
+        client.close();
+    }
+}
+
 #[test]
 fn arguments_work_in_map_and_if() {
     let redis = Redis::start();

@@ -84,6 +84,12 @@ impl Conf {
         Self::with_url(url).location("/ws", "websocket_subscribe $websocket_arg_channel;")
     }
 
+    /// The module's file in place of the one under test.
+    pub fn module(mut self, path: &Path) -> Self {
+        self.module = Some(path.to_owned());
+        self
+    }
+
     /// `worker_processes`.
     pub fn workers(mut self, n: usize) -> Self {
         self.workers = n;

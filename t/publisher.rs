@@ -330,6 +330,36 @@ fn a_subrequest_publishes() {
     }
 }
 
+/// Whose page posts is a matter of the main request's headers and target.
+#[test]
+fn a_subrequest_is_of_its_main_request_s_origin() {
+    let redis = Redis::start();
+    let conf = Conf::with(&redis)
+        .location(
+            "/both",
+            "mirror /copy; websocket_publisher foo; websocket_origin any;",
+        )
+        .location("/copy", "internal; websocket_publisher bar;");
+    let nginx = Nginx::start(conf);
+    let mut listener = redis.session();
+    listener.subscribe("bar");
+    for (target, origin, body) in [
+        ("/both", "http://elsewhere", "foreign"),
+        ("/both", "http://localhost", "own"),
+        ("http://target/both", "http://localhost", "foreign"),
+        ("http://target/both", "http://target", "own"),
+    ] {
+        let request = Request::post(target, body).header("Origin", origin);
+        assert_eq!(nginx.send(&request).status, 200);
+    }
+    for _ in 0..2 {
+        assert_eq!(listener.push(), ("bar".to_owned(), "own".to_owned()));
+    }
+    nginx.until_log("origin \"http://elsewhere\" is not allowed");
+    assert_eq!(nginx.send(&Request::post("/both", "last")).status, 200);
+    assert_eq!(listener.push().1, "last");
+}
+
 /// The main request and its subrequest wait for Redis at a time, and clients go meanwhile.
 #[test]
 fn who_goes_while_its_subrequest_waits_costs_nothing() {

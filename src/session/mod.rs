@@ -9,6 +9,7 @@
 //! [`Notes`] are boxes that most clients never have.
 
 mod inbox;
+pub mod life;
 mod outbox;
 mod pulse;
 
@@ -16,6 +17,7 @@ use proto::websocket::connection::Connection;
 use proto::websocket::deflate::History;
 
 pub use inbox::{End, Inbox};
+pub use life::Life;
 pub use outbox::Outbox;
 pub use pulse::Pulse;
 
@@ -100,6 +102,10 @@ pub const PARTING_MS: u64 = 5_000;
 pub struct Notes {
     /// Where its messages are published.
     pub publish: Option<Box<[u8]>>,
+    /// Which of its id's clients it is, if it publishes.
+    pub life: Life,
+    /// A message of it was not published, and its Close is to tell so.
+    pub is_untold: bool,
     /// Names of its channels, for the log.
     pub channel: Vec<u8>,
     /// When it began, in milliseconds of nginx's clock.
@@ -196,6 +202,13 @@ impl Session {
     /// Where its messages are published.
     pub fn publish_channel(&self) -> Option<&[u8]> {
         self.notes.as_ref()?.publish.as_deref()
+    }
+
+    /// See [`Notes::life`].
+    pub fn life(&self) -> Life {
+        self.notes
+            .as_ref()
+            .map_or_else(Life::default, |notes| notes.life)
     }
 
     /// Bytes came and were taken apart. `messages` of them ended in it, and `heard` says whether

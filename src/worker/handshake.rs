@@ -114,6 +114,10 @@ impl Worker {
         let now = process::now();
         let is_logged_last = self.main.logs_the_end || location.detach() == Detach::Off;
         let (counts, names) = (is_logged_last, self.main.names_channels);
+        if publish.is_some() {
+            self.life = self.life.next();
+        }
+        let life = self.life;
         let notes = (publish.is_some() || counts || names).then(|| {
             let channels = subscriptions.iter().map(|(_, name)| name.as_slice());
             let channel = if names {
@@ -123,6 +127,7 @@ impl Worker {
             };
             Box::new(Notes {
                 publish,
+                life,
                 channel,
                 since_ms: now,
                 ..Notes::default()

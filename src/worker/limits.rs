@@ -9,8 +9,9 @@ use super::Worker;
 /// When a line that may come often was last written.
 #[derive(Default)]
 pub struct Limits {
-    warned_at: Option<u64>,
-    not_text_at: Option<u64>,
+    warned: Throttle,
+    not_text: Throttle,
+    not_published: Throttle,
     /// Bytes of logs when the round over those who are behind began that an event has cut short.
     round: Option<u64>,
 }
@@ -29,12 +30,23 @@ const UNOFFERED_PART: u64 = 4;
 /// The same in work: a message for so many different lists of channels.
 const HEAR_BUDGET: u64 = 50_000;
 
-fn is_time(last: &mut Option<u64>, now: u64) -> bool {
-    let due = last.is_none_or(|last| now >= last + QUIET_MS);
-    if due {
-        *last = Some(now);
+/// A line that may come often: it is written at most once a second.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    written_at: Option<u64>,
+    withheld: u64,
+}
+
+impl Throttle {
+    /// `Some`: it is to be written now, and so many were withheld since it was written last.
+    pub(super) fn due(&mut self, now: u64) -> Option<u64> {
+        if self.written_at.is_some_and(|last| now < last + QUIET_MS) {
+            self.withheld += 1;
+            return None;
+        }
+        self.written_at = Some(now);
+        Some(std::mem::take(&mut self.withheld))
     }
-    due
 }
 
 impl Worker {
@@ -63,15 +75,28 @@ impl Worker {
     }
 
     pub(super) fn warn(&mut self, text: std::fmt::Arguments<'_>) {
-        if is_time(&mut self.limits.warned_at, process::now()) {
+        if self.limits.warned.due(process::now()).is_some() {
             log::cycle(Level::Warn, text);
+        }
+    }
+
+    /// Redis did not take a message, or may not have: counted already.
+    pub(super) fn report_not_published(&mut self, reason: &str) {
+        if self.limits.not_published.due(process::now()).is_some() {
+            let total = self.counters.publish_failed;
+            log::cycle(
+                Level::Warn,
+                format_args!(
+                    "message was not published: {reason} (counters.publish_failed: {total} so far)"
+                ),
+            );
         }
     }
 
     /// A message that `websocket_frame text` cannot carry was dropped, and counted.
     pub(super) fn report_not_text(&mut self) {
         self.counters.not_text = self.wires.not_text();
-        if is_time(&mut self.limits.not_text_at, process::now()) {
+        if self.limits.not_text.due(process::now()).is_some() {
             let total = self.counters.not_text;
             log::cycle(
                 Level::Error,
@@ -125,5 +150,18 @@ impl Worker {
     pub(super) fn has_heard_enough(&mut self) -> bool {
         let (bytes, notes) = self.registry.unoffered();
         notes >= HEAR_BUDGET || bytes > MOST_UNOFFERED.min(self.budget.limit() / UNOFFERED_PART)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_once_a_second_and_what_was_withheld_is_known() {
+        let mut throttle = Throttle::default();
+        let times = [5_000, 5_000, 5_999, 6_000, 9_000, 9_500, 10_000];
+        let due = times.map(|now| throttle.due(now));
+        assert_eq!(due, [Some(0), None, None, Some(2), Some(0), None, Some(1)]);
     }
 }

@@ -10,10 +10,8 @@ use crate::broker::redis;
 use crate::nginx::log::{self, Level};
 use crate::nginx::peer::PeerId;
 use crate::nginx::{ClientId, process};
+use crate::session::life;
 use crate::upgrade::Refused;
-
-/// Token of what clients publish: nobody waits for the answer.
-pub(super) const CLIENT_TOKEN: u64 = 0;
 
 /// What a link said, once its buffer is no longer borrowed.
 enum Said {
@@ -249,17 +247,14 @@ impl Worker {
     fn publish_answered(&mut self, broker: usize, token: u64, outcome: Result<i64, String>) {
         let redis = &mut self.brokers[broker];
         redis.unanswered = redis.unanswered.saturating_sub(1);
-        if outcome.is_err() {
+        if let Err(cause) = &outcome {
             self.counters.publish_failed += 1;
+            self.report_not_published(cause);
         }
-        if token == CLIENT_TOKEN {
-            if let Err(reason) = outcome {
-                self.warn(format_args!(
-                    "a client's message was not published: {reason}"
-                ));
-            }
-        } else {
-            self.post_answered(token, outcome);
+        match (life::client_of(token), outcome) {
+            (Some((id, life)), Err(cause)) => self.note_untold(id, life, &cause),
+            (Some(_), Ok(_)) => {}
+            (None, outcome) => self.post_answered(token, outcome),
         }
         if !self.paused.is_empty() {
             self.turn = true;

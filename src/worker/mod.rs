@@ -12,6 +12,7 @@ mod flush;
 mod handshake;
 mod limits;
 mod links;
+mod untold;
 mod wires;
 
 use std::collections::VecDeque;
@@ -29,7 +30,7 @@ use crate::nginx::client::Detach;
 use crate::nginx::request::Response;
 use crate::nginx::ring::Ring;
 use crate::nginx::{ClientId, Clients, Effect, Request, process};
-use crate::session::{Inbox, Phase, Session, Summary, TICK_MS};
+use crate::session::{Inbox, Life, Phase, Session, Summary, TICK_MS};
 use crate::upgrade::WaitingRoom;
 
 /// The timer comes so late only when something has held the worker up: then what others owe it may
@@ -54,6 +55,9 @@ pub struct Worker {
     budget: Budget,
     counters: Counters,
     refusals: Refusals,
+    untold: untold::Untold,
+    /// Of the last client that may publish.
+    life: Life,
     limits: limits::Limits,
     drain: drain::Drain,
     effects: VecDeque<Effect>,
@@ -109,6 +113,8 @@ impl Worker {
             budget: Budget::new(main.memory()),
             counters: Counters::default(),
             refusals: Refusals::default(),
+            untold: untold::Untold::default(),
+            life: Life::default(),
             limits: limits::Limits::default(),
             drain: drain::Drain::new(main.brokers.len()),
             effects: VecDeque::new(),
@@ -250,6 +256,7 @@ impl Worker {
                 self.hear_link(index, role, now);
             }
         }
+        self.tell_untold();
         self.resume_reading();
         self.flush();
     }

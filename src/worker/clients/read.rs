@@ -5,8 +5,8 @@ use proto::websocket::close::CloseCode;
 
 use crate::nginx::log::Level;
 use crate::nginx::{ClientId, Received, process};
-use crate::session::{End, Inbox, Phase};
-use crate::worker::{Worker, links};
+use crate::session::{End, Inbox, Phase, life};
+use crate::worker::Worker;
 
 /// A client is read at most so much in one event.
 const READ_BUDGET: usize = 256 << 10;
@@ -184,6 +184,7 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
+        let token = life::token(id, session.life());
         let (Some(channel), Some(broker)) = (session.publish_channel(), session.location.redis)
         else {
             return;
@@ -192,7 +193,7 @@ impl Worker {
         let mut lost = 0;
         for body in inbox.bodies(input) {
             let link = &mut broker.wire(Role::Publisher).link;
-            match link.publish(channel, body, links::CLIENT_TOKEN, now) {
+            match link.publish(channel, body, token, now) {
                 Ok(()) => broker.unanswered += 1,
                 Err(_) => lost += 1,
             }

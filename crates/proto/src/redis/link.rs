@@ -32,6 +32,8 @@ use super::write_buffer::WriteBuffer;
 
 /// The token with which the caller publishes what [`Event::Probe`] asks for.
 pub const PROBE_TOKEN: u64 = u64::MAX;
+/// How the reason of [`Event::NotPublished`] begins where the link was lost.
+pub const LINK_LOST: &str = "link lost";
 /// A connection must be there within this time, TLS included, in milliseconds.
 pub const CONNECT_MS: u64 = 5_000;
 /// A server that owes a reply may be silent for this long, in milliseconds.
@@ -813,7 +815,7 @@ impl Link {
         }
         for owed in std::mem::take(&mut self.owed) {
             if let Owed::Publish { token } = owed {
-                self.answer(token, Err(&format!("link lost: {cause}")));
+                self.answer(token, Err(&format!("{LINK_LOST}: {cause}")));
             }
         }
         let events = &mut self.events;

@@ -23,7 +23,7 @@ pub mod subscriptions;
 pub mod url;
 mod write_buffer;
 
-pub use link::{Event, Link, NotPublished, PROBE_TOKEN, Role};
+pub use link::{Event, LINK_LOST, Link, NotPublished, PROBE_TOKEN, Role};
 pub use probe::PROBE_PREFIX;
 pub use subscriptions::{Kind, Subscribed};
 pub use url::{Address, Server, UrlError};

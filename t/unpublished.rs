@@ -1,0 +1,133 @@
+//! A client whose message was not published is told so, by Close 1013, whenever that is known; and
+//! nobody else is.
+
+use t::frames::{self, CLOSE, Frame};
+use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Transport, until};
+
+fn status(nginx: &Nginx, pointer: &str) -> u64 {
+    let status = nginx.get("/status").json();
+    status.pointer(pointer).and_then(|v| v.as_u64()).unwrap()
+}
+
+fn talking(url: &str) -> Conf {
+    Conf::with_url(url)
+        .http("websocket_gap keep;")
+        .location("/say", "websocket_publish $websocket_arg_channel;")
+        .location("/pub", "websocket_publisher $websocket_arg_channel;")
+        .location("/status", "websocket_status;")
+}
+
+/// The Close that ends this client says 1013 and why.
+#[track_caller]
+fn expect_told(raw: &mut Raw, reason: &str) {
+    let Frame {
+        opcode, payload, ..
+    } = raw.frame();
+    assert_eq!(opcode, CLOSE);
+    let told = String::from_utf8_lossy(&payload[2..]).into_owned();
+    assert_eq!(
+        (&payload[..2], &*told),
+        (&1013_u16.to_be_bytes()[..], reason)
+    );
+    assert_eq!(raw.end(), t::End::Clean);
+}
+
+#[test]
+fn one_whose_channel_an_acl_forbids_is_told_and_others_talk_on() {
+    let redis = Redis::start();
+    let user = ["ACL", "SETUSER", "guest", "on", ">secret", "+@all", "~*"];
+    let channels = ["resetchannels", "&ok", "&ngx_ws_probe:*"];
+    redis.command(&[&user[..], &channels].concat());
+    let nginx = Nginx::start(talking(&redis.url().replace("//", "//guest:secret@")));
+    let mut listener = redis.session();
+    listener.subscribe("ok");
+    for transport in Transport::BOTH {
+        let mut may = Client::connect_over(&nginx, transport, "/say?channel=ok");
+        let mut may_not = Raw::accepted(&nginx, transport, "/say?channel=other");
+        // More than one is lost, and it is told once.
+        may_not.send(frames::text("lost").wire().repeat(10));
+        expect_told(&mut may_not, "redis forbids the channel");
+        may.send("hello");
+        assert_eq!(listener.push().1, "hello");
+        may.close();
+    }
+    until("all are counted", || {
+        status(&nginx, "/counters/publish_failed") == 20
+    });
+    let warned = nginx.count_log("message was not published: NOPERM");
+    assert!((1..=4).contains(&warned), "{warned} lines");
+}
+
+#[test]
+fn those_whose_answer_is_outstanding_when_redis_goes_are_told_and_no_others() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let nginx = Nginx::start(talking(&proxy.url()));
+    let mut listener = redis.session();
+    listener.subscribe("said");
+    let target = "/say?channel=said";
+    let mut answered = Client::connect(&nginx, target);
+    answered.send("answered");
+    assert_eq!(listener.push().1, "answered");
+    let mut silent = Client::connect(&nginx, target);
+    until("it is answered", || {
+        nginx.get("/status").json()["redis"][0]["unanswered"] == 0
+    });
+    proxy.hold_replies(true);
+    let mut waiting = Transport::BOTH.map(|over| Raw::accepted(&nginx, over, target));
+    for (number, raw) in waiting.iter_mut().enumerate() {
+        raw.send(
+            frames::text(format!("outstanding {number}"))
+                .wire()
+                .repeat(3),
+        );
+        for _ in 0..3 {
+            assert_eq!(listener.push().1, format!("outstanding {number}"));
+        }
+    }
+    // One has gone when the answer is known, and another has its place.
+    let mut gone = Raw::accepted(&nginx, Transport::Ws, target);
+    gone.send_frame(&frames::text("gone"));
+    assert_eq!(listener.push().1, "gone");
+    let connections = status(&nginx, "/connections");
+    gone.reset();
+    until("it has gone", || {
+        status(&nginx, "/connections") < connections
+    });
+    let mut heir = Client::connect(&nginx, target);
+    proxy.cut();
+    proxy.hold_replies(false);
+    for raw in &mut waiting {
+        expect_told(raw, "redis went away before it answered");
+    }
+    assert_eq!(status(&nginx, "/counters/publish_failed"), 7);
+    until("redis is back", || {
+        nginx.get("/status").json()["redis"][0]["publisher"] == true
+    });
+    for (client, text) in [(&mut answered, "a"), (&mut silent, "b"), (&mut heir, "c")] {
+        client.send(text);
+        assert_eq!(listener.push().1, text);
+    }
+}
+
+/// More than are told in one round of the event loop.
+#[test]
+fn hundreds_are_told_while_http_is_served() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let nginx = Nginx::start(talking(&proxy.url()));
+    let mut listener = redis.session();
+    listener.subscribe("said");
+    let mut crowd = Crowd::accepted(&nginx, 1_200, |_| "/say?channel=said".to_owned());
+    proxy.hold_replies(true);
+    for index in 0..1_200 {
+        crowd.send(index, &frames::text("outstanding"));
+    }
+    (0..1_200).for_each(|_| drop(listener.push()));
+    proxy.cut();
+    proxy.hold_replies(false);
+    crowd.until("all are told", |all| {
+        all.iter().all(|m| m.close_code == Some(1013) && m.ended)
+    });
+    assert_eq!(status(&nginx, "/counters/publish_failed"), 1_200);
+}

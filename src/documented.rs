@@ -178,10 +178,7 @@ fn default_of(name: &str) -> String {
         "websocket_deflate_level" => return here.deflate_level().to_string(),
         "websocket_deflate_min_length" => return here.deflate_min_length().to_string(),
         "websocket_deflate_window" => return here.deflate_window().to_string(),
-        "websocket_deflate_takeover" => match here.deflate_takeover() {
-            0 => "off",
-            _ => "on",
-        },
+        "websocket_deflate_takeover" => return here.deflate_takeover().to_string(),
         "websocket_memory" => return size(main.memory()),
         "websocket_reserve" => return format!("1/{}", 1_000_000 / main.reserved(1_000_000)),
         "websocket_max_pending" => return main.max_pending().to_string(),
@@ -316,6 +313,7 @@ fn each_field_of_the_status_is_explained() {
             logs: 0,
             partial_messages: 0,
             replies: 0,
+            contexts: 0,
         },
     };
     let mut known = BTreeSet::new();

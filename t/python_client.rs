@@ -57,7 +57,7 @@ dialogues! {
     pings_are_answered
     compressed_messages_come_back
     compressed_messages_are_heard_by_all
-    a_context_is_taken_over_where_it_is_allowed
+    a_context_is_taken_over_within_its_limit
     a_bomb_is_told
     codes_and_reasons_are_told
     too_big_a_message_is_told

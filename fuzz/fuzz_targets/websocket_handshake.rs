@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proto::websocket::deflate::{Settings, WINDOW_BITS, negotiate};
+use proto::websocket::deflate::{Context, Settings, WINDOW_BITS, negotiate};
 use proto::websocket::handshake::{Handshake, HttpVersion, RequestLine, check};
 use proto::websocket::origin::Policy;
 
@@ -65,21 +65,42 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn check_deflate(handshake: &Handshake<'_>) {
-    for client_window_bits in [None, Some(9), Some(15)] {
+    let contexts = [
+        Context::Unread,
+        Context::Nothing,
+        Context::Window(9),
+        Context::Window(15),
+    ];
+    for context in contexts {
         for server_window_bits in WINDOW_BITS {
             let settings = Settings {
                 server_window_bits,
-                client_window_bits,
+                context,
             };
             let Some(agreed) = negotiate(handshake.extensions(), &settings) else {
                 continue;
             };
             let bits = agreed.server_window_bits();
-            assert!(WINDOW_BITS.contains(&bits) && bits <= server_window_bits);
-            assert!(client_window_bits.is_some() || agreed.history().is_none());
-            let answer = agreed.to_string();
-            assert!(answer.starts_with("permessage-deflate"), "{answer}");
-            assert!(answer.contains("server_no_context_takeover"), "{answer}");
+            assert!(bits == server_window_bits || bits == *WINDOW_BITS.start());
+            match context {
+                Context::Unread | Context::Nothing => assert_eq!(agreed.context_bits(), 0),
+                Context::Window(granted) => assert!(agreed.context_bits() <= granted),
+            }
+            check_answer(handshake, &agreed.to_string());
         }
     }
+}
+
+/// Some offer has each parameter of the answer.
+fn check_answer(handshake: &Handshake<'_>, answer: &str) {
+    let mut parts = answer.split("; ");
+    assert_eq!(parts.next(), Some("permessage-deflate"), "{answer}");
+    let told: Vec<&[u8]> = parts
+        .map(|part| part.split('=').next().unwrap_or_default().as_bytes())
+        .collect();
+    let is_offered = handshake.extensions().any(|offer| {
+        let has = |name: &&[u8]| offer.parameters().any(|(offered, _)| offered == *name);
+        told.iter().all(has)
+    });
+    assert!(is_offered, "{answer}");
 }

@@ -4,7 +4,7 @@ use fanout::{SlowClass, SlowPolicy};
 use proto::envelope::{Envelope, FrameKind, Wire};
 use proto::websocket::close::CloseCode;
 use proto::websocket::connection::Limits;
-use proto::websocket::deflate::Settings;
+use proto::websocket::deflate::{Context, Settings};
 use proto::websocket::origin::Policy;
 
 use super::main::Main;
@@ -101,6 +101,11 @@ pub struct Location {
 }
 
 impl Location {
+    /// What clients send goes somewhere.
+    pub fn takes_messages(&self) -> bool {
+        self.echo || self.publish.is_some()
+    }
+
     /// How deliveries look.
     pub fn wire(&self) -> Wire {
         Wire {
@@ -178,7 +183,11 @@ impl Location {
     pub fn deflate(&self) -> Option<Settings> {
         self.deflate.unwrap_or(false).then(|| Settings {
             server_window_bits: self.deflate_window(),
-            client_window_bits: Some(self.deflate_takeover()).filter(|&bits| bits > 0),
+            context: match self.deflate_takeover() {
+                _ if !self.takes_messages() => Context::Unread,
+                0 => Context::Nothing,
+                bits => Context::Window(bits),
+            },
         })
     }
 
@@ -199,7 +208,7 @@ impl Location {
 
     /// Bits of the window that is kept of each client's messages; 0 keeps none.
     pub fn deflate_takeover(&self) -> u8 {
-        self.deflate_takeover.unwrap_or(0)
+        self.deflate_takeover.unwrap_or(15)
     }
 
     /// Inherits from `parent` what is not set here. What the location serves, with all its parts, is

@@ -55,6 +55,8 @@ pub struct MemoryStatus {
     pub partial_messages: u64,
     /// Queues and pending replies of the links.
     pub replies: u64,
+    /// What clients sent compressed, for their next messages to refer to.
+    pub contexts: u64,
 }
 
 /// The answer.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use proto::envelope::Compression;
 use proto::websocket::close::CloseReceived;
 use proto::websocket::connection::{Event, Kind, Payload};
-use proto::websocket::deflate::Inflater;
+use proto::websocket::deflate::{Inflater, Takeover};
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::misbehaved::Misbehaved;
 
@@ -37,7 +37,8 @@ pub struct Inbox {
 impl Inbox {
     /// Takes `buf`, just received, apart. The session's parser keeps what is not whole yet.
     ///
-    /// `inflater` is needed where permessage-deflate was agreed.
+    /// `inflater` is needed where permessage-deflate was agreed and messages are read: without it
+    /// compressed ones are only counted.
     pub fn fill(
         &mut self,
         session: &mut Session,
@@ -49,14 +50,19 @@ impl Inbox {
         (self.messages, self.end, self.heard) = (0, None, false);
         let mut at = 0;
         while at < buf.len() && self.end.is_none() {
+            let connection = &mut session.connection;
             let received = match &mut inflater {
-                None => session.connection.receive(buf, &mut at, &limits),
                 Some(inflater) => {
-                    let history = session.history.as_deref_mut();
-                    session
-                        .connection
-                        .receive_deflated(buf, &mut at, &limits, inflater, history)
+                    let takeover = Takeover {
+                        window_bits: session.context_bits,
+                        history: &mut session.history,
+                    };
+                    connection.receive_deflated(buf, &mut at, &limits, inflater, takeover)
                 }
+                None if session.deflate_bits > 0 => {
+                    connection.receive_unread(buf, &mut at, &limits)
+                }
+                None => connection.receive(buf, &mut at, &limits),
             };
             match received {
                 Ok(None) => break,
@@ -73,6 +79,7 @@ impl Inbox {
                 self.messages += 1;
                 self.items.push((opcode(kind), payload));
             }
+            Event::Unread => self.messages += 1,
             Event::Ping(payload) => self.items.push((Opcode::Pong, payload)),
             Event::Pong(_) => {}
             Event::Close(close) => self.end = Some(End::Close(close)),
@@ -110,17 +117,13 @@ impl Inbox {
         spare.clear();
         let due = |(opcode, _): &&(Opcode, Payload)| echo || opcode.is_control();
         let whole = |(_, payload): &(_, Payload)| matches!(payload, Payload::InPlace(_));
-        if let Some(compression) = compression {
-            let Compression {
-                deflater,
-                min_length,
-            } = compression;
+        if let Some(mut compression) = compression {
             for (opcode, payload) in self.items.iter().filter(due) {
                 let body = payload.bytes(buf);
                 if opcode.is_control() {
                     frame::append(spare, *opcode, body);
                 } else {
-                    frame::append_compressed(spare, *opcode, body, deflater, min_length);
+                    compression.append(spare, *opcode, body);
                 }
             }
             return spare;

@@ -62,7 +62,7 @@ pub struct Session {
     pub outbox: Option<Box<Outbox>>,
     /// What only some clients have.
     pub notes: Option<Box<Notes>>,
-    /// The end of its compressed messages, where context takeover was agreed.
+    /// The end of its compressed messages, for the next to refer to; `None` before the first.
     pub history: Option<Box<History>>,
     /// How it gets on: while it is open its message under way, then its Close.
     pub pulse: Pulse,
@@ -70,6 +70,8 @@ pub struct Session {
     pub close_code: u16,
     /// The window agreed for permessage-deflate, in bits; 0: not agreed.
     pub deflate_bits: u8,
+    /// How much `history` keeps, in bits; 0: nothing.
+    pub context_bits: u8,
     /// Where it stands.
     pub phase: Phase,
     /// Its 101 went out.
@@ -151,6 +153,7 @@ impl Session {
             pulse: Pulse::new(tick),
             close_code: 0,
             deflate_bits: 0,
+            context_bits: 0,
             phase: Phase::Opening,
             opened: false,
             leaving: None,
@@ -163,12 +166,13 @@ impl Session {
 
     /// Heap that the memory account has to know: a partial message, and frames not taken.
     pub fn held_bytes(&self) -> usize {
-        self.connection.held_bytes()
-            + self
-                .history
-                .as_ref()
-                .map_or(0, |history| history.held_bytes())
-            + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
+        self.connection.held_bytes() + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
+    }
+
+    /// Heap of its context, which the account keeps apart.
+    pub fn context_bytes(&self) -> usize {
+        let history = self.history.as_ref();
+        history.map_or(0, |history| history.held_bytes())
     }
 
     /// Before an open client is sent anything: the kernel holds no more of it than

@@ -22,6 +22,10 @@ pub struct Counters {
     pub messages_out: u64,
     /// Messages echoed.
     pub echoed: u64,
+    /// Messages compressed: each once per level and window that some client of its feeds has.
+    pub deflated: u64,
+    /// Handshakes that got no permessage-deflate because there was no memory for contexts.
+    pub contexts_declined: u64,
     /// Messages handed to Redis for clients and `websocket_publisher`.
     pub published: u64,
     /// Messages that Redis did not take, or may not have taken.

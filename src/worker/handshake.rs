@@ -109,9 +109,17 @@ impl Worker {
             location,
             subscriptions,
             publish,
-            switching,
+            mut switching,
         } = wish;
         let now = process::now();
+        if switching
+            .extensions
+            .is_some_and(|agreed| agreed.context_bits() > 0)
+            && !self.has_room_for_contexts()
+        {
+            switching.extensions = None;
+            self.counters.contexts_declined += 1;
+        }
         let is_logged_last = self.main.logs_the_end || location.detach() == Detach::Off;
         let (counts, names) = (is_logged_last, self.main.names_channels);
         if publish.is_some() {
@@ -136,7 +144,7 @@ impl Worker {
         let mut session = Session::new(location, notes, self.session_tick(now));
         if let Some(agreed) = switching.extensions {
             session.deflate_bits = agreed.server_window_bits();
-            session.history = agreed.history().map(Box::new);
+            session.context_bits = agreed.context_bits();
         }
         let form = form(location, session.deflate_bits);
         let id = self.clients.insert(request, session);

@@ -1,5 +1,7 @@
 //! Limits of the whole worker: connections kept for HTTP, memory, lines in the log.
 
+use fanout::Category;
+
 use crate::nginx::log::{self, Level};
 use crate::nginx::process;
 use crate::upgrade::Refused;
@@ -72,6 +74,22 @@ impl Worker {
             return Err(Refused::Memory);
         }
         Ok(())
+    }
+
+    /// Contexts of compression may take half of `websocket_memory`: the rest stays for messages.
+    fn most_contexts(&self) -> u64 {
+        self.budget.limit() / 2
+    }
+
+    /// More is kept of clients' compressed messages than there is memory for.
+    pub(super) fn contexts_exceed(&self) -> bool {
+        self.budget.held(Category::Contexts) > self.most_contexts()
+    }
+
+    /// One more client may have what it sends compressed kept.
+    pub(super) fn has_room_for_contexts(&self) -> bool {
+        const MOST: u64 = 32 << 10;
+        self.budget.held(Category::Contexts) + MOST <= self.most_contexts()
     }
 
     pub(super) fn warn(&mut self, text: std::fmt::Arguments<'_>) {

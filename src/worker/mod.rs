@@ -316,6 +316,7 @@ impl Worker {
             return response;
         }
         self.account();
+        self.counters.deflated = self.wires.deflated();
         let redis = self
             .main
             .brokers
@@ -346,6 +347,7 @@ impl Worker {
                 logs: self.budget.held(Category::Logs),
                 partial_messages: self.budget.held(Category::PartialMessages),
                 replies: self.budget.held(Category::Replies),
+                contexts: self.budget.held(Category::Contexts),
             },
         })
     }

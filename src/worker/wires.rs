@@ -44,6 +44,8 @@ pub struct Wires {
     inflater: Option<Box<Inflater>>,
     /// Messages were no text for a form that has to be.
     not_text: u64,
+    /// Messages compressed.
+    deflated: u64,
 }
 
 impl Wires {
@@ -111,6 +113,11 @@ impl Wires {
         self.not_text
     }
 
+    /// How often a message was compressed.
+    pub fn deflated(&self) -> u64 {
+        self.deflated
+    }
+
     /// The compressor of a client, made when it is first needed.
     pub fn compression(&mut self, deflate: Deflate) -> Compression<'_> {
         let Deflate {
@@ -130,6 +137,7 @@ impl Wires {
         Compression {
             deflater: &mut self.deflaters[index].2,
             min_length,
+            count: &mut self.deflated,
         }
     }
 

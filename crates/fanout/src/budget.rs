@@ -9,13 +9,15 @@ pub enum Category {
     PartialMessages,
     /// Publishes whose reply is awaited.
     Replies,
+    /// What clients sent compressed, for their next messages to refer to.
+    Contexts,
 }
 
 /// Bytes held per category, against one limit for all.
 #[derive(Clone, Debug)]
 pub struct Budget {
     limit: u64,
-    held: [u64; 3],
+    held: [u64; 4],
 }
 
 impl Budget {
@@ -23,7 +25,7 @@ impl Budget {
     pub fn new(limit: u64) -> Budget {
         Budget {
             limit,
-            held: [0; 3],
+            held: [0; 4],
         }
     }
 

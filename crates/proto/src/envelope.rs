@@ -56,6 +56,16 @@ pub struct Compression<'a> {
     pub deflater: &'a mut Deflater,
     /// Payloads of less bytes go as they are, and so do those that compression makes no smaller.
     pub min_length: usize,
+    /// Grows by each payload that is compressed, smaller then or not.
+    pub count: &'a mut u64,
+}
+
+impl Compression<'_> {
+    /// Appends a payload as one whole frame, compressed if that pays.
+    pub fn append(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+        *self.count += u64::from(payload.len() >= self.min_length);
+        frame::append_compressed(out, opcode, payload, self.deflater, self.min_length);
+    }
 }
 
 /// The frame must be text, and a name or the payload is not UTF-8.
@@ -128,7 +138,7 @@ impl Wire {
         pattern: Option<&[u8]>,
         payload: &[u8],
         utf8: &mut Option<bool>,
-        compression: Compression<'_>,
+        mut compression: Compression<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
         let opcode = self.opcode(channel, pattern, payload, utf8)?;
@@ -146,11 +156,7 @@ impl Wire {
                 &enclosed
             }
         };
-        let Compression {
-            deflater,
-            min_length,
-        } = compression;
-        frame::append_compressed(out, opcode, body, deflater, min_length);
+        compression.append(out, opcode, body);
         Ok(())
     }
 

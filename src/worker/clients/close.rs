@@ -52,6 +52,8 @@ impl Worker {
         let before = session.held_bytes();
         session.phase = Phase::Closing;
         session.close_code = code;
+        let context = session.context_bytes();
+        session.history = None;
         let outbox = session
             .outbox
             .get_or_insert_with(|| Box::new(Outbox::default()));
@@ -62,6 +64,7 @@ impl Worker {
         outbox.push(frame);
         let after = session.held_bytes();
         self.hold(before, after);
+        self.hold_context(context, 0);
         self.write_client(id);
         if let Some((_, session)) = self.clients.get(id)
             && session.phase == Phase::Closing
@@ -199,6 +202,7 @@ impl Worker {
             return;
         };
         self.hold(session.held_bytes(), 0);
+        self.hold_context(session.context_bytes(), 0);
         self.counters.closed += u64::from(session.opened);
     }
 

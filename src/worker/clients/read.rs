@@ -117,7 +117,9 @@ impl Worker {
         }
         let mut inbox = std::mem::take(&mut self.inbox);
         let before = session.held_bytes();
-        let inflater = (session.deflate_bits > 0).then(|| self.wires.inflater());
+        let context = session.context_bytes();
+        let is_inflated = session.deflate_bits > 0 && session.location.takes_messages();
+        let inflater = is_inflated.then(|| self.wires.inflater());
         inbox.fill(session, input, inflater);
         session.note_input(inbox.messages, inbox.heard, tick);
         if let Some(notes) = &mut session.notes {
@@ -125,18 +127,34 @@ impl Worker {
             notes.messages_in += inbox.messages;
         }
         let after = session.held_bytes();
+        let context_after = session.context_bytes();
         self.counters.bytes_in += input.len() as u64;
         self.counters.messages_in += inbox.messages;
         self.hold(before, after);
+        self.hold_context(context, context_after);
         self.serve(id, &inbox, input);
         self.inbox = inbox;
         let served = self
             .clients
             .get(id)
             .map_or(0, |(_, session)| session.held_bytes());
-        if served > before && self.budget.over() {
+        if (served > before || context_after > context) && self.budget.over() {
             self.refuse_more(id);
         }
+        if context_after > context && self.contexts_exceed() {
+            self.refuse_context(id);
+        }
+    }
+
+    /// What is kept of this client's compressed messages finds no memory. It comes back, and finds
+    /// permessage-deflate declined.
+    fn refuse_context(&mut self, id: ClientId) {
+        self.close(
+            id,
+            CloseCode::TRY_AGAIN,
+            "out of websocket_memory for compression",
+            Level::Warn,
+        );
     }
 
     /// A growing message, or echoes not taken, find no memory even after those who lag have been

@@ -103,6 +103,17 @@ impl Worker {
         }
     }
 
+    /// The same for what is kept of its compressed messages.
+    pub(super) fn hold_context(&mut self, before: usize, after: usize) {
+        if after > before {
+            self.budget
+                .take(Category::Contexts, (after - before) as u64);
+        } else if before > after {
+            self.budget
+                .give_back(Category::Contexts, (before - after) as u64);
+        }
+    }
+
     /// The wheel: liveness, closes that are due, closing that takes too long.
     pub(in crate::worker) fn look_at_due_sessions(&mut self, now: u64) {
         let mut due = std::mem::take(&mut self.due);

@@ -42,7 +42,7 @@ impl Proto {
                     heed(kind, payload, &mut self.socket, buf);
                 }
                 Event::Ping(payload) => self.socket.send(&ControlFrame::pong(payload.bytes(buf))),
-                Event::Pong(_) => {}
+                Event::Unread | Event::Pong(_) => {}
                 Event::Close(close) => self.socket.send(&close.reply()),
             }
         }

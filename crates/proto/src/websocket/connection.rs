@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::assembler::{Assembler, Content, Fragment};
 use super::close::CloseReceived;
-use super::deflate::{History, Inflater};
+use super::deflate::{Inflater, Takeover};
 use super::frame::{Header, MAX_CLIENT_HEADER, Opcode};
 use super::mask::Mask;
 
@@ -39,6 +39,8 @@ pub enum Event {
         /// Its bytes.
         payload: Payload,
     },
+    /// A whole compressed message that nobody wants to read: it was not inflated.
+    Unread,
     /// To be answered by [`ControlFrame::pong`](super::frame::ControlFrame::pong).
     Ping(Payload),
     /// A sign of life.
@@ -120,12 +122,16 @@ enum Signal {
 /// What was agreed with the client.
 struct Rules<'a> {
     limits: &'a Limits,
-    inflation: Option<Inflation<'a>>,
+    compressed: Compressed<'a>,
 }
 
-struct Inflation<'a> {
-    inflater: &'a mut Inflater,
-    history: Option<&'a mut History>,
+/// What becomes of compressed messages.
+enum Compressed<'a> {
+    /// permessage-deflate was not agreed.
+    Refused,
+    /// Nobody reads them.
+    Unread,
+    Inflated(&'a mut Inflater, Takeover<'a>),
 }
 
 /// What a frame is to the message under way.
@@ -150,14 +156,14 @@ impl Connection {
     ) -> Result<Option<Event>, Misbehaved> {
         let mut rules = Rules {
             limits,
-            inflation: None,
+            compressed: Compressed::Refused,
         };
         self.receive_by(buf, at, &mut rules)
     }
 
     /// [`receive`](Self::receive) for a client with which permessage-deflate was
     /// [agreed](super::deflate::negotiate): any message may be compressed (RFC 7692, 6.2). It is
-    /// inflated when all of it is there. `history` is what the agreement gave, or `None`.
+    /// inflated when all of it is there.
     ///
     /// Both limits count a message's bytes before compression. Of a compressed one an eighth more
     /// may arrive, since what can't be compressed becomes so much longer; what it inflates to is
@@ -172,11 +178,31 @@ impl Connection {
         at: &mut usize,
         limits: &Limits,
         inflater: &mut Inflater,
-        history: Option<&mut History>,
+        takeover: Takeover<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
         let mut rules = Rules {
             limits,
-            inflation: Some(Inflation { inflater, history }),
+            compressed: Compressed::Inflated(inflater, takeover),
+        };
+        self.receive_by(buf, at, &mut rules)
+    }
+
+    /// [`receive_deflated`](Self::receive_deflated) where nobody reads the client's messages: of a
+    /// compressed one the frames are checked, and nothing is inflated. What it would say is not
+    /// judged either: an endpoint has to fail text that is not UTF-8 when it is to interpret it
+    /// (RFC 6455, 8.1).
+    ///
+    /// # Errors
+    /// Those of `receive`.
+    pub fn receive_unread(
+        &mut self,
+        buf: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Misbehaved> {
+        let mut rules = Rules {
+            limits,
+            compressed: Compressed::Unread,
         };
         self.receive_by(buf, at, &mut rules)
     }
@@ -353,13 +379,12 @@ impl Connection {
             Part::First(kind) if header.fin => {
                 let mut content = Content::new(kind, header.rsv1);
                 content.open(bytes, &mut mask)?;
-                let payload = match content.is_deflated() {
-                    true => Payload::Assembled(rules.inflate(bytes, kind)?),
-                    false => Payload::InPlace(place.clone()),
-                };
-                Event::Message {
-                    kind: content.finish()?,
-                    payload,
+                match content.is_deflated() {
+                    true => rules.read_compressed(bytes, kind)?,
+                    false => Event::Message {
+                        kind: content.finish()?,
+                        payload: Payload::InPlace(place.clone()),
+                    },
                 }
             }
             Part::Control(signal) => {
@@ -389,7 +414,7 @@ impl Connection {
             (Opcode::Continuation, None) => return Err(Misbehaved::LoneContinuation),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Misbehaved::InterleavedMessage),
         };
-        let may_be_deflated = matches!(part, Part::First(_)) && rules.inflation.is_some();
+        let may_be_deflated = matches!(part, Part::First(_)) && rules.compressed.is_agreed();
         if header.rsv1 && !may_be_deflated {
             return Err(Misbehaved::ReservedBits);
         }
@@ -468,28 +493,36 @@ impl Connection {
         self.pending = None;
         let deflated = message.is_deflated();
         let (kind, bytes) = message.finish()?;
-        let bytes = match deflated {
-            true => rules.inflate(&bytes, kind)?,
-            false => bytes,
-        };
-        Ok(Some(Event::Message {
-            kind,
-            payload: Payload::Assembled(bytes),
+        Ok(Some(match deflated {
+            true => rules.read_compressed(&bytes, kind)?,
+            false => Event::Message {
+                kind,
+                payload: Payload::Assembled(bytes),
+            },
         }))
     }
 }
 
 impl Rules<'_> {
-    fn inflate(&mut self, compressed: &[u8], kind: Kind) -> Result<Vec<u8>, Misbehaved> {
-        let Some(Inflation { inflater, history }) = &mut self.inflation else {
-            return Err(Misbehaved::ReservedBits);
-        };
-        inflater.message(
-            compressed,
-            kind,
-            self.limits.max_message,
-            history.as_deref_mut(),
-        )
+    /// A whole message, still compressed.
+    #[inline(never)]
+    fn read_compressed(&mut self, compressed: &[u8], kind: Kind) -> Result<Event, Misbehaved> {
+        match &mut self.compressed {
+            Compressed::Refused => Err(Misbehaved::ReservedBits),
+            Compressed::Unread => Ok(Event::Unread),
+            Compressed::Inflated(inflater, takeover) => {
+                let limit = self.limits.max_message;
+                let message = inflater.message(compressed, kind, limit, takeover)?;
+                let payload = Payload::Assembled(message);
+                Ok(Event::Message { kind, payload })
+            }
+        }
+    }
+}
+
+impl Compressed<'_> {
+    fn is_agreed(&self) -> bool {
+        !matches!(self, Self::Refused)
     }
 }
 

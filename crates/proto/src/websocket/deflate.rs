@@ -1,11 +1,16 @@
 //! permessage-deflate (RFC 7692): the agreement, one message's way in, one message's way out.
 //!
 //! Towards clients no context is ever kept: a message is compressed once, and the same bytes serve
-//! all who agreed on the same window. From clients none is kept unless the operator allows it, so
-//! that between messages a connection holds no byte of this. If he does, a client costs its
-//! [`History`], the last 2^bits bytes that it sent, and nothing else: DEFLATE's state between two
-//! messages is its window, and [`Inflater`], which all connections share, takes that back before
-//! each message.
+//! all who agreed on the same window. A location has two at most, its own and the smallest, for all
+//! clients that ask for less than its own.
+//!
+//! What clients send may refer to what they sent before ([`Context`]). It has to: the parameter
+//! that forbids it is not offered by browsers, and of the clients that don't offer it some refuse an
+//! answer that has it (Netty 4.1), others don't read it (Tornado 6, Mojolicious, Safari 15). An
+//! answer has no parameter that was not offered. A client that has sent something compressed costs
+//! its [`History`], the last 2^bits bytes that it sent, and nothing else: DEFLATE's state between
+//! two messages is its window, and [`Inflater`], which all connections share, takes that back
+//! before each message.
 //!
 //! zlib-rs does the work: it is pure Rust, maintained, takes windows from 9 bits on, and is the
 //! fastest at inflating. Microseconds per message of JSON, each by itself, on one core:
@@ -62,47 +67,53 @@ const MAX_FINAL_BLOCKS: usize = 64;
 /// Bytes inflated at a time: they are checked and copied while the processor's cache has them.
 const BLOCK: usize = 16 * 1024;
 
-/// What the operator configured. Windows are in [`WINDOW_BITS`].
+/// The window of all who ask for less than the operator configured: all of them can read it.
+const SMALLEST_WINDOW_BITS: u8 = *WINDOW_BITS.start();
+
+/// What the operator configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The window of what we compress, at most; a client may ask for a smaller one.
+    /// The window towards clients, in [`WINDOW_BITS`]. Who asks for less gets the smallest.
     pub server_window_bits: u8,
-    /// The window that is kept of each client's messages, at most; `None` keeps none.
-    pub client_window_bits: Option<u8>,
+    /// What is kept of what a client has sent.
+    pub context: Context,
+}
+
+/// What is kept of a client's messages, for its next compressed one to refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// Nobody reads its messages: nothing is kept, whatever they refer to.
+    Unread,
+    /// Nothing: who does not offer to refer to nothing is declined.
+    Nothing,
+    /// 2^bits bytes, in [`WINDOW_BITS`]: who may refer to more, and does not offer to be limited, is
+    /// declined.
+    Window(u8),
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             server_window_bits: MAX_WINDOW_BITS,
-            client_window_bits: None,
+            context: Context::Window(MAX_WINDOW_BITS),
         }
     }
 }
 
 /// What was agreed with a client; `Display` is the value of the answer's
-/// `Sec-WebSocket-Extensions`. `server_no_context_takeover` always holds.
+/// `Sec-WebSocket-Extensions`. Towards the client no context is kept, whether that is told or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
+    asked: Asked,
     server_window_bits: u8,
-    tells_server_window: bool,
-    takeover: Takeover,
-}
-
-/// The client's `context takeover`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takeover {
-    No,
-    /// Its window has as many bits as DEFLATE allows.
-    Full,
-    /// Its window was limited.
-    Limited(u8),
+    context_bits: u8,
 }
 
 /// The answer to the first offer that can be accepted; `None` declines them all.
 ///
 /// An offer with a parameter that is unknown, twice there, or has a value that is not its own is
-/// declined (RFC 7692, 7.1); so is `server_max_window_bits=8`, which zlib can't do.
+/// declined (RFC 7692, 7.1); so is `server_max_window_bits=8`, which zlib can't do, and one whose
+/// client would need more of a [`Context`] than there is.
 pub fn negotiate<'a>(
     mut offers: impl Iterator<Item = Offer<'a>>,
     settings: &Settings,
@@ -111,7 +122,7 @@ pub fn negotiate<'a>(
 }
 
 /// One well-formed offer's parameters (RFC 7692, 7.1.1 and 7.1.2).
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Asked {
     server_no_takeover: bool,
     client_no_takeover: bool,
@@ -119,7 +130,7 @@ struct Asked {
     client_window: ClientWindow,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ClientWindow {
     /// The client may not know how to limit it, and must not be asked to.
     #[default]
@@ -161,23 +172,40 @@ impl Asked {
         Some(asked)
     }
 
-    fn accept(&self, settings: &Settings) -> Option<Agreed> {
-        let asked_bits = self.server_window_bits.unwrap_or(MAX_WINDOW_BITS);
-        let server_window_bits = settings.server_window_bits.min(asked_bits);
-        let takeover = match (settings.client_window_bits, self.client_window) {
-            _ if self.client_no_takeover => Takeover::No,
-            (None, _) => Takeover::No,
-            (Some(MAX_WINDOW_BITS), ClientWindow::Fixed) => Takeover::Full,
-            // It would need more than the operator grants.
-            (Some(_), ClientWindow::Fixed) => Takeover::No,
-            (Some(granted), ClientWindow::UpTo(bits)) => Takeover::Limited(granted.min(bits)),
-        };
-        WINDOW_BITS.contains(&server_window_bits).then_some(Agreed {
-            server_window_bits,
-            tells_server_window: self.server_window_bits.is_some()
-                || server_window_bits < MAX_WINDOW_BITS,
-            takeover,
+    fn accept(self, settings: &Settings) -> Option<Agreed> {
+        Some(Agreed {
+            asked: self,
+            server_window_bits: self.server_window(settings.server_window_bits)?,
+            context_bits: self.context(settings.context)?,
         })
+    }
+
+    /// Of two windows the one that this client can read.
+    fn server_window(&self, configured: u8) -> Option<u8> {
+        let most = self.server_window_bits.unwrap_or(MAX_WINDOW_BITS);
+        [configured, SMALLEST_WINDOW_BITS]
+            .into_iter()
+            .find(|&bits| bits <= most)
+    }
+
+    /// Bits of what is to be kept, 0 for nothing.
+    fn context(&self, granted: Context) -> Option<u8> {
+        match (granted, self.client_window) {
+            (Context::Unread, _) => Some(0),
+            _ if self.client_no_takeover => Some(0),
+            (Context::Nothing, _) => None,
+            (Context::Window(granted), window) => window.within(granted),
+        }
+    }
+}
+
+impl ClientWindow {
+    /// The window that the client will use where so much is `granted`.
+    fn within(self, granted: u8) -> Option<u8> {
+        match self {
+            Self::Fixed => (granted == MAX_WINDOW_BITS).then_some(granted),
+            Self::UpTo(bits) => Some(granted.min(bits)),
+        }
     }
 }
 
@@ -196,27 +224,63 @@ impl Agreed {
         self.server_window_bits
     }
 
-    /// What must be kept of this client's messages; `None` without context takeover.
-    pub fn history(&self) -> Option<History> {
-        match self.takeover {
-            Takeover::No => None,
-            Takeover::Full => Some(History::new(MAX_WINDOW_BITS)),
-            Takeover::Limited(bits) => Some(History::new(bits)),
+    /// How much must be kept of what this client sends compressed, in bits; 0: nothing.
+    pub fn context_bits(&self) -> u8 {
+        self.context_bits
+    }
+
+    /// The window that the client has to be told to keep within. Its own it knows.
+    fn limit(&self) -> Option<u8> {
+        match self.asked.client_window {
+            ClientWindow::UpTo(bits) if self.context_bits > 0 => {
+                Some(self.context_bits).filter(|&limit| limit < bits)
+            }
+            ClientWindow::UpTo(_) | ClientWindow::Fixed => None,
         }
     }
 }
 
 impl fmt::Display for Agreed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{NAME}; server_no_context_takeover")?;
-        if self.tells_server_window {
+        f.write_str(NAME)?;
+        if self.asked.server_no_takeover {
+            write!(f, "; server_no_context_takeover")?;
+        }
+        if self.asked.server_window_bits.is_some() {
             write!(f, "; server_max_window_bits={}", self.server_window_bits)?;
         }
-        match self.takeover {
-            Takeover::No => write!(f, "; client_no_context_takeover"),
-            Takeover::Full => Ok(()),
-            Takeover::Limited(bits) => write!(f, "; client_max_window_bits={bits}"),
+        if self.asked.client_no_takeover {
+            write!(f, "; client_no_context_takeover")?;
         }
+        if let Some(bits) = self.limit() {
+            write!(f, "; client_max_window_bits={bits}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of one client's messages is kept, and what is.
+#[derive(Debug)]
+pub struct Takeover<'a> {
+    /// What was [agreed](Agreed::context_bits); 0: nothing is kept.
+    pub window_bits: u8,
+    /// `None` until the client has sent something compressed.
+    pub history: &'a mut Option<Box<History>>,
+}
+
+impl Takeover<'_> {
+    fn past(&self) -> &[u8] {
+        self.history
+            .as_deref()
+            .map_or(&[], |history| &history.bytes)
+    }
+
+    fn push(&mut self, message: &[u8]) {
+        if self.window_bits == 0 || message.is_empty() {
+            return;
+        }
+        let history = || Box::new(History::new(self.window_bits));
+        self.history.get_or_insert_with(history).push(message);
     }
 }
 
@@ -236,9 +300,9 @@ impl History {
         }
     }
 
-    /// The heap it holds, in bytes: nothing before the first message, the window at most.
+    /// The heap that its box holds, in bytes: the window at most, and a few words.
     pub fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
+        size_of::<Self>() + self.bytes.capacity()
     }
 
     fn push(&mut self, message: &[u8]) {
@@ -296,7 +360,7 @@ impl Inflater {
         compressed: &[u8],
         kind: Kind,
         max_message: u64,
-        history: Option<&mut History>,
+        takeover: &mut Takeover<'_>,
     ) -> Result<Vec<u8>, Misbehaved> {
         if compressed.is_empty() {
             return Ok(Vec::new());
@@ -305,7 +369,7 @@ impl Inflater {
         if !std::mem::replace(&mut self.is_sound, false) {
             self.zlib = Inflate::new(false, MAX_WINDOW_BITS);
         }
-        let before = history.as_deref().map_or(&[][..], |history| &history.bytes);
+        let before = takeover.past();
         let mut message = Inflated {
             bytes: Vec::new(),
             text: matches!(kind, Kind::Text).then(Utf8::default),
@@ -324,9 +388,7 @@ impl Inflater {
             return Err(Misbehaved::InvalidUtf8);
         }
         self.is_sound = true;
-        if let Some(history) = history {
-            history.push(&message.bytes);
-        }
+        takeover.push(&message.bytes);
         Ok(message.bytes)
     }
 
@@ -426,7 +488,11 @@ mod tests {
         let mut inflater = Inflater::new();
         for limit in [0, 1, BLOCK as u64 - 1, BLOCK as u64, 100_000, 1 << 20] {
             for kind in [Kind::Text, Kind::Binary] {
-                let outcome = inflater.message(&bomb, kind, limit, None);
+                let mut nothing = Takeover {
+                    window_bits: 0,
+                    history: &mut None,
+                };
+                let outcome = inflater.message(&bomb, kind, limit, &mut nothing);
                 assert_eq!(outcome, Err(Misbehaved::MessageInflatesTooBig { limit }));
                 assert_eq!(inflater.zlib.total_out(), limit + 1);
             }
@@ -438,10 +504,18 @@ mod tests {
         let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         let again = [0xf2, 0x00, 0x11, 0x00, 0x00];
         let mut inflater = Inflater::new();
-        let mut history = History::new(9);
+        let mut kept = None;
         let mut read = |message: &[u8], keeps: bool| {
-            let history = keeps.then_some(&mut history);
-            inflater.message(message, Kind::Text, 100, history)
+            let (window_bits, history) = if keeps {
+                (9, &mut kept)
+            } else {
+                (0, &mut None)
+            };
+            let mut takeover = Takeover {
+                window_bits,
+                history,
+            };
+            inflater.message(message, Kind::Text, 100, &mut takeover)
         };
         assert_eq!(read(&hello, true).unwrap(), b"Hello");
         for bad in [&[0x06][..], &hello[..3], &again] {
@@ -461,7 +535,7 @@ mod tests {
                 history.push(message);
                 end += message.len();
                 assert_eq!(history.bytes, said[end.saturating_sub(512)..end], "{step}");
-                assert!(history.held_bytes() <= 512, "{step}");
+                assert!(history.bytes.capacity() <= 512, "{step}");
             }
         }
     }

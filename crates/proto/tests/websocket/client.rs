@@ -102,6 +102,7 @@ fn as_theirs(said: &Said) -> Message {
         Said::Ping(bytes) => Message::Ping(bytes.into()),
         Said::Pong(bytes) => Message::Pong(bytes.into()),
         Said::Close(_) => Message::Close(None),
+        Said::Unread => unreachable!("nothing is compressed"),
     }
 }
 
@@ -153,7 +154,7 @@ proptest! {
                 Said::Binary(bytes) => (Opcode::Binary, bytes),
                 Said::Ping(bytes) => (Opcode::Ping, bytes),
                 Said::Pong(bytes) => (Opcode::Pong, bytes),
-                Said::Close(_) => unreachable!("no close is generated"),
+                Said::Close(_) | Said::Unread => unreachable!("none is generated"),
             };
             frame::append(&mut out, opcode, payload);
         }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proto::envelope::{Compression, Envelope, FrameKind, Wire};
 use proto::websocket::connection::Limits;
-use proto::websocket::deflate::Deflater;
+use proto::websocket::deflate::{Deflater, History};
 use proto::websocket::frame::{self, Opcode};
 use zlib_rs::{Deflate, DeflateFlush};
 
@@ -360,8 +360,12 @@ fn takeover_costs_its_window_and_no_more() {
         let mut peer = Peer::deflating(ROOMY, Deflating::with_takeover(window_bits));
         let held = |peer: &Peer| {
             let deflating = peer.deflating.as_ref().unwrap();
-            deflating.history.as_ref().unwrap().held_bytes()
+            let history = deflating.history.as_ref();
+            history.map_or(0, |history| history.held_bytes())
         };
+        let most = (1 << window_bits) + size_of::<History>();
+        peer.send(text("nothing compressed"));
+        peer.expect(&[Said::Text(b"nothing compressed".to_vec())]);
         assert_eq!(held(&peer), 0);
         for bytes in [0, 1, 30, 700, 100, 40_000, 5, 9000, 70_000, 333] {
             let message = json(bytes);
@@ -371,9 +375,9 @@ fn takeover_costs_its_window_and_no_more() {
                 Said::Text(message.into()),
                 Said::Text(b"not in the window".to_vec()),
             ]);
-            assert!(held(&peer) <= 1 << window_bits, "{}", held(&peer));
+            assert!(held(&peer) <= most, "{}", held(&peer));
         }
-        assert_eq!(held(&peer), 1 << window_bits);
+        assert_eq!(held(&peer), most);
     }
 }
 
@@ -387,6 +391,48 @@ fn what_lies_before_the_agreed_window_is_gone() {
     assert_eq!(peer.ending, Ending::Idle);
     peer.send(client.binary(&far));
     assert_eq!(peer.ending, Ending::Misbehaved(1007));
+}
+
+#[test]
+fn what_nobody_reads_is_not_inflated_and_its_frames_are_judged() {
+    let unread = || Peer::deflating(SMALL, Deflating::unread());
+    let mut client = Client::with_takeover(15);
+    let words = json(250);
+    let first = client.text(&words);
+    let second = client.text(&words);
+    let mut peer = unread();
+    // Nothing is kept for the second to refer to; a bomb and noise are as good as any.
+    let bomb = Client::without_takeover().binary(&[0; 100_000]);
+    for frame in [first, second, bomb, Frame::raw(0xc1, noise(200))] {
+        peer.send(frame);
+        peer.expect(&[Said::Unread]);
+    }
+    peer.send(text("plain"));
+    peer.send(Frame::raw(0x41, vec![6; 10]));
+    peer.send(ping("between"));
+    peer.send(Frame::raw(0x80, vec![6; 10]));
+    peer.expect(&[
+        Said::Text(b"plain".to_vec()),
+        Said::Ping(b"between".to_vec()),
+        Said::Unread,
+    ]);
+    assert!(peer.deflating.as_ref().unwrap().history.is_none());
+    assert_eq!(peer.ending, Ending::Idle);
+    for (rule, bytes, code) in [
+        ("too big", "c2 fe 0200 00000000", 1009),
+        (
+            "RSV1 on a continuation",
+            "41 81 00000000 00 c0 80 00000000",
+            1002,
+        ),
+        ("RSV1 on a ping", "c9 80 00000000", 1002),
+        ("RSV2", "e1 80 00000000", 1002),
+        ("no mask", "c1 01 00", 1002),
+        ("a plain text that is not UTF-8", "81 81 00000000 ff", 1007),
+    ] {
+        let (_, ending) = run_on(unread(), [&hex(bytes)[..]]);
+        assert_eq!(ending, Ending::Misbehaved(code), "{rule}");
+    }
 }
 
 #[test]
@@ -457,6 +503,7 @@ fn frames_are_compressed_when_it_pays() {
 fn every_wire_form_can_be_compressed() {
     let mut deflater = Deflater::new(6, 12);
     let payload = "\"hello\" ".repeat(50);
+    let mut count = 0;
     for envelope in [Envelope::Off, Envelope::Json, Envelope::Redis] {
         for frame in [FrameKind::Auto, FrameKind::Text, FrameKind::Binary] {
             for pattern in [None, Some(&b"f*"[..])] {
@@ -468,6 +515,7 @@ fn every_wire_form_can_be_compressed() {
                 let compression = Compression {
                     deflater: &mut deflater,
                     min_length: 64,
+                    count: &mut count,
                 };
                 wire.append_deflated(b"foo", pattern, message, &mut None, compression, &mut out)
                     .unwrap();
@@ -485,10 +533,12 @@ fn every_wire_form_can_be_compressed() {
     let compression = Compression {
         deflater: &mut deflater,
         min_length: 0,
+        count: &mut count,
     };
     text.append_deflated(b"foo", None, b"\xff", &mut None, compression, &mut out)
         .expect_err("not UTF-8");
     assert!(out.is_empty());
+    assert_eq!(count, 3 * 3 * 2);
 }
 
 /// A message, whether it goes compressed, and where it is cut into fragments.

@@ -1,7 +1,7 @@
 //! Builders of a client's frames, and a peer that feeds them to a `Connection`.
 
 use proto::websocket::connection::{Connection, Event, Kind, Limits, Misbehaved, Payload};
-use proto::websocket::deflate::{self, Agreed, History, Inflater, Settings};
+use proto::websocket::deflate::{self, Agreed, Context, History, Inflater, Settings, Takeover};
 use proto::websocket::frame;
 use proto::websocket::handshake::{self, HttpVersion, RequestLine};
 
@@ -129,28 +129,42 @@ pub fn negotiate(offers: &str, settings: &Settings) -> Option<Agreed> {
 
 /// permessage-deflate as agreed with a client.
 pub struct Deflating {
-    inflater: Inflater,
-    pub history: Option<History>,
+    /// `None` where nobody reads its messages.
+    inflater: Option<Inflater>,
+    window_bits: u8,
+    pub history: Option<Box<History>>,
 }
 
 impl Deflating {
     pub fn without_takeover() -> Self {
-        let agreed = negotiate("permessage-deflate", &Settings::default()).unwrap();
-        Self::new(agreed)
+        let offer = "permessage-deflate; client_no_context_takeover";
+        Self::new(negotiate(offer, &Settings::default()).unwrap())
     }
 
     pub fn with_takeover(window_bits: u8) -> Self {
         let settings = Settings {
-            client_window_bits: Some(window_bits),
+            context: Context::Window(window_bits),
             ..Settings::default()
         };
         Self::new(negotiate("permessage-deflate; client_max_window_bits", &settings).unwrap())
     }
 
+    pub fn unread() -> Self {
+        let settings = Settings {
+            context: Context::Unread,
+            ..Settings::default()
+        };
+        Self {
+            inflater: None,
+            ..Self::new(negotiate("permessage-deflate", &settings).unwrap())
+        }
+    }
+
     fn new(agreed: Agreed) -> Self {
         Self {
-            inflater: Inflater::new(),
-            history: agreed.history(),
+            inflater: Some(Inflater::new()),
+            window_bits: agreed.context_bits(),
+            history: None,
         }
     }
 }
@@ -237,13 +251,23 @@ impl Peer {
     }
 
     fn receive(&mut self, buf: &mut [u8], at: &mut usize) -> Result<Option<Event>, Misbehaved> {
-        match &mut self.deflating {
-            None => self.connection.receive(buf, at, &self.limits),
-            Some(Deflating { inflater, history }) => {
-                self.connection
-                    .receive_deflated(buf, at, &self.limits, inflater, history.as_mut())
-            }
-        }
+        let Some(deflating) = &mut self.deflating else {
+            return self.connection.receive(buf, at, &self.limits);
+        };
+        let Deflating {
+            inflater,
+            window_bits,
+            history,
+        } = deflating;
+        let Some(inflater) = inflater else {
+            return self.connection.receive_unread(buf, at, &self.limits);
+        };
+        let takeover = Takeover {
+            window_bits: *window_bits,
+            history,
+        };
+        self.connection
+            .receive_deflated(buf, at, &self.limits, inflater, takeover)
     }
 
     pub fn send(&mut self, frame: Frame) {
@@ -278,6 +302,7 @@ impl Peer {
                 kind: Kind::Binary,
                 payload,
             } => Said::Binary(payload.bytes(buf).into()),
+            Event::Unread => Said::Unread,
             Event::Ping(payload) => Said::Ping(payload.bytes(buf).into()),
             Event::Pong(payload) => Said::Pong(payload.bytes(buf).into()),
             Event::Close(close) => Said::Close(close.code.map(|code| code.get())),

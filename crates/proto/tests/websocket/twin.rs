@@ -9,6 +9,8 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 pub enum Said {
     Text(Vec<u8>),
     Binary(Vec<u8>),
+    /// Compressed, and not read.
+    Unread,
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>),

@@ -362,6 +362,41 @@ fn a_channel_that_is_forbidden_later_closes_its_clients_with_1008() {
     assert_eq!(nginx.handshake("/ws?channel=later"), 403);
 }
 
+/// As many names are refused as there are clients. That is told by a line a second, not by one for each;
+/// and each refused handshake adds none.
+#[test]
+fn a_thousand_channels_that_are_forbidden_later_are_told_in_a_few_lines() {
+    const CLIENTS: usize = 1_500;
+    let redis = Redis::start();
+    let allow = |channels: &[&str]| {
+        let user = ["ACL", "SETUSER", "guest", "on", ">secret", "+@all", "~*"];
+        redis.command(&[&user[..], &["resetchannels"], channels].concat());
+    };
+    allow(&["&*"]);
+    let url = redis.url().replace("//", "//guest:secret@");
+    let conf = push_keep(&url).location("/status", "websocket_status;");
+    let nginx = Nginx::start(conf);
+    let mut stays = Client::connect(&nginx, "/ws?channel=foo");
+    let target = |i| format!("/ws?channel=goes-{i}");
+    let mut crowd = Crowd::accepted(&nginx, CLIENTS, target);
+    let begun = Instant::now();
+    allow(&["&foo", "&ngx_ws_probe:*"]);
+    crowd.until("all are told", |all| all.iter().all(|m| m.ended));
+    assert!(crowd.members().iter().all(|m| m.close_code == Some(1008)));
+    until_heard(&redis, &mut stays, "still here");
+    for i in 0..20 {
+        assert_eq!(nginx.handshake(&target(i)), 403);
+    }
+    let (lines, seconds) = (nginx.count_log("redis refuses"), begun.elapsed().as_secs());
+    assert!((1..=2 + seconds as usize).contains(&lines), "{lines} lines");
+    let status = nginx.get("/status").json();
+    assert_eq!(status["counters"]["forbidden_closed"], CLIENTS);
+    assert_eq!(status["refused"]["forbidden"], 20);
+    until("only one is left", || {
+        nginx.get("/status").json()["connections"] == 1
+    });
+}
+
 #[test]
 fn a_client_whose_message_cannot_be_published_is_closed_with_1013() {
     let mut redis = Redis::start();

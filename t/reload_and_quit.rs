@@ -237,15 +237,91 @@ fn who_waits_at_quit_is_answered() {
     until("it has exited", || nginx.has_exited());
 }
 
+/// `systemctl restart nginx` on Debian: QUIT, and TERM after five seconds. All of them have their Close
+/// by then, with the default `websocket_drain`.
 #[test]
-fn a_fast_shutdown_is_clean() {
+fn a_restart_by_the_system_tells_everyone() {
     let redis = Redis::start();
-    let mut nginx = Nginx::start(Conf::push(&redis).workers(2));
-    let mut crowd = Crowd::accepted(&nginx, 100, |_| "/ws?channel=foo".to_owned());
+    let conf = Conf::push(&redis).default_drain().workers(2);
+    let mut nginx = Nginx::start(conf);
+    let mut crowd = Crowd::accepted(&nginx, 1_000, |i| format!("/ws?channel=foo-{}", i % 7));
+    nginx.quit();
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        crowd.pump(Duration::from_millis(20));
+    }
+    process::signal(nginx.master(), process::Signal::TERM);
+    all_were_told(&mut crowd);
+    until("it has exited", || nginx.has_exited());
+}
+
+/// A drain that a second signal ends: those who were not yet told are told at once.
+#[test]
+fn a_drain_that_is_cut_short_tells_everyone() {
+    let redis = Redis::start();
+    let mut nginx = Nginx::start(Conf::push(&redis).drain("600s"));
+    let mut crowd = Crowd::accepted(&nginx, 500, |i| format!("/ws?channel=foo-{}", i % 7));
+    nginx.quit();
+    nginx.until_log("gracefully shutting down");
+    process::signal(nginx.master(), process::Signal::TERM);
+    all_were_told(&mut crowd);
+    until("it has exited", || nginx.has_exited());
+}
+
+/// `nginx -s stop`: who listens, who talks and who was just sent something are told, over ws and wss.
+#[test]
+fn a_fast_shutdown_tells_who_is_at_the_end_of_a_frame() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .workers(2)
+        .server("websocket_drain 4s 1001;")
+        .location("/echo", "websocket_echo;");
+    let mut nginx = Nginx::start(conf);
+    let mut crowd = Crowd::accepted(&nginx, 500, |_| "/ws?channel=foo".to_owned());
+    let mut raws: Vec<_> = Transport::BOTH
+        .into_iter()
+        .flat_map(|over| ["/ws?channel=foo", "/echo"].map(|to| Raw::accepted(&nginx, over, to)))
+        .collect();
+    for raw in &mut raws {
+        // What it is sent ends with a frame, what it sends does not.
+        raw.send_frame(&frames::ping("here"));
+        raw.expect([frames::pong("here")]);
+        raw.send_frame(&frames::text("begun").more());
+    }
+    redis.publish("foo", "hello");
+    crowd.until("all hear", |all| all.iter().all(|m| m.texts() == ["hello"]));
+    process::signal(nginx.master(), process::Signal::TERM);
+    for (at, raw) in raws.iter_mut().enumerate() {
+        if at % 2 == 0 {
+            raw.expect([frames::text("hello")]);
+        }
+        raw.expect_close(1001);
+    }
+    crowd.until("all have ended", |all| all.iter().all(|m| m.ended));
+    assert!(crowd.members().iter().all(|m| m.close_code == Some(1001)));
+    until("it has exited", || nginx.has_exited());
+    assert_eq!(nginx.count_log("worker exits at once: "), 2);
+    until("Redis sees the links go", || redis.links().is_empty());
+}
+
+/// Within a frame, a Close would be part of the message.
+#[test]
+fn a_fast_shutdown_puts_no_close_into_a_frame() {
+    let redis = Redis::start();
+    let mut nginx = Nginx::start(Conf::push(&redis));
+    let mut stuck =
+        Transport::BOTH.map(|transport| Raw::accepted_narrow(&nginx, transport, "/ws?channel=foo"));
+    redis.publish("foo", "x".repeat(4 << 20));
+    let begun = stuck.each_mut().map(|raw| raw.bytes(1_000));
     process::signal(nginx.master(), process::Signal::TERM);
     until("it has exited", || nginx.has_exited());
-    crowd.until("all have ended", |all| all.iter().all(|m| m.ended));
-    until("Redis sees the links go", || redis.links().is_empty());
+    nginx.until_log("0 websocket clients are sent their Close, 2 are cut off");
+    for (raw, begun) in stuck.iter_mut().zip(begun) {
+        assert!(begun[10..].iter().all(|byte| *byte == b'x'));
+        while let Some(byte) = raw.try_byte() {
+            assert_eq!(byte, b'x');
+        }
+    }
 }
 
 #[test]

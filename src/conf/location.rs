@@ -166,7 +166,7 @@ impl Location {
 
     /// Milliseconds over which clients are told to go.
     pub fn drain(&self) -> u64 {
-        self.drain.unwrap_or(10_000)
+        self.drain.unwrap_or(4_000)
     }
 
     /// The code they are told to go with.

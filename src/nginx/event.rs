@@ -62,7 +62,8 @@ pub(super) fn install(worker: Worker) {
 
 /// Ends the worker. Called once, by `exit_process`.
 pub(super) fn uninstall() {
-    lend(Worker::stop);
+    // Clients that cannot be told any more must not keep the process from its end.
+    let _ = guard(|| lend(Worker::stop));
     // SAFETY: `exit_process` runs after the last event, and nothing is lent.
     unsafe {
         *HUB.worker.get() = None;

@@ -162,7 +162,9 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     if process::is_single() {
         log::cycle(
             Level::Warn,
-            format_args!("websocket clients get no Close on exit with \"master_process off\""),
+            format_args!(
+                "websocket clients all get their Close at once on exit with \"master_process off\""
+            ),
         );
     }
     guard::install();

@@ -30,7 +30,8 @@ pub struct Waiting {
 #[derive(Default)]
 pub struct WaitingRoom {
     handshakes: HashMap<u64, Waiting>,
-    by_channel: HashMap<ChannelId, Vec<u64>>,
+    /// In the order in which they came.
+    by_channel: HashMap<ChannelId, BTreeSet<u64>>,
     /// How many have a channel among theirs, confirmed or not.
     wanted: HashMap<ChannelId, usize>,
     deadlines: BTreeSet<(u64, u64)>,
@@ -48,7 +49,7 @@ impl WaitingRoom {
         now: u64,
     ) {
         for &channel in missing {
-            self.by_channel.entry(channel).or_default().push(number);
+            self.by_channel.entry(channel).or_default().insert(number);
         }
         for &channel in &channels {
             *self.wanted.entry(channel).or_default() += 1;
@@ -80,7 +81,7 @@ impl WaitingRoom {
                 }
             }
             if let Some(numbers) = self.by_channel.get_mut(channel) {
-                numbers.retain(|&other| other != number);
+                numbers.remove(&number);
                 if numbers.is_empty() {
                     self.by_channel.remove(channel);
                 }
@@ -105,7 +106,8 @@ impl WaitingRoom {
 
     /// Those who wait for a channel.
     pub fn waiting_for(&self, channel: ChannelId) -> Vec<u64> {
-        self.by_channel.get(&channel).cloned().unwrap_or_default()
+        let numbers = self.by_channel.get(&channel);
+        numbers.into_iter().flatten().copied().collect()
     }
 
     /// Somebody waiting has this channel among its own, confirmed or not.

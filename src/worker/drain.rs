@@ -1,11 +1,11 @@
 //! Many clients are told to go, spread over time: a worker that exits, messages that were missed.
 
-use proto::websocket::close::CloseCode;
+use proto::websocket::close::{self, CloseCode};
 
 use super::Worker;
-use crate::conf::Gap;
+use crate::conf::{Gap, Location};
 use crate::nginx::log::{self, Level};
-use crate::nginx::{ClientId, process};
+use crate::nginx::{ClientId, Sent, process};
 use crate::session::{Leaving, Phase};
 
 /// Clients learn of a lost link when it is back, and after so long at the latest.
@@ -97,27 +97,75 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let location = session.location;
-        let (counter, code, reason) = match session.leaving {
-            None => return,
-            Some(Leaving::Exit) => (
-                &mut self.counters.drained,
-                location.drain_code(),
-                "server is restarting",
-            ),
-            Some(Leaving::Gap) => (
-                &mut self.counters.gap_closed,
-                location.gap_code(),
-                "messages may have been missed",
-            ),
-            Some(Leaving::Forbidden) => (
-                &mut self.counters.forbidden_closed,
-                CloseCode::POLICY,
-                "redis forbids the channel",
-            ),
+        let Some(leaving) = session.leaving else {
+            return;
         };
-        *counter += 1;
+        let (code, reason) = farewell(leaving, session.location);
+        *self.count_leaving(leaving) += 1;
         self.close(id, code, reason, Level::Info);
+    }
+
+    fn count_leaving(&mut self, leaving: Leaving) -> &mut u64 {
+        match leaving {
+            Leaving::Exit => &mut self.counters.drained,
+            Leaving::Gap => &mut self.counters.gap_closed,
+            Leaving::Forbidden => &mut self.counters.forbidden_closed,
+        }
+    }
+
+    /// The process exits at once. Each client that stands at the end of a frame is sent its Close; then
+    /// what it has sent is dropped, or closing its socket would reset the connection.
+    pub(super) fn tell_who_is_left(&mut self) {
+        let mut left: Vec<ClientId> = self.clients.ids().collect();
+        if left.is_empty() {
+            return;
+        }
+        let all = left.len();
+        left.retain(|&id| self.tell_at_once(id));
+        for &id in &left {
+            self.drop_input(id);
+        }
+        let (told, others) = (left.len(), all - left.len());
+        log::cycle(
+            Level::Notice,
+            format_args!(
+                "worker exits at once: {told} websocket clients are sent their Close, \
+                 {others} are cut off"
+            ),
+        );
+    }
+
+    /// Sends a client its Close by one write and shuts its socket. False: it is within a frame, or has
+    /// no room, or has been told already and not taken it.
+    pub(super) fn tell_at_once(&mut self, id: ClientId) -> bool {
+        let is_at_boundary = self.registry.feed_of(id).is_none() || self.registry.at_boundary(id);
+        let Some((io, session)) = self.clients.get(id) else {
+            return false;
+        };
+        if session.phase == Phase::Lingering {
+            return true;
+        }
+        if session.phase != Phase::Open || session.outbox.is_some() || !is_at_boundary {
+            return false;
+        }
+        let leaving = session.leaving.unwrap_or(Leaving::Exit);
+        let (code, reason) = farewell(leaving, session.location);
+        let frame = close::frame(code, reason);
+        if io.send(&frame) != Sent::Bytes(frame.len()) {
+            return false;
+        }
+        io.shutdown();
+        session.close_code = code.get();
+        *self.count_leaving(leaving) += 1;
+        true
+    }
+
+    /// Drops what a client has sent by now, as far as is reasonable.
+    pub(super) fn drop_input(&mut self, id: ClientId) {
+        const MOST: usize = 256 << 10;
+        if let Some((io, _)) = self.clients.get(id) {
+            io.discard(&mut self.buffer, MOST);
+        }
     }
 
     /// A subscriber link was lost: its clients are told when it is back, or soon. Those who come
@@ -171,5 +219,14 @@ impl Worker {
                 self.lead_out(id, Leaving::Gap, now + wait);
             }
         }
+    }
+}
+
+/// Code and reason of a leaving client's Close.
+fn farewell(leaving: Leaving, location: &Location) -> (CloseCode, &'static str) {
+    match leaving {
+        Leaving::Exit => (location.drain_code(), "server is restarting"),
+        Leaving::Gap => (location.gap_code(), "messages may have been missed"),
+        Leaving::Forbidden => (CloseCode::POLICY, "redis forbids the channel"),
     }
 }

@@ -1,6 +1,6 @@
 //! Limits of the whole worker: connections kept for HTTP, memory, lines in the log.
 
-use fanout::Category;
+use fanout::{Category, ChannelId};
 
 use crate::nginx::log::{self, Level};
 use crate::nginx::process;
@@ -14,6 +14,7 @@ pub struct Limits {
     warned: Throttle,
     not_text: Throttle,
     not_published: Throttle,
+    refused: Throttle,
     /// Bytes of logs when the round over those who are behind began that an event has cut short.
     round: Option<u64>,
 }
@@ -109,6 +110,23 @@ impl Worker {
                 ),
             );
         }
+    }
+
+    /// Redis refuses a name, perhaps one of thousands.
+    pub(super) fn report_refused(&mut self, channel: ChannelId, reason: &str, now: u64) {
+        let Some(withheld) = self.limits.refused.due(now) else {
+            return;
+        };
+        let (_, _, name) = self.registry.name(channel);
+        let name = name.escape_ascii();
+        let others = match withheld {
+            0 => String::new(),
+            names => format!(", and so were {names} names since it last said so"),
+        };
+        log::cycle(
+            Level::Error,
+            format_args!("redis refuses to subscribe to \"{name}\": {reason}{others}"),
+        );
     }
 
     /// A message that `websocket_frame text` cannot carry was dropped, and counted.

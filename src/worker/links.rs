@@ -2,7 +2,6 @@
 
 use fanout::ChannelId;
 use proto::redis::{Event, PROBE_TOKEN, Role};
-use proto::websocket::close::CloseCode;
 
 use super::Worker;
 use super::delivery::Delivery;
@@ -10,7 +9,7 @@ use crate::broker::redis;
 use crate::nginx::log::{self, Level};
 use crate::nginx::peer::PeerId;
 use crate::nginx::{ClientId, process};
-use crate::session::life;
+use crate::session::{Leaving, life};
 use crate::upgrade::Refused;
 
 /// What a link said, once its buffer is no longer borrowed.
@@ -142,7 +141,9 @@ impl Worker {
                 format_args!("{}: {reason}", self.main.brokers[broker].server),
             ),
             Said::Confirmed(channel) => self.channel_confirmed(ChannelId(channel)),
-            Said::Refused(channel, reason) => self.channel_refused(ChannelId(channel), &reason),
+            Said::Refused(channel, reason) => {
+                self.channel_refused(ChannelId(channel), &reason, now)
+            }
             Said::Released(channel) => {
                 // A handshake may have asked for the name again before this was heard: then the
                 // link knows the new wish by the same id.
@@ -213,33 +214,16 @@ impl Worker {
         self.turn = true;
     }
 
-    /// Redis's ACL forbids a channel: who waits for it gets 403, who has it 1008.
-    fn channel_refused(&mut self, channel: ChannelId, reason: &str) {
-        let (_, _, channel_name) = self.registry.name(channel);
-        let shown = channel_name.escape_ascii().to_string();
-        log::cycle(
-            Level::Error,
-            format_args!("redis refuses to subscribe to \"{shown}\": {reason}"),
-        );
+    /// Redis's ACL forbids a channel: who waits for it gets 403, who has it 1008. A withdrawn ACL may
+    /// forbid thousands of them at once: the wheel closes their clients, so many at a time.
+    fn channel_refused(&mut self, channel: ChannelId, reason: &str, now: u64) {
+        self.report_refused(channel, reason, now);
         for number in self.waiting.waiting_for(channel) {
             self.refuse(number, Refused::Forbidden);
         }
-        let listens = |id: &ClientId| {
-            let feed = self.registry.feed_of(*id);
-            feed.is_some_and(|feed| {
-                self.registry
-                    .channels_of(feed)
-                    .any(|other| other == channel)
-            })
-        };
-        let ids: Vec<ClientId> = self.clients.ids().filter(listens).collect();
-        for id in ids {
-            self.close(
-                id,
-                CloseCode::POLICY,
-                "redis forbids the channel",
-                Level::Info,
-            );
+        let clients: Vec<ClientId> = self.registry.listeners_of(channel).collect();
+        for id in clients {
+            self.lead_out(id, Leaving::Forbidden, now);
         }
         self.unsubscribe_unless_wanted(channel);
     }

@@ -143,8 +143,10 @@ impl Worker {
         self.tick(process::now());
     }
 
-    /// The process exits: the links close, or nginx would report their sockets.
+    /// The process exits, and no event comes any more: clients who are left are told, and the links
+    /// close, or nginx would report their sockets.
     pub fn stop(&mut self) {
+        self.tell_who_is_left();
         self.brokers.clear();
     }
 

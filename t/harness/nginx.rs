@@ -108,6 +108,12 @@ impl Conf {
         self
     }
 
+    /// `websocket_drain` is not set.
+    pub fn default_drain(mut self) -> Self {
+        self.drain = None;
+        self
+    }
+
     /// Directives of the main context.
     pub fn main(mut self, directives: &str) -> Self {
         push_line(&mut self.main, directives);

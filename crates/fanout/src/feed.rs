@@ -449,6 +449,15 @@ impl Feed {
         backlog.laggards[at].lag(backlog.log.frontier())
     }
 
+    /// Every client, in no order.
+    pub(crate) fn all_clients(&self) -> impl Iterator<Item = u32> {
+        let behind = self.backlog.iter().flat_map(|backlog| &backlog.laggards);
+        self.clients
+            .iter()
+            .copied()
+            .chain(behind.map(|laggard| laggard.client))
+    }
+
     /// Every laggard's client and lag.
     pub(crate) fn lags(&self) -> impl Iterator<Item = (u32, u64)> {
         self.backlog.iter().flat_map(|backlog| {

@@ -280,6 +280,16 @@ impl Registry {
             .map(|listening| ChannelId(listening.channel))
     }
 
+    /// Who listens to `channel`, in no order; those who are behind or muted are among them.
+    pub fn listeners_of(&self, channel: ChannelId) -> impl Iterator<Item = ClientId> {
+        let feeds = self.channels.get(channel.0).feeds.iter();
+        feeds.flat_map(|listener| {
+            self.feeds[listener.feed as usize]
+                .all_clients()
+                .map(ClientId)
+        })
+    }
+
     // Flushing.
 
     /// A feed with something to flush. It stays listed until its flush is complete.

@@ -218,6 +218,9 @@ impl Worker {
     /// nginx's graceful quit (once), or `worker_shutdown_timeout` (`forced`).
     pub fn client_told_to_close(&mut self, id: ClientId, forced: bool) {
         if forced {
+            if self.tell_at_once(id) {
+                self.drop_input(id);
+            }
             self.lose(id);
         } else {
             self.begin_drain(process::now());

@@ -10,8 +10,8 @@ use crate::nginx::{ClientId, Effect, Io, process};
 use crate::session::{Check, Leaving, Phase, Session, TICK_MS};
 use crate::worker::Worker;
 
-/// Sessions that one timer event looks at.
-const CHECK_BUDGET: usize = 1_000;
+/// Sessions that one timer event looks at; they may all have to be pinged, or closed.
+const CHECK_BUDGET: usize = 256;
 
 /// So many new clients are bounded together when no fan-out comes before.
 const MOST_FRESH: usize = 1_024;

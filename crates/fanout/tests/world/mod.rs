@@ -599,6 +599,15 @@ impl World {
             self.registry.laggard_count(),
             clients - ids.filter(current).count()
         );
+        for (at, channel) in self.channels.iter().enumerate() {
+            let mut listeners: Vec<_> = self.registry.listeners_of(*channel).collect();
+            listeners.sort();
+            let listens = |client: &Client| client.channels & (1 << at) != 0;
+            let clients = self.clients.iter().enumerate();
+            let expected = clients.filter(|(_, client)| client.as_ref().is_some_and(listens));
+            let expected: Vec<_> = expected.map(|(id, _)| ClientId(id as u32)).collect();
+            assert_eq!(listeners, expected);
+        }
         let counted = self.registry.recounted(self.rests.iter());
         assert_eq!(self.registry.log_bytes(), counted, "the account");
         if self.registry.next_dirty().is_none()

@@ -132,12 +132,20 @@ impl Redis {
         (self.subscriber.link.is_up(), self.publisher.link.is_up())
     }
 
-    /// Clients should not be read for more to publish: the link has much to do, or is not made yet.
-    pub fn is_congested(&mut self) -> bool {
-        let is_starting = !self.publisher.link.is_up() && !self.publisher.is_down;
-        is_starting
-            || self.unanswered > MAX_UNANSWERED
+    /// Clients should not be read for more to publish: the link has much to do, has no room for a
+    /// `message` of so many bytes, or is not made yet. One that is down takes none, and says so.
+    pub fn is_congested(&mut self, message: usize) -> bool {
+        if !self.publisher.link.is_up() {
+            return self.is_starting();
+        }
+        self.unanswered > MAX_UNANSWERED
             || self.publisher.link.output().len() > MAX_UNSENT
+            || !self.publisher.link.has_room(message)
+    }
+
+    /// The publisher link has not been made yet, and not failed either.
+    pub fn is_starting(&self) -> bool {
+        !self.publisher.link.is_up() && !self.publisher.is_down
     }
 }
 

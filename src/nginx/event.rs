@@ -23,6 +23,8 @@ use crate::worker::Worker;
 pub enum Effect {
     /// Sends the 101 of a parked handshake, whose client already has its seat.
     Accept(ClientId, request::Switching),
+    /// Reads from a client whose turn has come.
+    Read(ClientId),
     /// Frees the request of a client, if nothing else uses it any more.
     Detach(ClientId),
     /// Ends a client's connection; its seat is free afterwards.
@@ -140,6 +142,7 @@ pub(super) fn run_client(client: ClientId, work: impl FnOnce(&mut Worker)) {
 fn perform(effect: Effect) {
     match effect {
         Effect::Accept(client, switching) => client::accept_parked(client, &switching),
+        Effect::Read(client) => run_client(client, |worker| worker.take_turn(client)),
         Effect::Detach(client) => client::try_detach(client),
         Effect::Close(client) => client::close(client),
         Effect::Answer(parked, response) => content::answer_parked(parked, &response),

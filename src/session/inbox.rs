@@ -9,7 +9,7 @@ use proto::websocket::deflate::{Inflater, Takeover};
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::misbehaved::Misbehaved;
 
-use super::Session;
+use super::{Session, work};
 
 /// How a client's input ends.
 #[derive(Debug)]
@@ -20,8 +20,14 @@ pub enum End {
     Misbehaved(Misbehaved),
 }
 
-/// What one read said, in order. Kept between reads for its memory; bodies lie in the buffer that
-/// was read into, or were collected from several reads.
+/// A portion ends with the message by which so many bytes lie outside of the buffer.
+const PORTION: usize = 64 << 10;
+
+/// It ends with so many inflated messages, however small: each takes the inflater's time.
+const MOST_INFLATED: usize = 64;
+
+/// A portion of what a client sent, in order. Kept between portions for its memory; bodies lie in
+/// the buffer that was read into, or were collected from several reads, or inflated.
 #[derive(Default)]
 pub struct Inbox {
     /// Whole messages, and pings as the pongs that answer them.
@@ -32,10 +38,16 @@ pub struct Inbox {
     pub end: Option<End>,
     /// A frame was completed: a sign of life.
     pub heard: bool,
+    /// Bytes of messages that do not lie in the buffer.
+    own: usize,
+    /// Such messages that may have been inflated.
+    inflated: usize,
 }
 
 impl Inbox {
-    /// Takes `buf`, just received, apart. The session's parser keeps what is not whole yet.
+    /// Takes the next portion of `buf[*at..]` apart, and moves `at` behind it: to the end of `buf`,
+    /// unless the portion is full or nothing can follow. The session's parser keeps what is not
+    /// whole yet.
     ///
     /// `inflater` is needed where permessage-deflate was agreed and messages are read: without it
     /// compressed ones are only counted.
@@ -43,13 +55,12 @@ impl Inbox {
         &mut self,
         session: &mut Session,
         buf: &mut [u8],
+        at: &mut usize,
         mut inflater: Option<&mut Inflater>,
     ) {
         let limits = session.location.limits();
-        self.items.clear();
-        (self.messages, self.end, self.heard) = (0, None, false);
-        let mut at = 0;
-        while at < buf.len() && self.end.is_none() {
+        self.empty();
+        while *at < buf.len() && self.end.is_none() && !self.is_full() {
             let connection = &mut session.connection;
             let received = match &mut inflater {
                 Some(inflater) => {
@@ -57,26 +68,58 @@ impl Inbox {
                         window_bits: session.context_bits,
                         history: &mut session.history,
                     };
-                    connection.receive_deflated(buf, &mut at, &limits, inflater, takeover)
+                    connection.receive_deflated(buf, at, &limits, inflater, takeover)
                 }
-                None if session.deflate_bits > 0 => {
-                    connection.receive_unread(buf, &mut at, &limits)
-                }
-                None => connection.receive(buf, &mut at, &limits),
+                None if session.deflate_bits > 0 => connection.receive_unread(buf, at, &limits),
+                None => connection.receive(buf, at, &limits),
             };
             match received {
                 Ok(None) => break,
-                Ok(Some(event)) => self.note(event),
+                Ok(Some(event)) => self.note(event, inflater.is_some()),
                 Err(misbehaved) => self.end = Some(End::Misbehaved(misbehaved)),
             }
         }
     }
 
-    fn note(&mut self, event: Event) {
+    fn is_full(&self) -> bool {
+        self.own >= PORTION || self.inflated >= MOST_INFLATED
+    }
+
+    /// What the portion costs beside the reading of its bytes, in [units](work). `compressed_from`:
+    /// messages of so many bytes and more go back compressed.
+    pub fn work(&self, compressed_from: Option<usize>) -> usize {
+        let inflating = match self.inflated {
+            0 => 0,
+            count => count * work::INFLATED + self.own * work::INFLATED_BYTE,
+        };
+        let each = self.items.len() * work::MESSAGE;
+        let deflating = compressed_from.map_or(0, |least| {
+            let messages = self.items.iter().filter(|(opcode, _)| !opcode.is_control());
+            let lengths = messages.map(|(_, payload)| payload.len());
+            lengths
+                .filter(|&len| len >= least)
+                .map(work::deflated)
+                .sum()
+        });
+        each + inflating + deflating
+    }
+
+    /// Forgets the portion: its messages have gone where they should.
+    pub fn empty(&mut self) {
+        self.items.clear();
+        (self.messages, self.end, self.heard) = (0, None, false);
+        (self.own, self.inflated) = (0, 0);
+    }
+
+    fn note(&mut self, event: Event, may_be_inflated: bool) {
         self.heard = true;
         match event {
             Event::Message { kind, payload } => {
                 self.messages += 1;
+                if let Payload::Assembled(bytes) = &payload {
+                    self.own += bytes.len();
+                    self.inflated += usize::from(may_be_inflated);
+                }
                 self.items.push((opcode(kind), payload));
             }
             Event::Unread => self.messages += 1,
@@ -220,7 +263,7 @@ mod tests {
             buf.extend(client_frame(0x8a, b"unsolicited pong"));
         }
         let (mut inbox, mut spare) = (Inbox::default(), Vec::new());
-        inbox.fill(&mut session(), &mut buf, None);
+        inbox.fill(&mut session(), &mut buf, &mut 0, None);
         assert_eq!(
             inbox.replies(true, None, &mut buf, &mut spare),
             expected(&messages)
@@ -239,9 +282,9 @@ mod tests {
         for cut in 1..300 {
             let (mut inbox, mut spare, mut session) = (Inbox::default(), Vec::new(), session());
             let (mut first, mut second) = (stream[..cut].to_vec(), stream[cut..].to_vec());
-            inbox.fill(&mut session, &mut first, None);
+            inbox.fill(&mut session, &mut first, &mut 0, None);
             assert_eq!(inbox.messages, 0);
-            inbox.fill(&mut session, &mut second, None);
+            inbox.fill(&mut session, &mut second, &mut 0, None);
             assert_eq!(
                 inbox.replies(true, None, &mut second, &mut spare),
                 expected(&messages)
@@ -258,7 +301,7 @@ mod tests {
         buf.extend(client_frame(0x88, &[0x03, 0xe8]));
         buf.extend(client_frame(0x81, b"late"));
         let (mut inbox, mut spare) = (Inbox::default(), Vec::new());
-        inbox.fill(&mut session(), &mut buf, None);
+        inbox.fill(&mut session(), &mut buf, &mut 0, None);
         assert_eq!((inbox.messages, inbox.heard), (1, true));
         assert_eq!(inbox.bodies(&buf).collect::<Vec<_>>(), [b"between"]);
         assert!(inbox.only_pong(&buf).is_none());
@@ -278,7 +321,77 @@ mod tests {
     fn of_pings_alone_the_newest_is_enough() {
         let mut buf = [client_frame(0x89, b"1"), client_frame(0x89, b"2")].concat();
         let mut inbox = Inbox::default();
-        inbox.fill(&mut session(), &mut buf, None);
+        inbox.fill(&mut session(), &mut buf, &mut 0, None);
         assert_eq!(inbox.only_pong(&buf).as_deref(), Some(&b"\x8a\x012"[..]));
+    }
+
+    /// A binary message that may be compressed; masked with zeros.
+    fn compressed(deflated: &[u8]) -> Vec<u8> {
+        [&[0xc2, 0x80 | deflated.len() as u8, 0, 0, 0, 0], deflated].concat()
+    }
+
+    /// A fixed block of so many times the letter "a", a stored one before it with `head`.
+    fn letters(head: u8, runs: usize) -> (Vec<u8>, Vec<u8>) {
+        let mut deflated = vec![0, 1, 0, 0xfe, 0xff, head];
+        // In bits, lowest first: a block of fixed codes, "a", then lengths of 258 at distance 1, its
+        // end, and the empty stored block of a flush without its lengths.
+        let mut bits = "010".to_owned() + "10010001";
+        (0..runs).for_each(|_| bits += "1100010100000");
+        bits += "0000000000";
+        for byte in bits.as_bytes().chunks(8) {
+            let set = byte.iter().enumerate().filter(|(_, bit)| **bit == b'1');
+            deflated.push(set.map(|(at, _)| 1 << at).sum());
+        }
+        let body = [vec![head], vec![b'a'; 1 + 258 * runs]].concat();
+        (compressed(&deflated), body)
+    }
+
+    /// What was taken apart in how many portions.
+    fn portions(session: &mut Session, input: &[u8]) -> Vec<Vec<Vec<u8>>> {
+        let (mut inflater, mut inbox) = (Inflater::new(), Inbox::default());
+        let (mut buf, mut at, mut portions) = (input.to_vec(), 0, Vec::new());
+        while at < buf.len() {
+            inbox.fill(session, &mut buf, &mut at, Some(&mut inflater));
+            assert!(inbox.end.is_none(), "{:?}", inbox.end);
+            portions.push(inbox.bodies(&buf).map(<[u8]>::to_vec).collect());
+        }
+        portions
+    }
+
+    #[test]
+    fn what_inflates_to_much_comes_in_portions_and_nothing_is_lost_between() {
+        // 30 bytes that become 15 KB.
+        let (input, bodies): (Vec<_>, Vec<_>) = (0..100).map(|head| letters(head, 60)).unzip();
+        let input = input.concat();
+        let found = portions(&mut session(), &input);
+        assert_eq!(found.concat(), bodies);
+        assert!(found.len() == 20 && found.iter().all(|portion| portion.len() == 5));
+    }
+
+    #[test]
+    fn small_messages_that_were_inflated_fill_a_portion_by_their_number() {
+        let (input, bodies): (Vec<_>, Vec<_>) = (0..200).map(|head| letters(head, 0)).unzip();
+        let found = portions(&mut session(), &input.concat());
+        assert_eq!(found.concat(), bodies);
+        let sizes: Vec<usize> = found.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [64, 64, 64, 8]);
+    }
+
+    #[test]
+    fn work_grows_with_what_is_done() {
+        let mut inbox = Inbox::default();
+        let mut fill = |session: &mut Session, input: &[u8]| {
+            let mut inflater = Inflater::new();
+            let mut buf = input.to_vec();
+            inbox.fill(session, &mut buf, &mut 0, Some(&mut inflater));
+            [None, Some(1000), Some(0)].map(|least| inbox.work(least))
+        };
+        let [plain, large, all] = fill(&mut session(), &client_frame(0x82, &[7; 100]));
+        assert!(plain == large && large < all, "{plain} {large} {all}");
+        let [inflated, echoed, _] = fill(&mut session(), &letters(0, 60).0);
+        assert!(
+            inflated > 60 * 258 && echoed > 3 * inflated,
+            "{inflated} {echoed}"
+        );
     }
 }

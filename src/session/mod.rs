@@ -9,14 +9,17 @@
 //! [`Notes`] are boxes that most clients never have.
 
 mod inbox;
+mod kept;
 pub mod life;
 mod outbox;
 mod pulse;
+pub mod work;
 
 use proto::websocket::connection::Connection;
 use proto::websocket::deflate::History;
 
 pub use inbox::{End, Inbox};
+pub use kept::Kept;
 pub use life::Life;
 pub use outbox::Outbox;
 pub use pulse::Pulse;
@@ -60,6 +63,8 @@ pub struct Session {
     pub location: &'static Location,
     /// Own frames that the socket has not taken: pongs, echoes, Close.
     pub outbox: Option<Box<Outbox>>,
+    /// Input that is not taken apart yet.
+    pub kept: Option<Box<Kept>>,
     /// What only some clients have.
     pub notes: Option<Box<Notes>>,
     /// The end of its compressed messages, for the next to refer to; `None` before the first.
@@ -84,8 +89,23 @@ pub struct Session {
     pub paused: bool,
     /// It waits for room at the publisher link.
     pub awaits_publisher: bool,
+    /// It stands in the queue of those who wait for their turn to be read.
+    pub queued: bool,
     /// `websocket_notsent` has been told to its socket.
     bounded: bool,
+    /// What has been told to its socket of input that is not read.
+    width: Width,
+}
+
+/// How much of a client's input the kernel holds that is not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Width {
+    /// What it finds right.
+    Open,
+    /// What it found right when more had come than was read at once.
+    Frozen,
+    /// [`UNREAD`].
+    Narrow,
 }
 
 /// Precision of a session's own clock, in milliseconds.
@@ -98,6 +118,14 @@ pub const LINGER_MS: u64 = 2_000;
 /// Who is told to go, and has yet to take what is before its Close, gets so long; and again as long as
 /// that is taken at [`pulse::PACE`].
 pub const PARTING_MS: u64 = 5_000;
+
+/// What the kernel may hold of a client's input while the client is not read (`SO_RCVBUF`, which the
+/// kernel takes twice, as it counts whole buffers). One read: who is read again finds work at once.
+const UNREAD: usize = 64 << 10;
+
+/// Most that is read at a time from a client whose messages may be compressed, beside what is missing
+/// of a message begun: a byte may become a thousand.
+const DEFLATED_READ: usize = 4 << 10;
 
 /// What only some sessions need.
 #[derive(Default)]
@@ -148,6 +176,7 @@ impl Session {
             connection: Connection::default(),
             location,
             outbox: None,
+            kept: None,
             notes,
             history: None,
             pulse: Pulse::new(tick),
@@ -160,19 +189,55 @@ impl Session {
             missed: false,
             paused: false,
             awaits_publisher: false,
+            queued: false,
             bounded: false,
+            width: Width::Open,
         }
     }
 
-    /// Heap that the memory account has to know: a partial message, and frames not taken.
+    /// Heap that the memory account has to know: input not taken apart, a partial message, and frames
+    /// not taken.
     pub fn held_bytes(&self) -> usize {
-        self.connection.held_bytes() + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
+        self.connection.held_bytes()
+            + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
+            + self.kept.as_ref().map_or(0, |kept| kept.held_bytes())
     }
 
     /// Heap of its context, which the account keeps apart.
     pub fn context_bytes(&self) -> usize {
         let history = self.history.as_ref();
         history.map_or(0, |history| history.held_bytes())
+    }
+
+    /// Its messages may be compressed, and are read.
+    pub fn is_inflated(&self) -> bool {
+        self.deflate_bits > 0 && self.location.takes_messages()
+    }
+
+    /// How much to read at once, at most `most`: of what may become much more, little.
+    pub fn read_size(&self, most: usize) -> usize {
+        if !self.is_inflated() {
+            return most;
+        }
+        let missing = usize::try_from(self.connection.missing()).unwrap_or(most);
+        missing.saturating_add(DEFLATED_READ).min(most)
+    }
+
+    /// It is not read though it may send: the kernel holds no more of that than [`UNREAD`].
+    pub fn narrow(&mut self, io: &Io) {
+        if self.width < Width::Narrow {
+            self.width = Width::Narrow;
+            io.bound_receive_buffer(UNREAD);
+        }
+    }
+
+    /// It sends more than is read at once: what the kernel holds of that grows no more. An own system
+    /// call, so a client that sends less does without.
+    pub fn freeze(&mut self, io: &Io) {
+        if self.width < Width::Frozen {
+            self.width = Width::Frozen;
+            io.bound_receive_buffer(usize::MAX);
+        }
     }
 
     /// Before an open client is sent anything: the kernel holds no more of it than
@@ -182,6 +247,12 @@ impl Session {
             self.bounded = true;
             io.set_notsent_lowat(self.location.notsent());
         }
+    }
+
+    /// Echoes of so many bytes and more are compressed for it, if any are.
+    pub fn compresses_echoes_from(&self) -> Option<usize> {
+        let is_compressed = self.location.echo && self.deflate_bits > 0;
+        is_compressed.then(|| self.location.deflate_min_length())
     }
 
     /// It is not read before it has taken what waits in its outbox.
@@ -368,7 +439,7 @@ mod tests {
     /// `bytes` of a masked binary frame that announces `announced`, at `tick`.
     fn hear(session: &mut Session, mut bytes: Vec<u8>, tick: u32) {
         let mut inbox = Inbox::default();
-        inbox.fill(session, &mut bytes, None);
+        inbox.fill(session, &mut bytes, &mut 0, None);
         assert!(inbox.end.is_none());
         session.note_input(inbox.messages, inbox.heard, tick);
     }

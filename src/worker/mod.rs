@@ -78,6 +78,8 @@ pub struct Worker {
     due: Vec<u32>,
     /// Clients that are not read until the publisher links have room.
     paused: Vec<ClientId>,
+    /// Clients that are not read before others were.
+    turns: clients::Turns,
     /// Bytes that clients who are behind may still be written before the next turn.
     round_left: usize,
     /// Work is left for the next round of the event loop.
@@ -130,6 +132,7 @@ impl Worker {
             fresh: Vec::new(),
             due: Vec::new(),
             paused: Vec::new(),
+            turns: clients::Turns::default(),
             round_left: clients::ROUND_BUDGET,
             turn: false,
             retime: true,
@@ -260,6 +263,7 @@ impl Worker {
         }
         self.tell_untold();
         self.resume_reading();
+        self.begin_turns();
         self.flush();
     }
 

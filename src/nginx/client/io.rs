@@ -180,12 +180,39 @@ impl Io {
         }
     }
 
+    /// The kernel sizes the buffer for what is not read yet no more by itself: it stays as it is, or
+    /// shrinks to `most` bytes (`SO_RCVBUF`, so the kernel takes it twice). What it holds already
+    /// stays; what comes beyond is dropped, and sent again.
+    pub fn bound_receive_buffer(&self, most: usize) {
+        let mut size: libc::c_int = 0;
+        let mut len = size_of_val(&size) as libc::socklen_t;
+        // SAFETY: an int option; the descriptor is open while the client has its seat.
+        let got = unsafe {
+            libc::getsockopt(
+                (*self.c()).fd,
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUF,
+                (&raw mut size).cast(),
+                &raw mut len,
+            )
+        };
+        if got == 0 {
+            let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
+            // It tells twice what it was told.
+            self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, most.min(size / 2));
+        }
+    }
+
     fn set_tcp_option(&self, option: libc::c_int, value: libc::c_int) {
-        // SAFETY: an int option; a unix socket refuses it, which is fine.
+        self.set_option(libc::IPPROTO_TCP, option, value);
+    }
+
+    fn set_option(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
+        // SAFETY: an int option; a unix socket refuses TCP's, which is fine.
         unsafe {
             libc::setsockopt(
                 (*self.c()).fd,
-                libc::IPPROTO_TCP,
+                level,
                 option,
                 (&raw const value).cast(),
                 size_of_val(&value) as libc::socklen_t,

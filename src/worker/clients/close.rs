@@ -54,6 +54,7 @@ impl Worker {
         session.close_code = code;
         let context = session.context_bytes();
         session.history = None;
+        session.kept = None;
         let outbox = session
             .outbox
             .get_or_insert_with(|| Box::new(Outbox::default()));
@@ -203,6 +204,9 @@ impl Worker {
         };
         self.hold(session.held_bytes(), 0);
         self.hold_context(session.context_bytes(), 0);
+        if session.queued {
+            self.turns.forget(id);
+        }
         self.counters.closed += u64::from(session.opened);
     }
 

@@ -2,7 +2,9 @@
 
 mod close;
 mod read;
+mod turns;
 mod watch;
 mod write;
 
+pub(super) use turns::Turns;
 pub(super) use write::ROUND_BUDGET;

@@ -1,60 +1,137 @@
 //! What a client sends.
 
-use proto::redis::Role;
+use proto::redis::{NotPublished, Role};
 use proto::websocket::close::CloseCode;
 
 use crate::nginx::log::Level;
 use crate::nginx::{ClientId, Received, process};
-use crate::session::{End, Inbox, Phase, life};
-use crate::worker::Worker;
-
-/// A client is read at most so much in one event.
-const READ_BUDGET: usize = 256 << 10;
+use crate::session::{End, Inbox, Kept, Phase, Session, life, work};
+use crate::worker::{BUFFER, Worker};
 
 impl Worker {
     /// The socket has something to read.
     pub fn client_readable(&mut self, id: ClientId) {
-        let mut read = 0;
-        loop {
-            let Some((io, session)) = self.clients.get(id) else {
+        if self.turns.is_free() {
+            self.read_client(id);
+        } else {
+            self.await_turn(id);
+        }
+    }
+
+    /// Reads a client, at most for one turn.
+    pub(super) fn read_client(&mut self, id: ClientId) {
+        let mut left = work::TURN;
+        while left > 0 {
+            let Some(work) = self.read_some(id) else {
                 return;
             };
-            match session.phase {
-                Phase::Opening | Phase::Lost => return,
-                Phase::Lingering => return self.discard(id),
-                Phase::Closing if io.plain_fd().is_some() => return self.discard(id),
-                Phase::Closing => return,
-                Phase::Open => {}
+            left = left.saturating_sub(work);
+            self.turns.spend(work);
+        }
+        if let Some((io, session)) = self.clients.get(id) {
+            session.freeze(&io);
+        }
+        self.await_turn(id);
+    }
+
+    /// Goes on with what is kept of the last read, or reads once. Returns the work done; `None`: there
+    /// is nothing to do now.
+    fn read_some(&mut self, id: ClientId) -> Option<usize> {
+        let (io, session) = self.clients.get(id)?;
+        match session.phase {
+            Phase::Opening | Phase::Lost => return None,
+            Phase::Closing if io.plain_fd().is_none() => return None,
+            Phase::Closing | Phase::Lingering => {
+                self.discard(id);
+                return None;
             }
-            if session.paused {
-                return;
+            Phase::Open => {}
+        }
+        if session.paused {
+            return None;
+        }
+        if session.kept.is_none() && !io.is_readable() {
+            if !io.want_read() {
+                self.lose(id);
             }
-            if !io.is_readable() {
-                if !io.want_read() {
-                    self.lose(id);
-                }
-                return;
+            return None;
+        }
+        if self.is_publisher_congested(id) {
+            self.pause(id);
+            return None;
+        }
+        match self.take_kept(id) {
+            Some(kept) => Some(self.go_on(id, kept)),
+            None => self.receive(id),
+        }
+    }
+
+    fn receive(&mut self, id: ClientId) -> Option<usize> {
+        let (io, session) = self.clients.get(id)?;
+        let size = session.read_size(self.buffer.len());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let received = io.recv(&mut buffer[..size]);
+        let mut work = work::READ;
+        if let Received::Bytes(count) = received {
+            if count == BUFFER
+                && let Some((io, session)) = self.clients.get(id)
+            {
+                session.freeze(&io);
             }
-            if read >= READ_BUDGET {
-                return io.read_again();
+            self.note_received(id, count);
+            let (input, mut at) = (&mut buffer[..count], 0);
+            work += self.take_input(id, input, &mut at);
+            if at < count {
+                self.keep(id, Kept::new(buffer[at..count].to_vec()));
             }
-            if self.is_publisher_congested(id) {
-                return self.pause(id);
+        }
+        self.buffer = buffer;
+        match received {
+            Received::Bytes(_) | Received::Again => Some(work),
+            Received::Eof | Received::Failed => {
+                self.lose(id);
+                None
             }
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let Some((io, _)) = self.clients.get(id) else {
-                return;
-            };
-            let received = io.recv(&mut buffer);
-            if let Received::Bytes(count) = received {
-                read += count;
-                self.take_input(id, &mut buffer[..count]);
-            }
-            self.buffer = buffer;
-            match received {
-                Received::Bytes(_) | Received::Again => {}
-                Received::Eof | Received::Failed => return self.lose(id),
-            }
+        }
+    }
+
+    fn go_on(&mut self, id: ClientId, mut kept: Box<Kept>) -> usize {
+        let work = self.take_input(id, &mut kept.bytes, &mut kept.at);
+        if !kept.is_done() {
+            self.keep(id, kept);
+        }
+        work
+    }
+
+    /// Keeps input that could not be taken apart yet; nothing is read before it has been.
+    pub(super) fn keep(&mut self, id: ClientId, kept: Box<Kept>) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Open {
+            return;
+        }
+        let bytes = kept.held_bytes();
+        session.kept = Some(kept);
+        self.hold(0, bytes);
+        if self.budget.over() {
+            self.refuse_more(id);
+        }
+    }
+
+    fn take_kept(&mut self, id: ClientId) -> Option<Box<Kept>> {
+        let (_, session) = self.clients.get(id)?;
+        let kept = session.kept.take()?;
+        self.hold(kept.held_bytes(), 0);
+        Some(kept)
+    }
+
+    pub(super) fn note_received(&mut self, id: ClientId, bytes: usize) {
+        self.counters.bytes_in += bytes as u64;
+        if let Some((_, session)) = self.clients.get(id)
+            && let Some(notes) = &mut session.notes
+        {
+            notes.bytes_in += bytes as u64;
         }
     }
 
@@ -62,16 +139,20 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return false;
         };
-        let (Some(_), Some(broker)) = (session.publish_channel(), session.location.redis) else {
+        let (Some(channel), Some(broker)) = (session.publish_channel(), session.location.redis)
+        else {
             return false;
         };
-        self.brokers[usize::from(broker)].is_congested()
+        let message = session.location.limits().max_message;
+        let message = usize::try_from(message).unwrap_or(usize::MAX);
+        self.brokers[usize::from(broker)].is_congested(message.saturating_add(channel.len()))
     }
 
     pub(super) fn pause(&mut self, id: ClientId) {
-        if let Some((_, session)) = self.clients.get(id) {
+        if let Some((io, session)) = self.clients.get(id) {
             session.paused = true;
             session.awaits_publisher = true;
+            session.narrow(&io);
             self.paused.push(id);
         }
         // Who leaves stays listed until the links have room.
@@ -106,33 +187,53 @@ impl Worker {
         }
     }
 
-    /// Takes what a client sent apart, and does it.
-    pub(super) fn take_input(&mut self, id: ClientId, input: &mut [u8]) {
+    /// Takes what a client sent apart, portion by portion, and does it: as far as its turn, room
+    /// downstream and its end allow. Returns the work.
+    fn take_input(&mut self, id: ClientId, input: &mut [u8], at: &mut usize) -> usize {
+        let mut work = 0;
+        loop {
+            let begun = *at;
+            work += self.take_portion(id, input, at) + (*at - begun);
+            if *at == input.len() || work >= work::TURN || !self.may_go_on(id) {
+                return work;
+            }
+        }
+    }
+
+    fn may_go_on(&mut self, id: ClientId) -> bool {
+        let is_open = |session: &Session| session.phase == Phase::Open && !session.paused;
+        let has_room = self
+            .clients
+            .get(id)
+            .is_some_and(|(_, session)| is_open(session));
+        has_room && !self.is_publisher_congested(id)
+    }
+
+    fn take_portion(&mut self, id: ClientId, input: &mut [u8], at: &mut usize) -> usize {
         let tick = self.session_tick(process::now());
         let Some((_, session)) = self.clients.get(id) else {
-            return;
+            return 0;
         };
         if session.phase != Phase::Open {
-            return;
+            return 0;
         }
         let mut inbox = std::mem::take(&mut self.inbox);
         let before = session.held_bytes();
         let context = session.context_bytes();
-        let is_inflated = session.deflate_bits > 0 && session.location.takes_messages();
-        let inflater = is_inflated.then(|| self.wires.inflater());
-        inbox.fill(session, input, inflater);
+        let inflater = session.is_inflated().then(|| self.wires.inflater());
+        inbox.fill(session, input, at, inflater);
         session.note_input(inbox.messages, inbox.heard, tick);
         if let Some(notes) = &mut session.notes {
-            notes.bytes_in += input.len() as u64;
             notes.messages_in += inbox.messages;
         }
+        let work = inbox.work(session.compresses_echoes_from());
         let after = session.held_bytes();
         let context_after = session.context_bytes();
-        self.counters.bytes_in += input.len() as u64;
         self.counters.messages_in += inbox.messages;
         self.hold(before, after);
         self.hold_context(context, context_after);
         self.serve(id, &inbox, input);
+        inbox.empty();
         self.inbox = inbox;
         let served = self
             .clients
@@ -144,6 +245,7 @@ impl Worker {
         if context_after > context && self.contexts_exceed() {
             self.refuse_context(id);
         }
+        work
     }
 
     /// What is kept of this client's compressed messages finds no memory. It comes back, and finds
@@ -208,19 +310,23 @@ impl Worker {
             return;
         };
         let broker = &mut self.brokers[usize::from(broker)];
-        let mut lost = 0;
+        let (mut lost, mut why) = (0, None);
         for body in inbox.bodies(input) {
             let link = &mut broker.wire(Role::Publisher).link;
             match link.publish(channel, body, token, now) {
                 Ok(()) => broker.unanswered += 1,
-                Err(_) => lost += 1,
+                Err(cause) => (lost, why) = (lost + 1, Some(cause)),
             }
         }
         self.counters.published += inbox.messages - lost;
         self.turn = true; // all clients' messages of this round go out together
-        if lost > 0 {
+        if let Some(cause) = why {
             self.counters.publish_failed += lost;
-            self.close(id, CloseCode::TRY_AGAIN, "redis is away", Level::Info);
+            let reason = match cause {
+                NotPublished::Away => "redis is away",
+                NotPublished::QueueFull => "queue to redis is full",
+            };
+            self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
         }
     }
 }

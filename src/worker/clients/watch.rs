@@ -7,7 +7,7 @@ use proto::websocket::frame::ControlFrame;
 use crate::nginx::client::Detach;
 use crate::nginx::log::Level;
 use crate::nginx::{ClientId, Effect, Io, process};
-use crate::session::{Check, Leaving, Phase, Session, TICK_MS};
+use crate::session::{Check, Kept, Leaving, Phase, Session, TICK_MS};
 use crate::worker::Worker;
 
 /// Sessions that one timer event looks at; they may all have to be pinged, or closed.
@@ -25,7 +25,7 @@ pub(super) const NEWS_MS: u64 = 1_000;
 
 impl Worker {
     /// The 101 is out and the connection is ours. `early` came with the handshake.
-    pub fn client_open(&mut self, id: ClientId, mut early: Vec<u8>) {
+    pub fn client_open(&mut self, id: ClientId, early: Vec<u8>) {
         let now = process::now();
         let tick = self.session_tick(now);
         let Some((io, session)) = self.clients.get(id) else {
@@ -56,7 +56,8 @@ impl Worker {
             return self.part_with(id);
         }
         if !early.is_empty() {
-            self.take_input(id, &mut early);
+            self.note_received(id, early.len());
+            self.keep(id, Kept::new(early));
         }
         self.client_readable(id);
     }
@@ -189,6 +190,7 @@ fn has_news(io: &Io, session: &Session) -> bool {
     if session.paused {
         io.has_room_again()
     } else {
-        io.has_news()
+        // Who waits for a turn has sent something.
+        session.queued || io.has_news()
     }
 }

@@ -43,6 +43,7 @@ impl Worker {
         let frames = inbox.replies(echo, compression, input, &mut spare);
         self.send_own(id, frames);
         // One large message must not be paid for forever.
+        spare.clear();
         spare.shrink_to(BUFFER);
         self.spare = spare;
     }
@@ -77,7 +78,10 @@ impl Worker {
         let before = session.held_bytes();
         let outbox = session.outbox.get_or_insert_default();
         outbox.push(rest);
-        session.paused |= outbox.blocks_reading();
+        if outbox.blocks_reading() {
+            session.paused = true;
+            session.narrow(&io);
+        }
         let after = session.held_bytes();
         self.hold(before, after);
         if joined {

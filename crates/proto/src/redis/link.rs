@@ -470,15 +470,20 @@ impl Link {
         if !self.is_up() || self.role != Role::Publisher {
             return Err(NotPublished::Away);
         }
-        let unsent = self.outgoing.unsent().len();
-        let is_too_much = unsent > 0 && unsent + channel.len() + payload.len() > MAX_UNSENT;
-        if is_too_much || self.owed.len() >= MAX_UNANSWERED {
+        if !self.has_room(channel.len() + payload.len()) {
             return Err(NotPublished::QueueFull);
         }
         command::append(self.outgoing.end(), &[b"PUBLISH", channel, payload]);
         self.owe(Owed::Publish { token });
         self.unanswered_publishes += usize::from(token != PROBE_TOKEN);
         Ok(())
+    }
+
+    /// The queue takes one more message of so many bytes, its channel's name included.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let unsent = self.outgoing.unsent().len();
+        let is_too_much = unsent > 0 && unsent.saturating_add(bytes) > MAX_UNSENT;
+        !is_too_much && self.owed.len() < MAX_UNANSWERED
     }
 
     /// What became of the publish that [`Event::Probe`] asked for: its receivers, or the reason

@@ -107,6 +107,11 @@ impl Assembler {
         self.fragment.missing > 0
     }
 
+    /// Bytes of the fragment that have not come.
+    pub(super) fn missing(&self) -> u64 {
+        self.fragment.missing
+    }
+
     /// All has come.
     pub(super) fn is_whole(&self) -> bool {
         self.fragment.fin && self.fragment.missing == 0

@@ -67,6 +67,19 @@ impl Payload {
             Self::Assembled(bytes) => bytes,
         }
     }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::InPlace(range) => range.len(),
+            Self::Assembled(bytes) => bytes.len(),
+        }
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// One client's incoming side. Between messages it is two words and owns no heap.
@@ -282,6 +295,21 @@ impl Connection {
     /// A message, or any frame, has begun and not ended.
     pub fn is_mid_message(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// Bytes of the frame under way that have not come: the next so many are no new message's.
+    pub fn missing(&self) -> u64 {
+        match self.pending.as_deref() {
+            Some(Pending {
+                aside: Aside::Control(control),
+                ..
+            }) => control.missing as u64,
+            Some(Pending {
+                message: Some(message),
+                aside: Aside::None,
+            }) => message.missing(),
+            _ => 0,
+        }
     }
 
     /// So much has come of the message under way, in bytes of payload. `None`: none is; a control

@@ -1,0 +1,110 @@
+//! Whose turn it is to be read.
+//!
+//! As long as one round of the event loop has work left for all who send, each is read when its
+//! socket says so. Then they queue: who came first is read first, once all other sockets were looked
+//! at, and comes behind the others for what he sends more. So nobody who sends little waits for those
+//! who send much longer than one [turn](work::TURN) of each.
+
+use std::collections::VecDeque;
+
+use crate::nginx::{ClientId, Effect};
+use crate::session::work;
+use crate::worker::Worker;
+
+/// The queue of those who wait, and what this round has left for them.
+pub(in crate::worker) struct Turns {
+    left: usize,
+    queue: VecDeque<ClientId>,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns {
+            left: work::ROUND,
+            queue: VecDeque::new(),
+        }
+    }
+}
+
+impl Turns {
+    /// A client may be read at once.
+    pub(super) fn is_free(&self) -> bool {
+        self.left > 0 && self.queue.is_empty()
+    }
+
+    /// So much was done for a client.
+    pub(super) fn spend(&mut self, work: usize) {
+        self.left = self.left.saturating_sub(work);
+    }
+
+    /// The first in the queue, if this round has something left.
+    fn next(&mut self) -> Option<ClientId> {
+        if self.left == 0 {
+            return None;
+        }
+        self.queue.pop_front()
+    }
+
+    /// A client has left.
+    pub(super) fn forget(&mut self, id: ClientId) {
+        self.queue.retain(|&other| other != id);
+    }
+}
+
+impl Worker {
+    /// A client that has something to be read is read in its turn.
+    pub(super) fn await_turn(&mut self, id: ClientId) {
+        if let Some((_, session)) = self.clients.get(id)
+            && !std::mem::replace(&mut session.queued, true)
+        {
+            self.turns.queue.push_back(id);
+        }
+        self.turn = true;
+    }
+
+    /// The next round of the event loop has begun.
+    pub(in crate::worker) fn begin_turns(&mut self) {
+        self.turns.left = work::ROUND;
+        self.next_turn();
+    }
+
+    /// Those who wait are read as events of their own: what befalls one costs him alone.
+    fn next_turn(&mut self) {
+        if let Some(id) = self.turns.next() {
+            if let Some((_, session)) = self.clients.get(id) {
+                session.queued = false;
+            }
+            self.effects.push_back(Effect::Read(id));
+        }
+    }
+
+    /// For `nginx::event`: a client's turn has come.
+    pub fn take_turn(&mut self, id: ClientId) {
+        // First, so that the others come to theirs whatever happens in this one.
+        self.turn |= !self.turns.queue.is_empty();
+        self.read_client(id);
+        self.next_turn();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_while_others_wait_is_not_read_before_them() {
+        let mut turns = Turns::default();
+        assert!(turns.is_free());
+        turns.spend(work::ROUND + 1);
+        assert!(!turns.is_free());
+        turns.queue.extend([ClientId(1), ClientId(2), ClientId(3)]);
+        assert_eq!(turns.next(), None, "nothing is left of this round");
+        turns.left = work::ROUND;
+        assert!(!turns.is_free());
+        turns.forget(ClientId(2));
+        assert_eq!(turns.next(), Some(ClientId(1)));
+        turns.spend(work::ROUND - 1);
+        assert_eq!(turns.next(), Some(ClientId(3)));
+        assert!(turns.is_free());
+    }
+}

@@ -1,6 +1,6 @@
 //! `websocket_publisher`: a POST's body goes to a channel.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fanout::Kind;
 use serde::Serialize;
@@ -21,8 +21,6 @@ pub struct Post {
     pub broker: u16,
     /// The channel's name.
     pub channel: Text,
-    /// The message.
-    pub body: Vec<u8>,
 }
 
 /// Method and origin, before the body is read.
@@ -99,18 +97,24 @@ pub fn prepare(request: Request) -> Result<Post, Response> {
         );
         return Err(Response::status(500));
     }
-    let body = request.body().map_err(|cause| {
+    Ok(Post {
+        request,
+        broker,
+        channel,
+    })
+}
+
+/// The body of a post, from memory or from nginx's temporary file. The caller has found room for it.
+///
+/// # Errors
+/// The answer.
+pub fn body(request: Request) -> Result<Vec<u8>, Response> {
+    request.body().map_err(|cause| {
         request.log(
             Level::Error,
             format_args!("request body cannot be read: {cause}"),
         );
         Response::status(500)
-    })?;
-    Ok(Post {
-        request,
-        broker,
-        channel,
-        body,
     })
 }
 
@@ -134,6 +138,47 @@ pub fn receipt(channel: &[u8], redis_receivers: i64) -> Response {
         content_type: "application/json",
         body,
         ..Response::default()
+    }
+}
+
+/// Bodies of posts that came before the publisher link was made, in their order. They stay until its
+/// queue takes them.
+#[derive(Default)]
+pub struct Early {
+    /// By the post's number: its broker, its body.
+    bodies: BTreeMap<u64, (u16, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Early {
+    /// Lets a body wait.
+    pub fn enter(&mut self, number: u64, broker: u16, body: Vec<u8>) {
+        self.bytes += body.capacity();
+        self.bodies.insert(number, (broker, body));
+    }
+
+    /// Takes the body of a post out.
+    pub fn leave(&mut self, number: u64) -> Option<Vec<u8>> {
+        let (_, body) = self.bodies.remove(&number)?;
+        self.bytes -= body.capacity();
+        Some(body)
+    }
+
+    /// The oldest post to a broker, and how many bytes its body has.
+    pub fn first_at(&self, broker: u16) -> Option<(u64, usize)> {
+        let mut all = self.bodies.iter();
+        let first = all.find(|(_, (other, _))| *other == broker);
+        first.map(|(&number, (_, body))| (number, body.len()))
+    }
+
+    /// Number of posts.
+    pub fn len(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// Its part of the memory account, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes
     }
 }
 

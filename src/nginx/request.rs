@@ -303,12 +303,27 @@ impl Request {
         !self.is_main() && self.r().request_body.is_null() && self.has_body()
     }
 
+    /// Number of bytes of the whole body.
+    pub fn body_length(self) -> usize {
+        let mut length = 0;
+        // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
+        unsafe {
+            let body = self.r().request_body.as_ref();
+            let mut link = body.map_or(ptr::null_mut(), |body| body.bufs);
+            while let Some(chain) = link.as_ref() {
+                length += buffer_length(&*chain.buf);
+                link = chain.next;
+            }
+        }
+        length
+    }
+
     /// The whole body, from memory or from its file.
     ///
     /// # Errors
     /// Reading the file failed.
     pub fn body(self) -> std::io::Result<Vec<u8>> {
-        let mut body = Vec::new();
+        let mut body = Vec::with_capacity(self.body_length());
         let r = self.r();
         // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
         unsafe {
@@ -683,13 +698,24 @@ static EMPTY: EmptyPart = EmptyPart(nginx_sys::ngx_list_part_t {
 
 /// # Safety
 /// The buffer is one of a request's body.
+unsafe fn buffer_length(buffer: &nginx_sys::ngx_buf_t) -> usize {
+    let length = match buffer.in_file() {
+        // SAFETY: a buffer in memory holds what is between `pos` and `last`, both null in one that
+        // only ends the chain.
+        0 => unsafe { buffer.last.offset_from(buffer.pos) as i64 },
+        _ => buffer.file_last - buffer.file_pos,
+    };
+    usize::try_from(length).unwrap_or(0)
+}
+
+/// # Safety
+/// The buffer is one of a request's body.
 unsafe fn read_buffer(buffer: &nginx_sys::ngx_buf_t, body: &mut Vec<u8>) -> std::io::Result<()> {
     use std::os::fd::BorrowedFd;
     use std::os::unix::fs::FileExt;
+    // SAFETY: the caller's.
+    let length = unsafe { buffer_length(buffer) };
     if buffer.in_file() == 0 {
-        // SAFETY: a buffer in memory holds what is between `pos` and `last`, both null in one that
-        // only ends the chain.
-        let length = unsafe { buffer.last.offset_from(buffer.pos) } as usize;
         let text = ngx_str_t {
             len: length,
             data: buffer.pos,
@@ -698,7 +724,6 @@ unsafe fn read_buffer(buffer: &nginx_sys::ngx_buf_t, body: &mut Vec<u8>) -> std:
         body.extend_from_slice(unsafe { bytes(text) });
         return Ok(());
     }
-    let length = usize::try_from(buffer.file_last - buffer.file_pos).unwrap_or(0);
     let start = body.len();
     body.resize(start + length, 0);
     // SAFETY: nginx keeps the temporary file open as long as the request.

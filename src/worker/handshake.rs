@@ -216,6 +216,7 @@ impl Worker {
             self.forsake(&waiting.channels);
         }
         self.publishes.leave(number);
+        self.early_posts.leave(number);
     }
 
     /// A handshake does not want these channels any more: those that nobody else wants leave.
@@ -250,28 +251,52 @@ impl Worker {
 
     /// Publishes what was posted; the answer waits for Redis's.
     pub fn publisher(&mut self, post: Result<Post, Response>) -> Outcome {
+        match post.and_then(|post| self.take_post(post)) {
+            Ok(number) => {
+                self.turn = true;
+                Outcome::Park(number)
+            }
+            Err(response) => Outcome::Respond(response),
+        }
+    }
+
+    fn take_post(&mut self, post: Post) -> Result<u64, Response> {
         let Post {
             request,
             broker,
             channel,
-            body,
-        } = match post {
-            Ok(post) => post,
-            Err(response) => return Outcome::Respond(response),
-        };
+        } = post;
+        self.has_room_for_post(request.body_length())?;
+        let body = publish::body(request)?;
         let number = self.park();
-        let wire = self.brokers[usize::from(broker)].wire(Role::Publisher);
-        let is_starting = !wire.link.is_up() && !wire.is_down;
         self.publishes
             .enter(number, request, channel, process::now());
-        if is_starting && self.early_posts.len() < self.main.max_pending() {
-            self.early_posts.push((number, broker, body));
-        } else if !self.post(number, broker, &body) {
-            self.publishes.leave(number);
-            return Outcome::Respond(Response::status(503));
+        let is_starting = self.brokers[usize::from(broker)].is_starting();
+        if is_starting || self.early_posts.first_at(broker).is_some() {
+            if self.early_posts.len() < self.main.max_pending() {
+                self.early_posts.enter(number, broker, body);
+                return Ok(number);
+            }
+            self.counters.publish_failed += 1;
+        } else if self.post(number, broker, &body) {
+            return Ok(number);
         }
-        self.turn = true;
-        Outcome::Park(number)
+        self.publishes.leave(number);
+        Err(Response::status(503))
+    }
+
+    /// Whether the account takes a body of so many bytes: before it is read, and again as a command.
+    fn has_room_for_post(&mut self, bytes: usize) -> Result<(), Response> {
+        self.account();
+        if self.budget.has_room(bytes as u64) {
+            return Ok(());
+        }
+        let (held, limit) = (self.budget.total(), self.budget.limit());
+        self.counters.publish_failed += 1;
+        self.warn(format_args!(
+            "{held} bytes of \"websocket_memory\" {limit} are held: a post of {bytes} bytes is refused"
+        ));
+        Err(Response::status(503))
     }
 
     /// Hands what was posted to the link. False: it is away, or its queue is full.
@@ -288,13 +313,17 @@ impl Worker {
         taken
     }
 
-    /// A publisher link is up, or could not be made: what was posted before goes out, or is
-    /// refused.
+    /// A publisher link is up, has room again, or could not be made: what was posted before goes out
+    /// as far as the queue takes it, or is refused.
     pub(super) fn end_early_posts(&mut self, broker: u16) {
-        for (number, other, body) in std::mem::take(&mut self.early_posts) {
-            if other != broker {
-                self.early_posts.push((number, other, body));
-            } else if !self.post(number, broker, &body) {
+        while let Some((number, bytes)) = self.early_posts.first_at(broker) {
+            let name = self.publishes.channel(number).map_or(0, <[u8]>::len);
+            let link = &self.brokers[usize::from(broker)].wire(Role::Publisher).link;
+            if link.is_up() && !link.has_room(name + bytes) {
+                return;
+            }
+            let body = self.early_posts.leave(number);
+            if body.is_some_and(|body| !self.post(number, broker, &body)) {
                 self.effects
                     .push_back(Effect::Answer(number, Response::status(503)));
             }

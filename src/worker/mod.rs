@@ -24,7 +24,7 @@ pub use counters::{Counters, Refusals};
 
 use crate::broker::{Redis, redis};
 use crate::conf::Main;
-use crate::http::publish::Unanswered;
+use crate::http::publish::{Early, Unanswered};
 use crate::http::status;
 use crate::nginx::client::Detach;
 use crate::nginx::request::Response;
@@ -49,8 +49,7 @@ pub struct Worker {
     brokers: Vec<Redis>,
     waiting: WaitingRoom,
     publishes: Unanswered,
-    /// Posts that came before the first connection was made: number, broker, body.
-    early_posts: Vec<(u64, u16, Vec<u8>)>,
+    early_posts: Early,
     wheel: Wheel,
     budget: Budget,
     counters: Counters,
@@ -110,7 +109,7 @@ impl Worker {
                 .collect::<Result<_, _>>()?,
             waiting: WaitingRoom::default(),
             publishes: Unanswered::default(),
-            early_posts: Vec::new(),
+            early_posts: Early::default(),
             wheel: Wheel::new(TICK_MS, now),
             budget: Budget::new(main.memory()),
             counters: Counters::default(),
@@ -260,6 +259,9 @@ impl Worker {
                 self.brokers[index].wire(role).write(now);
                 self.hear_link(index, role, now);
             }
+            if !self.brokers[index].is_starting() {
+                self.end_early_posts(index as u16);
+            }
         }
         self.tell_untold();
         self.resume_reading();
@@ -287,6 +289,7 @@ impl Worker {
             self.forsake(&waiting.channels);
             return Some(waiting.request);
         }
+        self.early_posts.leave(number);
         self.publishes.leave(number).map(|(request, _)| request)
     }
 
@@ -368,7 +371,8 @@ impl Worker {
     fn account(&mut self) {
         self.budget.set(Category::Logs, self.registry.log_bytes());
         let links: usize = self.brokers.iter().map(Redis::memory).sum();
-        self.budget.set(Category::Replies, links as u64);
+        let replies = links + self.early_posts.held_bytes();
+        self.budget.set(Category::Replies, replies as u64);
     }
 }
 

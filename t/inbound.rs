@@ -1,0 +1,446 @@
+//! What clients send costs what it makes of itself, not what it weighs: bytes that inflate a
+//! thousandfold, messages for a Redis that stalls, posts before it is there, echoes that nobody
+//! reads. Others are served meanwhile, memory stays within `websocket_memory`, nothing is lost.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use t::frames::{self, Frame, close, hex, ping, pong, text};
+use t::settings::{Flavor, flavor};
+use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Session, Transport, process, until};
+
+const MIB: u64 = 1 << 20;
+
+fn is_asan() -> bool {
+    flavor() == Flavor::Asan
+}
+
+/// 65,000 zeros, as zlib compresses them: 79 bytes.
+fn zeros() -> Vec<u8> {
+    let (begin, end) = (hex("ecc101010000008220ffaf6e484001"), hex("6f06"));
+    [begin, vec![0; 62], end].concat()
+}
+
+/// What a numbered message is: ten digits and 65,000 zeros.
+const LENGTH: usize = 10 + 65_000;
+
+/// A hundred bytes that are a message of 65,010: a stored block with its number, then the zeros.
+fn bomb(number: usize) -> Frame {
+    let mut payload = hex("00 0a00 f5ff");
+    payload.extend(format!("{number:010}").bytes());
+    payload.extend(zeros());
+    frames::binary(payload).rsv(4)
+}
+
+fn bombs(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|number| bomb(number).wire()).collect()
+}
+
+#[track_caller]
+fn assert_is(message: &[u8], number: usize) {
+    assert_eq!(message.len(), LENGTH, "the message after {number} others");
+    let digits = String::from_utf8_lossy(&message[..10]);
+    assert_eq!(digits, format!("{number:010}"));
+    assert!(message[10..].iter().all(|&byte| byte == 0));
+}
+
+/// A client that may compress what it sends.
+#[track_caller]
+fn deflating(nginx: &Nginx, transport: Transport, target: &str) -> Raw {
+    let mut raw = Raw::open(nginx, transport);
+    let offer = Request::upgrade(target).header("Sec-WebSocket-Extensions", "permessage-deflate");
+    raw.send(offer.wire());
+    let extensions = raw.expect_101();
+    let extensions = extensions.header("Sec-WebSocket-Extensions");
+    assert!(extensions.is_some(), "permessage-deflate is agreed");
+    raw
+}
+
+fn conf(redis: &Redis) -> Conf {
+    Conf::with(redis)
+        .http("websocket_deflate on;")
+        .location("/say", "websocket_publish said;")
+        .location("/echo", "websocket_echo;")
+        .location("/status", "websocket_status;")
+}
+
+// --- work -----------------------------------------------------------------------------------------
+
+/// Sends bombs and drops the echoes, both as fast as it can, until it is over.
+fn flood(raw: &Raw, wire: &[u8], is_over: &AtomicBool) {
+    let socket = || raw.stream().socket().try_clone().expect("a second handle");
+    let (mut upstream, mut downstream) = (socket(), socket());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut dropped = vec![0; 1 << 16];
+            while downstream.read(&mut dropped).is_ok_and(|n| n > 0) {}
+        });
+        while !is_over.load(SeqCst) {
+            upstream.write_all(wire).expect("bombs taken");
+        }
+        upstream.shutdown(Shutdown::Both).expect("the end");
+    });
+}
+
+/// What others have done before an answer comes is counted in the unit that it costs: no clock, so
+/// the same on a busy machine. Some rounds of the event loop pass, each with a few dozen bombs.
+#[test]
+fn five_who_send_bombs_leave_http_its_turns() {
+    const MOST: u64 = 500;
+    let redis = Redis::start();
+    let nginx = Nginx::start(conf(&redis));
+    let wire = bombs(700);
+    let flooders: Vec<Raw> = (0..5)
+        .map(|_| deflating(&nginx, Transport::Ws, "/echo"))
+        .collect();
+    let echoed = || nginx.get("/status").json()["counters"]["echoed"].as_u64();
+    let echoed = || echoed().expect("a number");
+    let is_over = AtomicBool::new(false);
+    let (mut meanwhile, mut slowest) = (Vec::new(), Duration::ZERO);
+    std::thread::scope(|scope| {
+        for raw in &flooders {
+            let (wire, is_over) = (&wire, &is_over);
+            scope.spawn(move || flood(raw, wire, is_over));
+        }
+        until("they send", || echoed() > 100);
+        let mut before = echoed();
+        for _ in 0..50 {
+            let begun = Instant::now();
+            let now = echoed();
+            slowest = slowest.max(begun.elapsed());
+            meanwhile.push(now - before);
+            before = now;
+        }
+        is_over.store(true, SeqCst);
+    });
+    meanwhile.sort_unstable();
+    println!("bombs during each of {meanwhile:?}, slowest {slowest:?}");
+    assert!(meanwhile[49] > 0, "they were sending");
+    assert!(meanwhile[25] < MOST, "{meanwhile:?}");
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+}
+
+/// Who sends a little comes to his turn among those who send much.
+#[test]
+fn one_who_sends_little_is_answered_among_those_who_send_bombs() {
+    let redis = Redis::start();
+    let nginx = Nginx::start(conf(&redis));
+    let wire = bombs(700);
+    let flooders: Vec<Raw> = (0..5)
+        .map(|_| deflating(&nginx, Transport::Ws, "/echo"))
+        .collect();
+    let mut client = Client::connect(&nginx, "/echo");
+    let echoed = || nginx.get("/status").json()["counters"]["echoed"].as_u64();
+    let is_over = AtomicBool::new(false);
+    let mut most = Vec::new();
+    std::thread::scope(|scope| {
+        for raw in &flooders {
+            let (wire, is_over) = (&wire, &is_over);
+            scope.spawn(move || flood(raw, wire, is_over));
+        }
+        until("they send", || echoed() > Some(100));
+        for number in 0..50 {
+            let before = echoed().expect("a number");
+            client.send(&number.to_string());
+            client.expect([number.to_string()]);
+            most.push(echoed().expect("a number") - before);
+        }
+        is_over.store(true, SeqCst);
+    });
+    most.sort_unstable();
+    println!("bombs during each echo: {most:?}");
+    assert!(most[25] < 1_000, "{most:?}");
+}
+
+// --- nothing is lost ------------------------------------------------------------------------------
+
+#[track_caller]
+fn expect_numbered(listener: &mut Session, count: usize) {
+    for number in 0..count {
+        assert_is(listener.push().1.as_bytes(), number);
+    }
+}
+
+#[test]
+fn one_write_of_compressed_messages_is_published_whole_and_in_order() {
+    const COUNT: usize = 600;
+    let redis = Redis::start();
+    let nginx = Nginx::start(conf(&redis));
+    let mut listener = redis.session();
+    listener.subscribe("said");
+    for transport in Transport::BOTH {
+        let mut raw = deflating(&nginx, transport, "/say");
+        raw.send([bombs(COUNT), ping("last").wire()].concat());
+        expect_numbered(&mut listener, COUNT);
+        raw.expect([pong("last")]);
+    }
+    let counters = &nginx.get("/status").json()["counters"];
+    assert_eq!(counters["published"], 2 * COUNT);
+    assert_eq!(counters["publish_failed"], 0);
+    assert_eq!(nginx.count_log("websocket closed with"), 0);
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_published() {
+    const COUNT: usize = 300;
+    let redis = Redis::start();
+    let nginx = Nginx::start(conf(&redis));
+    let mut listener = redis.session();
+    listener.subscribe("said");
+    let mut raw = deflating(&nginx, Transport::Ws, "/say");
+    raw.send(bombs(COUNT));
+    raw.stream()
+        .socket()
+        .shutdown(Shutdown::Write)
+        .expect("a FIN");
+    expect_numbered(&mut listener, COUNT);
+    assert_eq!(raw.end(), t::End::Clean);
+}
+
+/// Its echoes stop at what its socket takes; then it is not read, and goes on where it was.
+#[test]
+fn what_one_write_asks_for_comes_in_order_however_slowly_it_is_read() {
+    const COUNT: usize = 200;
+    let redis = Redis::start();
+    // Echoes as they are: 65 KB each.
+    let nginx = Nginx::start(conf(&redis).http("websocket_deflate_min_length 1m;"));
+    for transport in Transport::BOTH {
+        let mut raw = deflating(&nginx, transport, "/echo");
+        let mut wire = Vec::new();
+        for number in 0..COUNT {
+            wire.extend(bomb(number).wire());
+            wire.extend(text(format!("after {number}")).wire());
+        }
+        wire.extend(ping("before the end").wire());
+        wire.extend(close(1000, "").wire());
+        wire.extend(text("after the end").wire());
+        raw.send(wire);
+        until("it is not read", || {
+            nginx.get("/status").json()["memory"]["partial_messages"] != 0
+        });
+        let held = nginx.get("/status").json()["memory"]["partial_messages"].clone();
+        assert!(held.as_u64() < Some(MIB), "{held} bytes are held");
+        for number in 0..COUNT {
+            assert_is(&raw.frame().payload, number);
+            raw.expect([text(format!("after {number}"))]);
+        }
+        raw.expect([pong("before the end")]);
+        raw.expect_close(1000);
+    }
+}
+
+/// With one's Redis stopped nobody is read for long; when it goes on, all comes, in order.
+#[test]
+fn a_redis_that_stalls_stops_the_reading_and_nothing_is_lost() {
+    const PLAIN: usize = 12_000;
+    const BOMBS: usize = 200;
+    let redis = Redis::start();
+    let conf = conf(&redis).location("/plain-say", "websocket_publish plain;");
+    let nginx = Nginx::start(conf.http("websocket_memory 32m;"));
+    let [mut plain, mut said] = ["plain", "said"].map(|channel| {
+        let mut listener = redis.session();
+        listener.subscribe(channel);
+        listener
+    });
+    let numbered = |number: usize| format!("{number:.<1000}");
+    let wire: Vec<u8> = (0..PLAIN)
+        .flat_map(|number| text(numbered(number)).wire())
+        .collect();
+    let mut fast = Raw::accepted(&nginx, Transport::Ws, "/plain-say");
+    let mut small = deflating(&nginx, Transport::Ws, "/say");
+    let before = process::anonymous_bytes(nginx.worker());
+    redis.stop();
+    std::thread::scope(|scope| {
+        scope.spawn(|| fast.send(&wire));
+        small.send(bombs(BOMBS));
+        let state = || {
+            let status = nginx.get("/status").json();
+            let read = status["counters"]["bytes_in"].as_u64();
+            (read, status["memory"]["replies"].as_u64())
+        };
+        let mut last = state();
+        until("nobody is read any more", || {
+            std::thread::sleep(Duration::from_millis(100));
+            let before = std::mem::replace(&mut last, state());
+            last == before && last.1 > Some(MIB)
+        });
+        let grown = process::anonymous_bytes(nginx.worker()).saturating_sub(before);
+        println!("{last:?}, grown by {grown}");
+        assert!(last.1 < Some(8 * MIB), "{last:?}");
+        assert!(is_asan() || grown < 16 * MIB, "{grown}");
+        redis.cont();
+        for number in 0..PLAIN {
+            assert!(plain.push().1 == numbered(number), "{number}");
+        }
+        expect_numbered(&mut said, BOMBS);
+    });
+    for raw in [&mut fast, &mut small] {
+        raw.send_frame(&ping("still here"));
+        raw.expect([pong("still here")]);
+    }
+    assert_eq!(nginx.get("/status").json()["counters"]["publish_failed"], 0);
+}
+
+// --- memory ---------------------------------------------------------------------------------------
+
+/// Posts wait for the link within `websocket_memory`; more get 503, and those that wait are published.
+#[test]
+fn posts_before_the_link_is_made_are_held_within_the_account() {
+    const LIMIT: u64 = 8 * MIB;
+    const POSTS: usize = 60;
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    proxy.hold_replies(true);
+    let conf = Conf::with_url(&proxy.url())
+        .http("websocket_memory 8m; client_max_body_size 2m;")
+        .location("/pub", "websocket_publisher said;")
+        .location("/status", "websocket_status;");
+    let nginx = Nginx::start(conf);
+    let mut listener = redis.session();
+    listener.subscribe("said");
+    let before = process::anonymous_bytes(nginx.worker());
+    let body = vec![b'x'; MIB as usize];
+    let post = || {
+        let mut raw = Raw::open(&nginx, Transport::Ws);
+        raw.send(Request::post("/pub", &body).wire());
+        raw
+    };
+    let mut posts: Vec<Raw> = (0..POSTS).map(|_| post()).collect();
+    until("most are refused", || {
+        nginx.get("/status").json()["counters"]["publish_failed"].as_u64() > Some(POSTS as u64 - 9)
+    });
+    let grown = process::anonymous_bytes(nginx.worker()).saturating_sub(before);
+    let held = nginx.get("/status").json()["memory"]["replies"].as_u64();
+    println!("{held:?} held, grown by {grown}");
+    assert!(held <= Some(LIMIT) && held > Some(LIMIT / 2), "{held:?}");
+    assert!(is_asan() || grown < 2 * LIMIT, "{grown}");
+    proxy.hold_replies(false);
+    let statuses = posts.iter_mut().map(|raw| raw.response().status);
+    let statuses: Vec<u16> = statuses.collect();
+    let count = |status| statuses.iter().filter(|&&other| other == status).count();
+    assert_eq!(count(200) + count(503), POSTS, "{statuses:?}");
+    assert!((5..=8).contains(&count(200)), "{statuses:?}");
+    for _ in 0..count(200) {
+        assert_eq!(listener.push().1.len(), body.len());
+    }
+    until("nothing is held", || {
+        nginx.get("/status").json()["memory"]["replies"].as_u64() < Some(MIB)
+    });
+    assert!(nginx.count_log("a post of 1048576 bytes is refused") > 0);
+}
+
+/// Posts of those who do not wait for their answer are forgotten.
+#[test]
+fn a_post_that_its_client_gives_up_is_held_no_longer() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    proxy.hold_replies(true);
+    let conf = Conf::with_url(&proxy.url())
+        .http("client_max_body_size 2m;")
+        .location("/pub", "websocket_publisher said;")
+        .location("/status", "websocket_status;");
+    let nginx = Nginx::start(conf);
+    let held = || nginx.get("/status").json()["memory"]["replies"].as_u64();
+    let mut raw = Raw::open(&nginx, Transport::Ws);
+    raw.send(Request::post("/pub", vec![b'x'; MIB as usize]).wire());
+    until("it is held", || held() >= Some(MIB));
+    raw.reset();
+    until("it is held no longer", || held() < Some(MIB));
+}
+
+/// Kernel memory in bytes of a server's side of its connections, as `ss` tells it: data received,
+/// sent, on its way, and memory set aside for more, which may be less than none.
+#[track_caller]
+fn kernel_bytes(port: u16) -> Vec<i64> {
+    let of = format!("sport = :{port}");
+    let output = Command::new("ss").args(["-tmnOH", &of]).output();
+    let output = output.expect("ss, of the package iproute2");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let skmem = |line: &str| -> i64 {
+        let (_, fields) = line.split_once("skmem:(").expect("skmem");
+        let fields = fields.split([',', ')']);
+        let held = fields.filter_map(|field| {
+            let digit = field.find(|c: char| c.is_ascii_digit())?;
+            let (name, number) = field.split_at(digit);
+            // The others are limits and counts.
+            let is_held = ["r", "t", "f", "w", "o", "bl"].contains(&name);
+            is_held.then(|| number.parse::<u32>().expect("a number") as i32)
+        });
+        held.map(i64::from).sum()
+    };
+    text.lines().map(skmem).collect()
+}
+
+/// Sends on and on, as far as its socket takes it. Returns the bytes taken now.
+fn push(socket: &mut TcpStream, wire: &[u8], sent: &mut usize) -> usize {
+    let mut taken = 0;
+    loop {
+        match socket.write(&wire[*sent % wire.len()..]) {
+            Ok(count) => (*sent, taken) = (*sent + count, taken + count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return taken,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn echo_clients_that_never_read_cost_no_more_than_the_account() {
+    const LIMIT: u64 = 32 * MIB;
+    let clients = if is_asan() { 50 } else { 200 };
+    let redis = Redis::start();
+    let limits = "websocket_memory 32m; websocket_ping_interval 0; websocket_timeout 0;";
+    let nginx = Nginx::start(conf(&redis).http(limits));
+    let mut reader = Client::connect(&nginx, "/echo");
+    reader.send("before");
+    reader.expect(["before"]);
+    let before = process::anonymous_bytes(nginx.worker());
+    let message = frames::binary(vec![7; 16 << 10]).wire();
+    let stuck: Vec<Raw> = (0..clients)
+        .map(|_| Raw::accepted(&nginx, Transport::Ws, "/echo"))
+        .collect();
+    let mut sockets: Vec<(TcpStream, usize)> = stuck
+        .iter()
+        .map(|raw| raw.stream().socket().try_clone().expect("a handle"))
+        .map(|socket| (socket, 0))
+        .collect();
+    for (socket, _) in &sockets {
+        socket
+            .set_nonblocking(true)
+            .expect("a socket that does not block");
+    }
+    let mut calm = 0;
+    until("nobody takes more", || {
+        let taken = sockets.iter_mut();
+        let taken: usize = taken
+            .map(|(socket, sent)| push(socket, &message, sent))
+            .sum();
+        calm = if taken == 0 { calm + 1 } else { 0 };
+        std::thread::sleep(Duration::from_millis(20));
+        calm == 25
+    });
+    let kernel = kernel_bytes(nginx.http().port());
+    let (all, most) = (kernel.iter().sum::<i64>(), kernel.iter().max());
+    let all = u64::try_from(all).expect("a sum");
+    let grown = process::anonymous_bytes(nginx.worker()).saturating_sub(before);
+    let status = nginx.get("/status").json();
+    println!(
+        "kernel {all}, {most:?} at most; grown by {grown}; {}",
+        status["memory"]
+    );
+    assert_eq!(status["connections"], clients + 1);
+    assert!(all + grown < 2 * LIMIT, "kernel {all}, worker {grown}");
+    reader.send("after");
+    reader.expect(["after"]);
+    drop(sockets);
+    // Who reads on hears all, in order: the socket is none that does not block.
+    let mut one = stuck.into_iter().next().expect("a client");
+    one.stream()
+        .socket()
+        .set_nonblocking(false)
+        .expect("a socket that blocks");
+    for _ in 0..20 {
+        assert!(one.frame().payload == vec![7; 16 << 10]);
+    }
+}

@@ -347,6 +347,24 @@ fn a_shared_file_of_settings_is_used_by_whoever_uses_it() {
     );
 }
 
+/// Each once, however often its file is included.
+#[test]
+fn a_shared_line_is_told_once() {
+    let shared = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(
+        shared.path(),
+        "websocket_subscribe foo,bar;\nwebsocket_deflate_level 5;\nwebsocket_timeout 20s;\n",
+    )
+    .unwrap();
+    let include = format!("include {};", shared.path().display());
+    let (is_fine, text) = conf()
+        .location("/a", &include)
+        .location("/b", &include)
+        .check();
+    let told = text.lines().filter(|line| is_loud(line)).count();
+    assert!(is_fine && told == 3, "{text}");
+}
+
 #[test]
 fn what_needs_redis_names_its_own_line() {
     for (lines, directive) in [

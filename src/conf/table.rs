@@ -65,14 +65,14 @@ pub const DIRECTIVES: [Directive; 30] = [
     any(c"websocket_redis", One, |l, main, a| {
         put(&mut l.redis, main.broker(a)?)
     }),
-    location(c"websocket_subscribe", Many, |l, _, a| {
-        subscribe(l, a, Kind::Channel)
+    location(c"websocket_subscribe", Many, |l, main, a| {
+        subscribe(l, main, a, Kind::Channel)
     }),
-    location(c"websocket_psubscribe", Many, |l, _, a| {
-        subscribe(l, a, Kind::Pattern)
+    location(c"websocket_psubscribe", Many, |l, main, a| {
+        subscribe(l, main, a, Kind::Pattern)
     }),
-    location(c"websocket_publish", One, |l, _, a| {
-        put(&mut l.publish, channel(a, 0, "websocket_publish", false)?)?;
+    location(c"websocket_publish", One, |l, main, a| {
+        put(&mut l.publish, channel(main, a, 0, "websocket_publish")?)?;
         serve(l, Service::WebSocket, "websocket_publish")
     }),
     location(c"websocket_echo", Takes::None, |l, _, _| {
@@ -81,10 +81,10 @@ pub const DIRECTIVES: [Directive; 30] = [
         }
         serve(l, Service::WebSocket, "websocket_echo")
     }),
-    location(c"websocket_publisher", One, |l, _, a| {
+    location(c"websocket_publisher", One, |l, main, a| {
         put(
             &mut l.publisher,
-            channel(a, 0, "websocket_publisher", false)?,
+            channel(main, a, 0, "websocket_publisher")?,
         )?;
         serve(l, Service::Publisher, "websocket_publisher")
     }),
@@ -223,31 +223,34 @@ fn serve(location: &mut Location, service: Service, directive: &str) -> Result {
     served.map_err(|cause| Complaint::Said(format!("\"{directive}\" directive {cause}")))
 }
 
-fn subscribe(location: &mut Location, args: &Args<'_>, kind: Kind) -> Result {
+fn subscribe(location: &mut Location, main: &mut Main, args: &Args<'_>, kind: Kind) -> Result {
     let directive = match kind {
         Kind::Channel => "websocket_subscribe",
         Kind::Pattern => "websocket_psubscribe",
     };
     for index in 0..args.len() {
-        let name = channel(args, index, directive, kind == Kind::Pattern)?;
+        let name = channel(main, args, index, directive)?;
         location.subscriptions.push(Subscription { kind, name });
     }
     serve(location, Service::WebSocket, directive)
 }
 
-/// A channel or pattern, with variables.
+/// Argument `index`: a channel or pattern, with variables.
 fn channel(
+    main: &mut Main,
     args: &Args<'_>,
     index: usize,
     directive: &str,
-    is_pattern: bool,
 ) -> std::result::Result<ComplexValue, Complaint> {
     let name = args.complex(index)?;
+    let is_pattern = directive == "websocket_psubscribe";
     match names::judge(name.text(), name.has_variables(), is_pattern) {
         Some(Fault::Refused(mend)) => return Err(args.refuse(index, mend)),
         Some(Fault::Doubtful(what)) => {
-            let shown = String::from_utf8_lossy(name.text());
-            args.warn(&format!("\"{shown}\" in \"{directive}\" directive {what}"));
+            let (shown, place) = (String::from_utf8_lossy(name.text()), args.place());
+            main.warnings.push(format!(
+                "\"{shown}\" in \"{directive}\" directive {what} in {place}"
+            ));
         }
         None => {}
     }

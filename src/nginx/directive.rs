@@ -6,8 +6,8 @@ use std::ptr::{self, NonNull};
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_DIRECT_CONF,
     NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_LOG_EMERG, NGX_LOG_WARN,
-    NGX_MAIN_CONF, NGX_OK, ngx_command_t, ngx_conf_t, ngx_http_compile_complex_value,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_LOG_EMERG, NGX_MAIN_CONF,
+    NGX_OK, ngx_command_t, ngx_conf_t, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
     ngx_http_core_module, ngx_str_t, ngx_uint_t,
 };
@@ -111,14 +111,8 @@ impl Args<'_> {
         Complaint::Value(value, mend.into())
     }
 
-    /// A line at `warn` about what is suspicious and may be meant; nginx adds file and line.
-    pub fn warn(&self, line: &str) {
-        // SAFETY: nginx calls directives with a live configuration.
-        unsafe { log_in_place(self.cf, NGX_LOG_WARN, line) };
-    }
-
     /// The line of nginx.conf that is being read.
-    fn place(&self) -> Place {
+    pub fn place(&self) -> Place {
         // SAFETY: nginx calls directives with a live configuration, within a file.
         unsafe {
             let file = &*(*self.cf).conf_file;
@@ -376,7 +370,7 @@ unsafe fn complain(cf: *mut ngx_conf_t, directive: &str, complaint: Complaint) -
     };
     if !line.is_empty() {
         // SAFETY: the caller's.
-        unsafe { log_in_place(cf, NGX_LOG_EMERG, &line) };
+        unsafe { log_in_place(cf, &line) };
     }
     CONF_ERROR
 }
@@ -384,15 +378,15 @@ unsafe fn complain(cf: *mut ngx_conf_t, directive: &str, complaint: Complaint) -
 /// nginx's `NGX_CONF_ERROR`.
 const CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
-/// Writes a line to which nginx adds file and line of what it is reading.
+/// Writes a line at `emerg` to which nginx adds file and line of what it is reading.
 ///
 /// # Safety
 /// `cf` is a live configuration.
-unsafe fn log_in_place(cf: *mut ngx_conf_t, level: u32, line: &str) {
+unsafe fn log_in_place(cf: *mut ngx_conf_t, line: &str) {
     // SAFETY: the caller's; the format takes a length and a pointer to so many bytes.
     unsafe {
         nginx_sys::ngx_conf_log_error(
-            level as ngx_uint_t,
+            NGX_LOG_EMERG as ngx_uint_t,
             cf,
             0,
             c"%*s".as_ptr(),

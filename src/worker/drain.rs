@@ -116,16 +116,19 @@ impl Worker {
     /// The process exits at once. Each client that stands at the end of a frame is sent its Close; then
     /// what it has sent is dropped, or closing its socket would reset the connection.
     pub(super) fn tell_who_is_left(&mut self) {
-        let mut left: Vec<ClientId> = self.clients.ids().collect();
-        if left.is_empty() {
+        let all: Vec<ClientId> = self.clients.ids().collect();
+        if all.is_empty() {
             return;
         }
-        let all = left.len();
-        left.retain(|&id| self.tell_at_once(id));
-        for &id in &left {
+        let mut told = all.clone();
+        told.retain(|&id| self.tell_at_once(id));
+        for &id in &all {
             self.drop_input(id);
+            if let Some((io, _)) = self.clients.get(id) {
+                io.close_at_exit();
+            }
         }
-        let (told, others) = (left.len(), all - left.len());
+        let (told, others) = (told.len(), all.len() - told.len());
         log::cycle(
             Level::Notice,
             format_args!(

@@ -146,6 +146,13 @@ impl Io {
         self.set_tcp_option(libc::TCP_USER_TIMEOUT, patience_ms);
     }
 
+    /// The process exits after a graceful quit that took too long: older versions of nginx take each open
+    /// socket for a bug then. The connection's memory goes with the process; it is not used again.
+    pub fn close_at_exit(&self) {
+        // SAFETY: the connection lives while the client has its seat, and no event comes any more.
+        unsafe { nginx_sys::ngx_close_connection(self.c()) };
+    }
+
     /// Reads and drops what the socket has, after [`Io::shutdown`], at most `max` bytes.
     pub fn discard(&self, buf: &mut [u8], max: usize) -> Received {
         let mut dropped = 0;

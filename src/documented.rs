@@ -251,7 +251,7 @@ fn statuses() -> BTreeMap<String, BTreeSet<u16>> {
     ];
     let ours = [
         Refused::Origin,
-        Refused::Channel,
+        Refused::Channel(""),
         Refused::Subrequest,
         Refused::Internal,
         Refused::Pending,
@@ -265,10 +265,11 @@ fn statuses() -> BTreeMap<String, BTreeSet<u16>> {
     let mut found = BTreeMap::<String, BTreeSet<u16>>::new();
     for refused in of_the_rfc.map(Refused::Handshake).into_iter().chain(ours) {
         let mut counters = Refusals::default();
-        counters.count(refused);
+        let named = counters.count(refused);
         let counters = serde_json::to_value(counters).expect("JSON");
         let counted = counters.as_object().into_iter().flatten();
         let (reason, _) = { counted }.find(|(_, count)| **count == 1).expect("one");
+        assert_eq!(named, (reason.as_str(), 1));
         let statuses = found.entry(reason.clone()).or_default();
         statuses.insert(refused.status());
     }

@@ -39,6 +39,17 @@ impl Level {
     }
 }
 
+impl Level {
+    /// Whether a line of this level is written to `log`.
+    ///
+    /// # Safety
+    /// `log` is live.
+    pub(super) unsafe fn is_shown(self, log: *const ngx_log_t) -> bool {
+        // SAFETY: the caller's.
+        unsafe { (*log).log_level >= self.number() }
+    }
+}
+
 /// Writes to the log of the process.
 pub fn cycle(level: Level, text: fmt::Arguments<'_>) {
     // SAFETY: nginx sets `ngx_cycle` before it loads any module and never clears it.

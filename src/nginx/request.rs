@@ -8,9 +8,9 @@ use nginx_sys::{
     NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
     NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
     ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_core_module, ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_http_send_special, ngx_http_test_reading, ngx_int_t, ngx_list_push,
-    ngx_post_event, ngx_posted_events, ngx_str_t, ngx_table_elt_t,
+    ngx_http_core_module, ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_send_header, ngx_http_send_special, ngx_http_test_reading,
+    ngx_int_t, ngx_list_push, ngx_post_event, ngx_posted_events, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::bindings::{ngx_http_core_loc_conf_s, ngx_http_request_s};
@@ -41,7 +41,7 @@ pub struct Switching {
     pub extensions: Option<Agreed>,
 }
 
-/// A plain HTTP answer. A status of 300 or more without a body goes through `error_page`.
+/// A plain HTTP answer. Where `error_page` names its status of 300 or more, it replaces the answer.
 #[derive(Debug, Default)]
 pub struct Response {
     /// The HTTP status.
@@ -296,6 +296,21 @@ impl Request {
     pub fn log(self, level: Level, text: std::fmt::Arguments<'_>) {
         // SAFETY: a live request has a live connection, which has a log.
         log::write(unsafe { (*self.r().connection).log }, level, text);
+    }
+
+    /// As [`Request::log`], at `warn`, or at `error` where the log shows no `warn`: nginx's default.
+    /// For lines that an operator should see and that are few.
+    pub fn log_to_operator(self, text: std::fmt::Arguments<'_>) {
+        // SAFETY: as `log`.
+        let log = unsafe { (*self.r().connection).log };
+        let levels = [Level::Warn, Level::Error];
+        // SAFETY: as `log`.
+        let shown = levels
+            .into_iter()
+            .find(|level| unsafe { level.is_shown(log) });
+        if let Some(level) = shown {
+            log::write(log, level, text);
+        }
     }
 
     /// True for a subrequest of a request whose body nobody has read: it can't be read here.
@@ -578,10 +593,29 @@ impl Request {
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         }
-        if response.body.is_empty() && response.status >= NGX_HTTP_SPECIAL_RESPONSE as u16 {
+        let is_special = response.status >= NGX_HTTP_SPECIAL_RESPONSE as u16;
+        if is_special && (response.body.is_empty() || self.has_error_page(response.status)) {
             return response.status as ngx_int_t;
         }
+        if response.status == 400 {
+            // As nginx does for its own.
+            // SAFETY: the request is live.
+            unsafe { (*self.as_bound()).set_keepalive(0) };
+        }
         self.send_body(response)
+    }
+
+    /// Whether `error_page` names this status in the location.
+    fn has_error_page(self, status: u16) -> bool {
+        // SAFETY: the location's configuration lives as long as the cycle, its list of pages with it.
+        unsafe {
+            let core = *self.r().loc_conf.add(ngx_http_core_module.ctx_index);
+            let pages = (*core.cast::<ngx_http_core_loc_conf_s>()).error_pages;
+            pages.as_ref().is_some_and(|pages| {
+                let pages = pages.as_slice::<ngx_http_err_page_t>();
+                pages.iter().any(|page| page.status == status as ngx_int_t)
+            })
+        }
     }
 
     fn send_body(self, response: &Response) -> ngx_int_t {

@@ -2,6 +2,7 @@
 //! of other modules may be evaluated.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use fanout::Kind;
 use proto::redis::PROBE_PREFIX;
@@ -37,8 +38,8 @@ pub enum Refused {
     Handshake(Refusal),
     /// `websocket_origin`.
     Origin,
-    /// The channel's name.
-    Channel,
+    /// The channel's name, and what is wrong with it, such as "is empty".
+    Channel(&'static str),
     /// A subrequest.
     Subrequest,
     /// `error_page` has led here, to show an error of this status.
@@ -67,7 +68,7 @@ impl Refused {
         match self {
             Refused::Handshake(refusal) => refusal.status(),
             Refused::Origin | Refused::Forbidden => 403,
-            Refused::Channel | Refused::Subrequest => 400,
+            Refused::Channel(_) | Refused::Subrequest => 400,
             // "error_page 403 =200" makes 200 of any answer, but a 200 is no WebSocket.
             Refused::ErrorPage(status) if status < 300 => 500,
             Refused::ErrorPage(status) => status,
@@ -81,9 +82,12 @@ impl Refused {
         }
     }
 
-    /// Its answer.
-    pub fn response(self) -> Response {
+    /// Its answer to a request with this query. Where the request itself is wrong, a line of text
+    /// tells how to mend it.
+    pub fn response(self, query: &[u8]) -> Response {
         let mut response = Response::status(self.status());
+        response.content_type = "text/plain";
+        response.body = self.text(query).into_bytes();
         let headers: &[(&'static str, &str)] = match self {
             Refused::Handshake(Refusal::NotUpgrade) => &[("Upgrade", "websocket")],
             Refused::Handshake(Refusal::Version) => {
@@ -97,6 +101,73 @@ impl Refused {
             .extend(headers.iter().map(|(name, value)| (*name, (*value).into())));
         response
     }
+
+    /// For the one who wrote the client. Nothing that the request says stands in it.
+    fn text(self, query: &[u8]) -> String {
+        let text = match self {
+            Refused::Handshake(Refusal::NotUpgrade) if is_socket_io(query) => {
+                "This is no Socket.IO server: connect to it by a plain WebSocket, not by a Socket.IO \
+                 client."
+            }
+            Refused::Handshake(refusal) => mend(refusal),
+            Refused::Channel(cause) => return format!("The channel's name {cause}.\n"),
+            _ => return String::new(),
+        };
+        format!("{text}\n")
+    }
+}
+
+/// What a client should do instead.
+fn mend(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotUpgrade => {
+            "A WebSocket is wanted here: a request with \"Upgrade: websocket\" and \"Connection: \
+             Upgrade\". A proxy on the way must pass both on."
+        }
+        Refusal::Http2 => "A WebSocket begins over HTTP/1.1, not over HTTP/2 or HTTP/3.",
+        Refusal::OldHttp => {
+            "A WebSocket begins over HTTP/1.1. A proxy on the way must use it: nginx by \
+             \"proxy_http_version 1.1\"."
+        }
+        Refusal::Method => "A WebSocket begins with GET.",
+        Refusal::Body => "A request for a WebSocket has no body.",
+        Refusal::Version => "\"Sec-WebSocket-Version\" must be 13.",
+        Refusal::Key => {
+            "\"Sec-WebSocket-Key\" must be there once, and be the base64 of 16 random bytes."
+        }
+        Refusal::Origin => "\"Origin\" must not be there twice.",
+        Refusal::Subprotocol => "\"Sec-WebSocket-Protocol\" must be a list of tokens.",
+        Refusal::Extensions => "\"Sec-WebSocket-Extensions\" is malformed.",
+    }
+}
+
+/// Engine.IO's long polling, by which a Socket.IO client begins.
+fn is_socket_io(query: &[u8]) -> bool {
+    let mut pairs = query.split(|&byte| byte == b'&');
+    let is_polling = pairs.clone().any(|pair| pair == b"transport=polling");
+    is_polling && pairs.any(|pair| pair.starts_with(b"EIO="))
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Handshake(refusal) => return refusal.fmt(f),
+            Refused::Channel(cause) => return write!(f, "channel {cause}"),
+            Refused::ErrorPage(status) => {
+                return write!(f, "\"error_page\" shows an error of status {status} by it");
+            }
+            Refused::Origin => "origin is not allowed by \"websocket_origin\"",
+            Refused::Subrequest => "a subrequest cannot become a WebSocket",
+            Refused::Internal => "internal error",
+            Refused::Pending => "as many as \"websocket_max_pending\" allows wait for redis",
+            Refused::Reserve => "the free worker_connections are kept by \"websocket_reserve\"",
+            Refused::Memory => "clients hold more than \"websocket_memory\"",
+            Refused::Exiting => "worker is exiting",
+            Refused::BrokerAway => "redis is away",
+            Refused::BrokerSlow => "redis has not confirmed the subscription in time",
+            Refused::Forbidden => "redis forbids the channel",
+        })
+    }
 }
 
 /// Judges the request and evaluates the channels' names.
@@ -105,16 +176,12 @@ impl Refused {
 /// Why it is refused; an `info` line is written already.
 pub fn check(request: Request) -> Result<Wish, Refused> {
     if !request.is_main() || request.is_post_action() {
-        return Err(refuse(
-            request,
-            Refused::Subrequest,
-            "refused in a subrequest",
-        ));
+        return Err(refuse(request, Refused::Subrequest, Refused::Subrequest));
     }
     if let Some(status) = request.error_status() {
         // nginx would send that status in place of 101, and the client frames after it.
-        let cause = format_args!("\"error_page\" shows an error of status {status} by it");
-        return Err(refuse(request, Refused::ErrorPage(status), cause));
+        let refused = Refused::ErrorPage(status);
+        return Err(refuse(request, refused, refused));
     }
     let version = match request.http_version() {
         (0, _) => HttpVersion::V09,
@@ -188,19 +255,21 @@ pub fn channel(request: Request, kind: Kind, value: ComplexValue) -> Result<Text
     if variable && let Some(argument) = variables::unfit_argument(request) {
         let argument = argument.escape_ascii();
         let cause = format_args!("argument \"{argument}\" has a control character");
-        return Err(refuse(request, Refused::Channel, cause));
+        return Err(refuse(request, Refused::Channel(CONTROL), cause));
     }
     let name = value.evaluate(request).map_err(|_| Refused::Internal)?;
     let template = value.text();
     match judge(kind, template, variable, &name) {
         Ok(()) => Ok(name),
-        Err(cause) => {
+        Err(wrong) => {
             let shown = name.escape_ascii().to_string();
-            let cause = format_args!("channel \"{shown}\" {cause}");
-            Err(refuse(request, Refused::Channel, cause))
+            let cause = format_args!("channel \"{shown}\" {wrong}");
+            Err(refuse(request, Refused::Channel(wrong), cause))
         }
     }
 }
+
+const CONTROL: &str = "has a control character";
 
 fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(), &'static str> {
     let globs = |text: &[u8]| text.iter().filter(|b| b"*?[]\\".contains(b)).count();
@@ -209,7 +278,7 @@ fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(),
     } else if name.len() > MAX_CHANNEL {
         Err("is longer than 512 bytes")
     } else if name.iter().any(|b| b.is_ascii_control()) {
-        Err("has a control character")
+        Err(CONTROL)
     } else if variable && name.starts_with(b"__key") && !template.starts_with(b"__key") {
         Err("is a keyspace notification's")
     } else if name.starts_with(PROBE_PREFIX) {
@@ -221,17 +290,37 @@ fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(),
     }
 }
 
-fn refuse(request: Request, refused: Refused, cause: impl std::fmt::Display) -> Refused {
+fn refuse(request: Request, refused: Refused, cause: impl fmt::Display) -> Refused {
+    log_refused(request, cause);
+    refused
+}
+
+/// Each refused handshake's own line.
+pub fn log_refused(request: Request, cause: impl fmt::Display) {
     request.log(
         Level::Info,
         format_args!("websocket handshake refused: {cause}"),
     );
-    refused
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn socket_io_is_known_by_its_polling() {
+        for (query, is_it) in [
+            ("EIO=4&transport=polling&t=abc", true),
+            ("transport=polling&EIO=3", true),
+            ("EIO=4&transport=websocket", false),
+            ("EIO=4", false),
+            ("transport=polling", false),
+            ("xEIO=4&transport=polling", false),
+            ("", false),
+        ] {
+            assert_eq!(is_socket_io(query.as_bytes()), is_it, "{query}");
+        }
+    }
 
     #[test]
     fn names_that_redis_should_not_see_are_refused() {

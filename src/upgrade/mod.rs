@@ -3,5 +3,5 @@
 mod check;
 mod waiting;
 
-pub use check::{Refused, Wish, channel, check};
+pub use check::{Refused, Wish, channel, check, log_refused};
 pub use waiting::{Channels, WaitingRoom};

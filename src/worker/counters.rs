@@ -84,22 +84,23 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Counts one.
-    pub fn count(&mut self, refused: Refused) {
-        let counter = match refused {
-            Refused::Handshake(_) => &mut self.handshake,
-            Refused::Origin => &mut self.origin,
-            Refused::Channel => &mut self.channel,
-            Refused::Forbidden => &mut self.forbidden,
-            Refused::Subrequest | Refused::Internal => &mut self.internal,
-            Refused::ErrorPage(_) => &mut self.error_page,
-            Refused::Pending => &mut self.max_pending,
-            Refused::Reserve => &mut self.reserve,
-            Refused::Memory => &mut self.memory,
-            Refused::Exiting => &mut self.exiting,
-            Refused::BrokerAway => &mut self.redis_away,
-            Refused::BrokerSlow => &mut self.redis_slow,
+    /// Counts one; tells the name of its counter and how many there have been.
+    pub fn count(&mut self, refused: Refused) -> (&'static str, u64) {
+        let (name, counter) = match refused {
+            Refused::Handshake(_) => ("handshake", &mut self.handshake),
+            Refused::Origin => ("origin", &mut self.origin),
+            Refused::Channel(_) => ("channel", &mut self.channel),
+            Refused::Forbidden => ("forbidden", &mut self.forbidden),
+            Refused::Subrequest | Refused::Internal => ("internal", &mut self.internal),
+            Refused::ErrorPage(_) => ("error_page", &mut self.error_page),
+            Refused::Pending => ("max_pending", &mut self.max_pending),
+            Refused::Reserve => ("reserve", &mut self.reserve),
+            Refused::Memory => ("memory", &mut self.memory),
+            Refused::Exiting => ("exiting", &mut self.exiting),
+            Refused::BrokerAway => ("redis_away", &mut self.redis_away),
+            Refused::BrokerSlow => ("redis_slow", &mut self.redis_slow),
         };
         *counter += 1;
+        (name, *counter)
     }
 }

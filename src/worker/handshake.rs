@@ -9,11 +9,10 @@ use crate::conf::Location;
 use crate::http::publish::{self, Post};
 use crate::nginx::client::Detach;
 use crate::nginx::content::Outcome;
-use crate::nginx::log::Level;
 use crate::nginx::request::{self, Response};
 use crate::nginx::{ClientId, Effect, Request, process};
 use crate::session::{Notes, Session};
-use crate::upgrade::{Channels, Refused, Wish};
+use crate::upgrade::{self, Channels, Refused, Wish};
 
 /// A client whose 101 the socket does not take for so long is given up.
 const OPENING_MS: u64 = 10_000;
@@ -45,13 +44,17 @@ fn link_kind(kind: Kind) -> redis::Kind {
 impl Worker {
     /// A handshake that [`crate::upgrade::check`] has judged.
     pub fn handshake(&mut self, request: Request, wish: Result<Wish, Refused>) -> Outcome {
-        match wish.and_then(|wish| self.welcome(request, wish)) {
-            Ok(outcome) => outcome,
-            Err(refused) => {
-                self.refusals.count(refused);
-                Outcome::Respond(refused.response())
-            }
-        }
+        let welcomed = match wish {
+            Ok(wish) => self
+                .welcome(request, wish)
+                .inspect_err(|refused| upgrade::log_refused(request, refused)),
+            // Its line is written.
+            Err(refused) => Err(refused),
+        };
+        welcomed.unwrap_or_else(|refused| {
+            self.note_refused(request, refused);
+            Outcome::Respond(refused.response(request.query()))
+        })
     }
 
     fn welcome(&mut self, request: Request, wish: Wish) -> Result<Outcome, Refused> {
@@ -194,20 +197,10 @@ impl Worker {
         let Some(request) = self.waiting.request(number) else {
             return;
         };
-        self.refusals.count(refused);
-        let cause = match refused {
-            Refused::BrokerAway => "redis is away",
-            Refused::BrokerSlow => "redis has not confirmed the subscription in time",
-            Refused::Forbidden => "redis forbids the channel",
-            Refused::Exiting => "worker is exiting",
-            _ => "not possible now",
-        };
-        request.log(
-            Level::Info,
-            format_args!("websocket handshake refused: {cause}"),
-        );
+        upgrade::log_refused(request, refused);
+        self.note_refused(request, refused);
         self.effects
-            .push_back(Effect::Answer(number, refused.response()));
+            .push_back(Effect::Answer(number, refused.response(request.query())));
     }
 
     /// nginx has ended a parked request on its own account.
@@ -293,7 +286,7 @@ impl Worker {
         }
         let (held, limit) = (self.budget.total(), self.budget.limit());
         self.counters.publish_failed += 1;
-        self.warn(format_args!(
+        self.report_not_published(&format!(
             "{held} bytes of \"websocket_memory\" {limit} are held: a post of {bytes} bytes is refused"
         ));
         Err(Response::status(503))

@@ -1,9 +1,11 @@
 //! Limits of the whole worker: connections kept for HTTP, memory, lines in the log.
 
+use std::collections::HashMap;
+
 use fanout::{Category, ChannelId};
 
 use crate::nginx::log::{self, Level};
-use crate::nginx::process;
+use crate::nginx::{Request, process};
 use crate::upgrade::Refused;
 
 use super::Worker;
@@ -11,7 +13,8 @@ use super::Worker;
 /// When a line that may come often was last written.
 #[derive(Default)]
 pub struct Limits {
-    warned: Throttle,
+    /// By the names of their counters.
+    refusals: HashMap<&'static str, Throttle>,
     not_text: Throttle,
     not_published: Throttle,
     refused: Throttle,
@@ -60,18 +63,10 @@ impl Worker {
         }
         let (total, free) = process::connections();
         if free < self.main.reserved(total) {
-            self.warn(format_args!(
-                "{free} of {total} worker_connections are free: websocket handshakes are refused"
-            ));
             return Err(Refused::Reserve);
         }
         self.account();
         if self.budget.over() {
-            let (held, limit) = (self.budget.total(), self.budget.limit());
-            self.warn(format_args!(
-                "websocket clients hold {held} bytes of \"websocket_memory\" {limit}: \
-                 handshakes are refused"
-            ));
             return Err(Refused::Memory);
         }
         Ok(())
@@ -93,10 +88,28 @@ impl Worker {
         self.budget.held(Category::Contexts) + MOST <= self.most_contexts()
     }
 
-    pub(super) fn warn(&mut self, text: std::fmt::Arguments<'_>) {
-        if self.limits.warned.due(process::now()).is_some() {
-            log::cycle(Level::Warn, text);
+    /// Counts a refused handshake; once a second and reason the log tells how many there are. Each
+    /// has its own line already, which a log shows at `info` only.
+    pub(super) fn note_refused(&mut self, request: Request, refused: Refused) {
+        let (name, total) = self.refusals.count(refused);
+        let throttle = self.limits.refusals.entry(name).or_default();
+        if throttle.due(process::now()).is_none() {
+            return;
         }
+        let cause = match refused {
+            Refused::Reserve => {
+                let (all, free) = process::connections();
+                format!("{free} of {all} worker_connections are free, see \"websocket_reserve\"")
+            }
+            Refused::Memory => {
+                let (held, limit) = (self.budget.total(), self.budget.limit());
+                format!("clients hold {held} bytes of \"websocket_memory\" {limit}")
+            }
+            other => other.to_string(),
+        };
+        request.log_to_operator(format_args!(
+            "websocket handshakes are refused: {cause} (refused.{name}: {total} so far)"
+        ));
     }
 
     /// Redis did not take a message, or may not have: counted already.

@@ -9,7 +9,25 @@ use std::net::SocketAddr;
 /// # Panics
 /// When the answer is no HTTP/2 response.
 pub fn get(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> u16 {
-    request(address, "GET", path, fields)
+    request(address, "GET", path, fields).0
+}
+
+/// The same, and the body of the answer.
+///
+/// # Panics
+/// As [`get`].
+pub fn get_body(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    let (status, mut stream) = request(address, "GET", path, fields);
+    let mut body = Vec::new();
+    loop {
+        let (kind, flags, payload) = next_frame(&mut stream);
+        if kind == DATA {
+            body.extend(payload);
+            if flags & END_STREAM != 0 {
+                return (status, String::from_utf8(body).expect("UTF-8"));
+            }
+        }
+    }
 }
 
 /// The same for a POST with an empty body.
@@ -17,10 +35,16 @@ pub fn get(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> u16 {
 /// # Panics
 /// As [`get`].
 pub fn post(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> u16 {
-    request(address, "POST", path, fields)
+    request(address, "POST", path, fields).0
 }
 
-fn request(address: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)]) -> u16 {
+/// The status, and the stream from which the rest of the answer can be read.
+fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> (u16, Stream) {
     let mut stream = Stream::plain(address).expect("a connection");
     let mut block = Vec::new();
     let pseudo = [
@@ -36,15 +60,16 @@ fn request(address: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)
     frame(&mut out, HEADERS, END_STREAM | END_HEADERS, 1, &block);
     stream.write_all(&out).expect("a request");
     loop {
-        let (kind, payload) = next_frame(&mut stream);
+        let (kind, _, payload) = next_frame(&mut stream);
         match kind {
-            HEADERS => return status(&payload),
+            HEADERS => return (status(&payload), stream),
             RST_STREAM | GOAWAY => panic!("refused by frame type {kind}: {payload:?}"),
             _ => {}
         }
     }
 }
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -72,14 +97,15 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-fn next_frame(stream: &mut Stream) -> (u8, Vec<u8>) {
+/// Kind, flags, payload.
+fn next_frame(stream: &mut Stream) -> (u8, u8, Vec<u8>) {
     let mut head = [0; 9];
     stream.read_exact(&mut head).expect("a frame of HTTP/2");
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
     stream
         .read_exact(&mut payload)
         .expect("the frame's payload");
-    (head[3], payload)
+    (head[3], head[4], payload)
 }
 
 /// The first field is `:status`, maybe after a table size update: indexed (RFC 7541, appendix A), or

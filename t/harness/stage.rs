@@ -8,6 +8,7 @@ use super::redis::Redis;
 use super::settings::{Flavor, flavor};
 use super::stream::Transport;
 use super::wait::until;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -80,11 +81,14 @@ impl Stage {
         });
     }
 
-    /// Nothing above `info`, but nginx's notices.
+    /// Nothing above `info`, but nginx's notices, and a line a second for each reason of refusals.
     #[track_caller]
     pub fn log_is_calm(&self) {
         let log = self.nginx.log();
-        let is_loud = |line: &&str| !line.contains("[info]") && !line.contains("[notice]");
+        refusals_are_told_once_a_second(&log);
+        let is_loud = |line: &&str| {
+            !line.contains("[info]") && !line.contains("[notice]") && !is_of_refusals(line)
+        };
         let loud: Vec<&str> = log.lines().filter(is_loud).collect();
         assert!(loud.is_empty(), "the error log has:\n{}", loud.join("\n"));
     }
@@ -93,7 +97,7 @@ impl Stage {
     #[track_caller]
     fn log_has_a_line_each(&self) {
         let log = self.nginx.log();
-        let is_about_client = |line: &&str| line.contains("client: ");
+        let is_about_client = |line: &&str| line.contains("client: ") && !is_of_refusals(line);
         let about_clients: Vec<&str> = log.lines().filter(is_about_client).collect();
         let (lines, attackers) = (about_clients.len(), self.attackers.load(SeqCst));
         assert!(
@@ -101,6 +105,24 @@ impl Stage {
             "{lines} lines about {attackers} attackers, the last: {:#?}",
             about_clients.last()
         );
+    }
+}
+
+/// A `warn` that tells how many handshakes were refused for one reason.
+fn is_of_refusals(line: &str) -> bool {
+    line.contains("[warn]") && line.contains(" websocket handshakes are refused: ")
+}
+
+/// No second has two of these lines of one worker with one counter.
+#[track_caller]
+pub fn refusals_are_told_once_a_second(log: &str) {
+    let mut told = HashSet::new();
+    for line in log.lines().filter(|line| is_of_refusals(line)) {
+        // The time, the level, and the worker's number.
+        let (second, _) = line.split_once('#').expect("a line of nginx's");
+        let (_, counter) = line.split_once("(refused.").expect("a counter's name");
+        let (counter, _) = counter.split_once(": ").expect("how many so far");
+        assert!(told.insert((second, counter)), "told twice: {line}");
     }
 }
 

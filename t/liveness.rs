@@ -108,7 +108,9 @@ fn a_message_that_comes_drop_by_drop_ends_with_1008_and_silence_with_1001() {
 fn clients_that_are_paused_for_redis_lose_no_time() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
-    let conf = Conf::push_url(&proxy.url()).location("/say", "websocket_publish said;");
+    let conf = Conf::push_url(&proxy.url())
+        .location("/say", "websocket_publish said;")
+        .location("/status", "websocket_status;");
     let nginx = Nginx::start(conf.http(A_SECOND));
     let mut listener = redis.session();
     listener.subscribe("said");
@@ -125,6 +127,9 @@ fn clients_that_are_paused_for_redis_lose_no_time() {
     // More than may be unanswered.
     let flood = frames::text("x").wire().repeat(10_500);
     talker.send(&flood);
+    until("more is unanswered than may be", || {
+        nginx.get("/status").json()["redis"][0]["unanswered"].as_u64() > Some(10_000)
+    });
     assert_eq!(listener.push().1, "x");
     midway
         .iter_mut()

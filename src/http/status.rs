@@ -51,9 +51,10 @@ pub struct MemoryStatus {
     pub limit: u64,
     /// Messages that some client has not taken yet.
     pub logs: u64,
-    /// Parts of messages from clients, and frames of their own that they have not taken.
+    /// Parts of messages from clients, input not taken apart, and frames of their own that they have not
+    /// taken.
     pub partial_messages: u64,
-    /// Queues and pending replies of the links.
+    /// Queues and pending replies of the links, and posts that wait for one.
     pub replies: u64,
     /// What clients sent compressed, for their next messages to refer to.
     pub contexts: u64,

@@ -5,9 +5,10 @@
 pub enum Category {
     /// Logs of feeds: what some client has not taken yet.
     Logs,
-    /// Messages from clients of which only a part has come.
+    /// Messages from clients of which only a part has come, input not taken apart, frames of their own
+    /// that they have not taken.
     PartialMessages,
-    /// Publishes whose reply is awaited.
+    /// Publishes whose reply is awaited, and posts that wait for the link.
     Replies,
     /// What clients sent compressed, for their next messages to refer to.
     Contexts,

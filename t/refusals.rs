@@ -230,3 +230,31 @@ fn refusals_by_redis_and_by_limits_are_told() {
     );
     nginx.until_log("websocket handshake refused: redis is away");
 }
+
+#[test]
+fn refused_posts_are_told_and_counted() {
+    let redis = Redis::start();
+    let posts = "websocket_publisher $websocket_arg_channel;";
+    let nginx = Nginx::start(conf(&redis).location("/pub", posts));
+    let post = |target: &str| nginx.send(&Request::post(target, "x"));
+    for _ in 0..10 {
+        assert_eq!(nginx.get("/pub?channel=a").status, 405);
+        let answer = post("/pub");
+        assert_eq!(
+            (answer.status, &*answer.text()),
+            (400, "The channel's name is empty.\n")
+        );
+    }
+    assert_eq!(post("/pub?channel=a").status, 200);
+    assert_eq!(nginx.get("/status").json()["refused"]["publish"], 20);
+    assert_eq!(nginx.count_log("status 405 (refused.publish: 1 so far)"), 1);
+    assert!(nginx.count_log("[warn]") < 10);
+    assert_eq!(
+        nginx.count_log("[info]") - nginx.count_log("link is up"),
+        10
+    );
+    assert_eq!(
+        nginx.count_log("publish refused: channel \"\" is empty"),
+        10
+    );
+}

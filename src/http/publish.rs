@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fanout::Kind;
+use proto::websocket::handshake::Refusal;
 use serde::Serialize;
 
 use crate::nginx::Request;
@@ -59,7 +60,8 @@ fn check_origin(request: Request) -> Result<(), Response> {
             Level::Info,
             format_args!("publish refused: client sent duplicate \"Origin\" header"),
         );
-        return Err(Response::status(400));
+        let refused = upgrade::Refused::Handshake(Refusal::Origin);
+        return Err(refused.response(request.query()));
     }
     let origin = origins.first().copied();
     let location = request.location();
@@ -86,7 +88,7 @@ pub fn prepare(request: Request) -> Result<Post, Response> {
         return Err(Response::status(500));
     };
     let channel = upgrade::channel(request, Kind::Channel, name)
-        .map_err(|refused| Response::status(refused.status()))?;
+        .map_err(|refused| refused.response(request.query()))?;
     if request.lacks_its_body() {
         request.log(
             Level::Error,

@@ -51,6 +51,8 @@ pub(super) fn handle_with_body(
     match guard(check) {
         Ok(Ok(())) => {}
         Ok(Err(response)) => {
+            let status = response.status;
+            event::run("requests", |w| w.note_refused_post(request, status));
             // SAFETY: the request is live.
             let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
             return if rc == NGX_OK as isize {

@@ -289,5 +289,11 @@ pub(super) unsafe extern "C" fn on_publish(request: *mut ngx_http_request_t) -> 
 pub(super) unsafe extern "C" fn on_publish_body(request: *mut ngx_http_request_t) {
     // SAFETY: nginx calls body handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
-    content::body_arrived(request, || publish::prepare(request), Worker::publisher);
+    let work = |worker: &mut Worker, post: Result<_, request::Response>| {
+        if let Err(response) = &post {
+            worker.note_refused_post(request, response.status);
+        }
+        worker.publisher(post)
+    };
+    content::body_arrived(request, || publish::prepare(request), work);
 }

@@ -10,7 +10,7 @@ use proto::websocket::deflate;
 use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
 use smallvec::SmallVec;
 
-use crate::conf::{Location, MAX_CHANNEL};
+use crate::conf::{Location, MAX_CHANNEL, Service};
 use crate::nginx::Request;
 use crate::nginx::log::Level;
 use crate::nginx::request::{ComplexValue, Response, Switching, Text};
@@ -295,11 +295,18 @@ fn refuse(request: Request, refused: Refused, cause: impl fmt::Display) -> Refus
     refused
 }
 
-/// Each refused handshake's own line.
+fn what(request: Request) -> &'static str {
+    match request.location().service {
+        Some(Service::Publisher) => "publish",
+        _ => "websocket handshake",
+    }
+}
+
+/// The own line of each refused handshake, or post whose channel is refused.
 pub fn log_refused(request: Request, cause: impl fmt::Display) {
     request.log(
         Level::Info,
-        format_args!("websocket handshake refused: {cause}"),
+        format_args!("{} refused: {cause}", what(request)),
     );
 }
 

@@ -69,6 +69,8 @@ pub struct Refusals {
     pub internal: u64,
     /// `error_page` has led to the location.
     pub error_page: u64,
+    /// Posts to `websocket_publisher` that are wrong, or of a foreign page.
+    pub publish: u64,
     /// `websocket_max_pending`.
     pub max_pending: u64,
     /// `websocket_reserve`.

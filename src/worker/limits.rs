@@ -112,6 +112,19 @@ impl Worker {
         ));
     }
 
+    /// The same for a post.
+    pub fn note_refused_post(&mut self, request: Request, status: u16) {
+        self.refusals.publish += 1;
+        let total = self.refusals.publish;
+        let throttle = self.limits.refusals.entry("publish").or_default();
+        if throttle.due(process::now()).is_some() {
+            request.log_to_operator(format_args!(
+                "posts to \"websocket_publisher\" are refused: status {status} \
+                 (refused.publish: {total} so far)"
+            ));
+        }
+    }
+
     /// Redis did not take a message, or may not have: counted already.
     pub(super) fn report_not_published(&mut self, reason: &str) {
         if self.limits.not_published.due(process::now()).is_some() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fanout::{Category, ChannelId};
+use fanout::{Category, ChannelId, Furthest};
 
 use crate::nginx::log::{self, Level};
 use crate::nginx::{Request, process};
@@ -173,6 +173,7 @@ impl Worker {
     /// policies: all of them if it takes that, as several may share what one of them holds.
     pub(super) fn enforce_memory(&mut self) {
         self.account();
+        self.cut_off_leaving();
         let mut left = TREAT_BUDGET;
         while self.budget.over() {
             let began_at = self.limits.round.take().unwrap_or_else(|| {
@@ -196,15 +197,33 @@ impl Worker {
     /// Treats at most `left` of those listed, until less is held than the limit. How many are left?
     fn treat_those_behind(&mut self, mut left: usize) -> usize {
         while self.budget.over() && left > 0 {
-            let Some((_, client)) = self.registry.furthest_behind() else {
-                return left;
-            };
             left -= 1;
-            self.registry.treat(client, &mut self.flushed);
-            self.after_flush();
+            match self.registry.furthest_behind() {
+                None => return left + 1,
+                Some(Furthest::Lags(client)) => {
+                    self.registry.treat(client, &mut self.flushed);
+                    self.after_flush();
+                }
+                Some(Furthest::InFrame(client)) => {
+                    self.counters.slow_closed += 1;
+                    self.cut_off(client);
+                }
+            }
             self.account();
+            self.cut_off_leaving();
         }
         left
+    }
+
+    /// Those who have been closed, and have not taken a large frame's rest yet, don't get it while
+    /// memory is short: they held it before, and hold it still.
+    fn cut_off_leaving(&mut self) {
+        while self.budget.over()
+            && let Some(client) = self.leaving_in_frame.pop()
+        {
+            self.cut_off(client);
+            self.account();
+        }
     }
 
     /// So much has come from Redis that clients are to be offered it before more is read: only who

@@ -79,6 +79,8 @@ pub struct Worker {
     paused: Vec<ClientId>,
     /// Clients that are not read before others were.
     turns: clients::Turns,
+    /// Clients that were closed within a large frame, and have not taken its rest.
+    leaving_in_frame: Vec<ClientId>,
     /// Bytes that clients who are behind may still be written before the next turn.
     round_left: usize,
     /// Work is left for the next round of the event loop.
@@ -132,6 +134,7 @@ impl Worker {
             due: Vec::new(),
             paused: Vec::new(),
             turns: clients::Turns::default(),
+            leaving_in_frame: Vec::new(),
             round_left: clients::ROUND_BUDGET,
             turn: false,
             retime: true,

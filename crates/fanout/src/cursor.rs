@@ -30,6 +30,8 @@ pub(crate) struct Laggard {
     /// The first boundary that is neither before the cursor nor before the committed bytes' end.
     settled: u64,
     committed: u32,
+    /// The round in which it fell behind, or was last sent something.
+    pub(crate) moved_in: u32,
     flags: u8,
     aside: Option<Box<Aside>>,
     /// Of one that is out: frames up to its cursor. The log forgets.
@@ -71,6 +73,7 @@ impl Laggard {
             cursor,
             settled,
             committed,
+            moved_in: 0,
             flags,
             aside: None,
             frames: if flags & OUT == 0 {
@@ -111,6 +114,14 @@ impl Laggard {
         match &self.aside {
             Some(aside) => aside.settled == 0,
             None => self.cursor == self.settled,
+        }
+    }
+
+    /// Bytes that it must be sent before a policy may take anything: those of the frame begun.
+    pub(crate) fn begun(&self) -> u64 {
+        match &self.aside {
+            Some(aside) => aside.settled as u64,
+            None => self.settled - self.cursor,
         }
     }
 

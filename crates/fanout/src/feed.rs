@@ -1,16 +1,18 @@
 //! One feed: its members, who keep up, its laggards, and the pass that sends to the members.
 
-use std::collections::VecDeque;
+mod backlog;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use smallvec::SmallVec;
 
-use crate::cursor::{HELD, Laggard, MUTED, OUT, Skipped};
+use crate::cursor::{HELD, Laggard, MUTED, OUT};
 use crate::held::{Held, Pieces};
 use crate::log::Log;
 use crate::segment::{Buffers, Chunk};
-use crate::types::{Batch, ClientId, FlushResult, Sent, Short, Skip, SlowClass, SlowPolicy};
+use crate::types::{Batch, ClientId, FlushResult, Sent, Short, SlowClass, SlowPolicy};
+use backlog::{Backlog, new_backlog};
 
 /// Where a client sits: its feed, and its place among the feed's members or laggards.
 #[derive(Clone, Copy)]
@@ -55,6 +57,8 @@ pub(crate) struct Commons {
     #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
     backlog_bytes: usize,
+    /// How often everything had been offered to everybody.
+    pub(crate) round: u32,
     /// Bytes that are held by reference, whoever holds them.
     pub(crate) tally: Arc<AtomicU64>,
 }
@@ -66,12 +70,11 @@ impl Commons {
             buffers: Buffers::default(),
             backlogs: Vec::new(),
             backlog_bytes: 0,
+            round: 0,
             tally: Arc::default(),
         }
     }
-}
 
-impl Commons {
     fn keep_spare(&mut self, backlog: Box<Backlog>) {
         let bytes = self.backlog_bytes + backlog.spare_bytes();
         if bytes <= SPARE_BYTES {
@@ -108,22 +111,6 @@ pub(crate) struct Feed {
     pub(crate) variant: u32,
     pub(crate) class: u16,
     pub(crate) dirty: bool,
-}
-
-/// What a feed has only while bytes are on their way or somebody is behind.
-#[derive(Default)]
-struct Backlog {
-    log: Log,
-    laggards: Vec<Laggard>,
-    /// Members `..done` have had the pass's bytes.
-    done: usize,
-    /// Joined at a tail that the passes have not come to: position, client; in order.
-    ahead: VecDeque<(u64, u32)>,
-    /// Held in mid-frame where the passes have come to: only the next pass has more for them.
-    stalled: Vec<u32>,
-    /// Nobody is behind its limit while the log's frontier is not past this.
-    check_at: u64,
-    own_bytes: usize,
 }
 
 impl Feed {
@@ -171,7 +158,7 @@ impl Feed {
         }
         let laggard = Laggard::enter(log, (client, socket), tail, 0, MUTED);
         backlog.watch(&laggard, limit);
-        backlog.push(laggard, &mut commons.seats);
+        backlog.push(laggard, commons);
     }
 
     /// The client of this seat leaves.
@@ -271,7 +258,7 @@ impl Feed {
         tried: usize,
         shorts: &mut [Short],
         limit: u64,
-        seats: &mut [Seat],
+        commons: &mut Commons,
         out: &mut FlushResult,
     ) {
         let Some(backlog) = &mut self.backlog else {
@@ -292,7 +279,7 @@ impl Feed {
             if written >= due {
                 continue;
             }
-            let who = self.remove_member(first + short.index as usize, seats);
+            let who = self.remove_member(first + short.index as usize, &mut commons.seats);
             let Some(backlog) = &mut self.backlog else {
                 return;
             };
@@ -300,7 +287,7 @@ impl Feed {
             let at = floor + written as u64;
             let laggard = Laggard::enter(&mut backlog.log, who, at, committed, flags);
             backlog.watch(&laggard, limit);
-            backlog.push(laggard, seats);
+            backlog.push(laggard, commons);
             list.push(ClientId(who.0));
         }
     }
@@ -339,7 +326,7 @@ impl Feed {
                 let backlog = self.backlog(commons);
                 let laggard = Laggard::enter(&mut backlog.log, who, position, 0, HELD);
                 backlog.watch(&laggard, limit);
-                backlog.push(laggard, &mut commons.seats);
+                backlog.push(laggard, commons);
                 backlog.note_if_stalled(backlog.laggards.len() - 1);
             }
         }
@@ -390,13 +377,16 @@ impl Feed {
         backlog.laggards[at].unsent(&backlog.log, scratch)
     }
 
-    pub(crate) fn sent(&mut self, at: usize, n: usize, committed: usize, buffers: &mut Buffers) {
+    pub(crate) fn sent(&mut self, at: usize, n: usize, committed: usize, commons: &mut Commons) {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
         backlog.change(at, |laggard, log| laggard.sent(log, n, committed));
+        if n > 0 {
+            backlog.laggards[at].moved_in = commons.round;
+        }
         backlog.note_if_stalled(at);
-        backlog.log.trim(buffers);
+        backlog.log.trim(&mut commons.buffers);
     }
 
     pub(crate) fn rest_of_frame(&mut self, seat: Seat, commons: &Commons) -> Pieces {
@@ -467,6 +457,18 @@ impl Feed {
                 .iter()
                 .map(move |laggard| (laggard.client, laggard.lag(frontier)))
         })
+    }
+
+    /// Every laggard's client, what is left of the frame that it has begun, and in which round it was
+    /// last sent something.
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (u32, u64, u32)> {
+        let laggards = self.backlog.iter().flat_map(|backlog| &backlog.laggards);
+        laggards.map(|it| (it.client, it.begun(), it.moved_in))
+    }
+
+    pub(crate) fn begun_by(&self, at: usize) -> u64 {
+        let backlog = self.backlog.as_ref();
+        backlog.map_or(0, |backlog| backlog.laggards[at].begun())
     }
 
     /// Treats one laggard by the policy at once, as if it had passed its limit.
@@ -551,150 +553,6 @@ impl Feed {
         self.backlog
             .get_or_insert_with(|| new_backlog(tail, frames, commons))
     }
-}
-
-impl Backlog {
-    fn is_idle(&self) -> bool {
-        self.laggards.is_empty() && self.log.is_empty()
-    }
-
-    fn spare_bytes(&self) -> usize {
-        let lists = self.laggards.capacity() * size_of::<Laggard>() + self.ahead.capacity() * 16;
-        size_of::<Backlog>() + lists + self.log.spare_bytes()
-    }
-
-    fn push(&mut self, laggard: Laggard, seats: &mut [Seat]) {
-        seats[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
-        self.laggards.push(laggard);
-    }
-
-    fn remove(&mut self, at: usize, seats: &mut [Seat]) -> Laggard {
-        let laggard = self.laggards.swap_remove(at);
-        if let Some(moved) = self.laggards.get(at) {
-            seats[moved.client as usize].place = at as u32 | LAGGARD;
-        }
-        self.own_bytes -= laggard.own_bytes();
-        laggard
-    }
-
-    fn laggards_place(&self, client: u32, seats: &[Seat]) -> Option<usize> {
-        match seats.get(client as usize)?.place() {
-            Place::Laggard(at) => self
-                .laggards
-                .get(at)
-                .filter(|laggard| laggard.client == client)
-                .map(|_| at),
-            Place::Member(_) => None,
-        }
-    }
-
-    fn note_if_stalled(&mut self, at: usize) {
-        let laggard = &self.laggards[at];
-        if laggard.is(HELD) && !laggard.at_boundary() && !laggard.has_unsent(&self.log) {
-            self.stalled.push(laggard.client);
-        }
-    }
-
-    /// A pass has begun: those who waited for it have something to send.
-    fn report_stalled(&mut self, seats: &[Seat], out: &mut FlushResult) {
-        for client in std::mem::take(&mut self.stalled) {
-            if let Some(at) = self.laggards_place(client, seats)
-                && self.laggards[at].has_unsent(&self.log)
-            {
-                out.resumed.push(ClientId(client));
-            }
-        }
-    }
-
-    /// Changes a laggard and keeps account of its memory.
-    fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut Laggard, &mut Log) -> R) -> R {
-        let laggard = &mut self.laggards[at];
-        self.own_bytes -= laggard.own_bytes();
-        let result = change(laggard, &mut self.log);
-        self.own_bytes += laggard.own_bytes();
-        result
-    }
-
-    /// Has the policies looked at no later than this laggard's limit demands.
-    fn watch(&mut self, laggard: &Laggard, limit: u64) {
-        let frontier = self.log.frontier();
-        let limit_at = frontier
-            .saturating_add(limit)
-            .saturating_sub(laggard.lag(frontier));
-        self.check_at = self.check_at.min(limit_at);
-    }
-
-    /// Treats everybody who is behind the limit. Looks at nobody while nobody can be: a cursor
-    /// only moves forward, so the earliest limit found last time still holds.
-    fn apply_policies(
-        &mut self,
-        class: SlowClass,
-        channels: usize,
-        tally: &Arc<AtomicU64>,
-        out: &mut FlushResult,
-    ) {
-        let frontier = self.log.frontier();
-        if frontier <= self.check_at {
-            return;
-        }
-        let mut check_at = u64::MAX;
-        for at in 0..self.laggards.len() {
-            if self.laggards[at].lag(frontier) > class.send_queue {
-                self.treat(at, (class.policy, class.send_queue), channels, tally, out);
-            }
-            let laggard = &self.laggards[at];
-            if laggard.is(OUT) {
-                continue;
-            }
-            let mut left = class.send_queue.saturating_sub(laggard.lag(frontier));
-            if class.policy == SlowPolicy::Latest {
-                // The newest frames of all channels may be more than the limit allows: then every
-                // message would have them all copied again.
-                left = left.max(class.send_queue / 4);
-            }
-            check_at = check_at.min(frontier.saturating_add(left));
-        }
-        self.check_at = check_at;
-    }
-
-    fn treat(
-        &mut self,
-        at: usize,
-        (policy, limit): (SlowPolicy, u64),
-        channels: usize,
-        tally: &Arc<AtomicU64>,
-        out: &mut FlushResult,
-    ) {
-        let client = self.laggards[at].client;
-        let missed = self.change(at, |laggard, log| match policy {
-            SlowPolicy::Close => {
-                laggard.give_up(log, tally);
-                None
-            }
-            SlowPolicy::DropOldest => Some(laggard.drop_oldest(log, limit, tally)),
-            SlowPolicy::Latest => Some(laggard.keep_latest(log, channels, tally)),
-        });
-        match missed {
-            None => out.too_slow.push(ClientId(client)),
-            Some(missed) if missed.messages > 0 => {
-                let Skipped { messages, bytes } = missed;
-                out.skipped.push(Skip {
-                    client: ClientId(client),
-                    messages,
-                    bytes,
-                });
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-fn new_backlog(tail: u64, frames: u64, commons: &mut Commons) -> Box<Backlog> {
-    let mut backlog = commons.take_spare();
-    backlog.log.restart(tail, frames);
-    backlog.check_at = u64::MAX;
-    backlog.done = 0;
-    backlog
 }
 
 /// Pushes, growing by an eighth: the slack of a doubling is memory of every idle client.

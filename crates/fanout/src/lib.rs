@@ -34,7 +34,7 @@ pub mod wheel;
 
 pub use budget::{Budget, Category};
 pub use held::{GATHER, Pieces};
-pub use registry::{Listeners, Registry};
+pub use registry::{Furthest, Listeners, Registry};
 pub use types::{
     Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Published, Sent, Short, Skip, SlowClass,
     SlowPolicy, ToFrame, Variant,

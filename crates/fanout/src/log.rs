@@ -26,6 +26,9 @@ use crate::segment::{Buffers, COALESCE, Chunk, Segment, fit};
 
 /// The most that one client is offered by one write.
 pub(crate) const MAX_WRITE: usize = 1 << 20;
+/// Segments that a pass offers together have at most so many bytes: they are copied for it, and few
+/// sockets take more at once.
+const MAX_GATHERED: usize = 256 << 10;
 /// Frames from this size on are held by reference, in segments of their own.
 pub(crate) const LARGE: usize = 64 << 10;
 /// A buffer of this size takes no more frames.
@@ -193,8 +196,8 @@ impl Log {
 
     // Passes.
 
-    /// Begins the next pass, unless one is under way: over as much as one write may be, but not
-    /// beyond `stop`. Returns whether there is one.
+    /// Begins the next pass, unless one is under way: over a segment, or over several that are small,
+    /// but not beyond `stop`. Returns whether there is one.
     #[inline]
     pub(crate) fn begin_pass(&mut self, stop: Option<u64>) -> bool {
         if self.in_pass > 0 || self.passed >= self.segments.len() {
@@ -203,7 +206,7 @@ impl Log {
         let mut bytes = 0;
         for segment in self.segments.range_mut(self.passed..) {
             bytes += segment.chunk.len();
-            if self.in_pass > 0 && (bytes > MAX_WRITE || stop == Some(segment.base)) {
+            if self.in_pass > 0 && (bytes > MAX_GATHERED || stop == Some(segment.base)) {
                 break;
             }
             segment.sealed = true;

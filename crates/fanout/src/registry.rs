@@ -1,5 +1,7 @@
 //! The one door to fan-out: channels, feeds, and the seat of every client.
 
+mod feeds;
+mod memory;
 mod publish;
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -7,16 +9,16 @@ use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
-use smallvec::SmallVec;
 
-use crate::channels::{Channels, Listener};
+use crate::channels::Channels;
 use crate::cursor::{HELD, MUTED};
-use crate::feed::{Commons, Feed, Listening, Place, Seat};
+use crate::feed::{Commons, Feed, Place, Seat};
 use crate::held::Pieces;
 use crate::tape::Stage;
 use crate::types::{
     Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Sent, Short, Skip, SlowClass, Variant,
 };
+pub use memory::Furthest;
 pub use publish::Listeners;
 
 /// Who listens to what, and how far each client has been sent.
@@ -63,6 +65,8 @@ pub struct Registry {
     hasher: RandomState,
     classes: Vec<SlowClass>,
     dirty: VecDeque<u32>,
+    /// Something was to be flushed since there was nothing.
+    in_round: bool,
     commons: Commons,
     clients: usize,
     laggards: usize,
@@ -75,25 +79,13 @@ pub struct Registry {
     /// Where bytes that lie apart are put together to be sent.
     gathered: Vec<u8>,
     shorts: Vec<Short>,
-    furthest: BinaryHeap<Behind>,
+    furthest: BinaryHeap<memory::Behind>,
     /// [`log_bytes`](Registry::log_bytes) when everything had last been offered, or less.
     offered_bytes: u64,
     /// How often feeds were given more since then, of channels that have several.
     unoffered_notes: u64,
     /// What of it was surely committed.
     committed_notes: u64,
-}
-
-/// One that lags, in the order of treatment.
-///
-/// Who is further behind comes first, but not to the byte: of those who are about as far behind,
-/// the sharers of a log come together, since it is freed when the last of them has left it.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Behind {
-    magnitude: u32,
-    feed: u32,
-    lag: u64,
-    client: u32,
 }
 
 /// What a client's feed had counted when it joined, and what it was not sent since.
@@ -120,6 +112,7 @@ impl Registry {
             hasher: RandomState::new(),
             classes: Vec::new(),
             dirty: VecDeque::new(),
+            in_round: false,
             commons: Commons::new(),
             clients: 0,
             laggards: 0,
@@ -302,6 +295,9 @@ impl Registry {
             self.dirty.pop_front();
         }
         self.offered_bytes = self.log_bytes();
+        if std::mem::take(&mut self.in_round) {
+            self.commons.round = self.commons.round.wrapping_add(1);
+        }
         (self.unoffered_notes, self.committed_notes) = (0, 0);
         None
     }
@@ -380,7 +376,7 @@ impl Registry {
         out.tried += tried;
         let limit = self.class_of(feed.0).send_queue;
         self.change(feed.0, |feed, commons| {
-            feed.completed(tried, shorts, limit, &mut commons.seats, out);
+            feed.completed(tried, shorts, limit, commons, out);
         });
     }
 
@@ -405,7 +401,7 @@ impl Registry {
         let seat = self.seat(client);
         if let Place::Laggard(at) = seat.place() {
             self.change(seat.feed, |feed, commons| {
-                feed.sent(at, n, committed, &mut commons.buffers);
+                feed.sent(at, n, committed, commons);
             });
         }
     }
@@ -465,68 +461,6 @@ impl Registry {
         Some((messages - mark.messages, bytes - mark.bytes))
     }
 
-    // Memory.
-
-    /// Begins a round over all who lag, those furthest behind first: see
-    /// [`furthest_behind`](Registry::furthest_behind). Returns how many they are.
-    pub fn list_those_behind(&mut self) -> usize {
-        self.furthest.clear();
-        if self.laggards > 0 {
-            for (id, feed) in (0..).zip(&self.feeds) {
-                let lags = feed.lags().filter(|(_, lag)| *lag > 0);
-                self.furthest.extend(lags.map(|(client, lag)| Behind {
-                    magnitude: lag.ilog2(),
-                    feed: id,
-                    lag,
-                    client,
-                }));
-            }
-        }
-        self.furthest.len()
-    }
-
-    /// The next of the round that [`list_those_behind`](Registry::list_those_behind) began, to be
-    /// treated when memory is short. `None`: all have been named, or a message has been published.
-    pub fn furthest_behind(&mut self) -> Option<(FeedId, ClientId)> {
-        while let Some(Behind { client, .. }) = self.furthest.pop() {
-            let client = ClientId(client);
-            if let Some(seat) = self.taken_seat(client)
-                && self.lag_bytes(client) > 0
-            {
-                return Some((FeedId(seat.feed), client));
-            }
-        }
-        None
-    }
-
-    /// Treats a client that lags by its policy, whatever its limit: `Close` reports it,
-    /// `DropOldest` takes at least half of its lag, `Latest` all but the newest frames.
-    pub fn treat(&mut self, client: ClientId, out: &mut FlushResult) {
-        let seat = self.seat(client);
-        let Place::Laggard(at) = seat.place() else {
-            return;
-        };
-        if self.lag_bytes(client) == 0 {
-            return;
-        }
-        let policy = self.class_of(seat.feed).policy;
-        let skips = out.skipped.len();
-        self.change(seat.feed, |feed, commons| {
-            feed.treat(at, policy, commons, out)
-        });
-        self.count_skips(&out.skipped[skips..]);
-    }
-
-    /// For tests: [`log_bytes`](Registry::log_bytes) counted anew, with what clients that have left
-    /// still hold.
-    #[doc(hidden)]
-    pub fn recounted<'a>(&'a self, elsewhere: impl Iterator<Item = &'a Pieces>) -> u64 {
-        let held = self.feeds.iter().flat_map(Feed::held);
-        let held: HashMap<_, _> = held.chain(elsewhere.flat_map(Pieces::held)).collect();
-        let own: usize = self.feeds.iter().map(Feed::recounted).sum();
-        (own + held.values().sum::<usize>() + self.stage.weight()) as u64
-    }
-
     // Helpers.
 
     /// Every change of a feed goes through here, where its memory is accounted.
@@ -582,98 +516,7 @@ impl Registry {
         let feed = &mut self.feeds[id as usize];
         if !std::mem::replace(&mut feed.dirty, true) {
             self.dirty.push_back(id);
+            self.in_round = true;
         }
     }
-
-    fn find_or_create_feed(
-        &mut self,
-        channels: &[ChannelId],
-        variant: Variant,
-        class: SlowClass,
-    ) -> u32 {
-        let mut channels: SmallVec<[u32; 4]> = channels.iter().map(|channel| channel.0).collect();
-        channels.sort_unstable();
-        channels.dedup();
-        let class = self.intern_class(class);
-        let hash = self.hasher.hash_one((&channels[..], variant.0, class));
-        let feeds = &self.feeds;
-        let same = |id: &u32| {
-            let feed = &feeds[*id as usize];
-            let theirs = feed.channels.iter().map(|listening| listening.channel);
-            feed.variant == variant.0 && feed.class == class && theirs.eq(channels.iter().copied())
-        };
-        match self.by_subscription.find(hash, same) {
-            Some(&id) => id,
-            None => self.create_feed(&channels, variant, class),
-        }
-    }
-
-    fn create_feed(&mut self, channels: &[u32], variant: Variant, class: u16) -> u32 {
-        let id = self.free.pop().unwrap_or(self.feeds.len() as u32);
-        let mut listening = SmallVec::new();
-        listening.reserve_exact(channels.len());
-        for (at, &channel) in channels.iter().enumerate() {
-            let feeds = &mut self.channels.get_mut(channel).feeds;
-            listening.push(Listening {
-                channel,
-                place: feeds.len() as u32,
-            });
-            feeds.push(Listener {
-                feed: id,
-                place: at as u32,
-            });
-        }
-        let feed = Feed::new(variant.0, class, listening);
-        match self.feeds.get_mut(id as usize) {
-            Some(slot) => *slot = feed,
-            None => self.feeds.push(feed),
-        }
-        let Registry {
-            feeds,
-            by_subscription,
-            hasher,
-            ..
-        } = self;
-        let hash_of = |id: &u32| hash(hasher, &feeds[*id as usize]);
-        by_subscription.insert_unique(hash_of(&id), id, hash_of);
-        id
-    }
-
-    fn remove_feed(&mut self, id: u32, emptied: &mut Vec<ChannelId>) {
-        let hash = hash(&self.hasher, &self.feeds[id as usize]);
-        if let Ok(entry) = self.by_subscription.find_entry(hash, |other| *other == id) {
-            entry.remove();
-        }
-        let nothing = Feed::new(0, 0, SmallVec::new());
-        let feed = std::mem::replace(&mut self.feeds[id as usize], nothing);
-        self.own_bytes -= feed.own_bytes();
-        for Listening { channel, place } in feed.channels {
-            let listeners = &mut self.channels.get_mut(channel).feeds;
-            listeners.swap_remove(place as usize);
-            if let Some(moved) = listeners.get(place as usize) {
-                self.feeds[moved.feed as usize].channels[moved.place as usize].place = place;
-            }
-            if listeners.is_empty() {
-                emptied.push(ChannelId(channel));
-            }
-        }
-        self.free.push(id);
-    }
-
-    fn intern_class(&mut self, class: SlowClass) -> u16 {
-        let known = self.classes.iter().position(|known| *known == class);
-        known.unwrap_or_else(|| {
-            self.classes.push(class);
-            self.classes.len() - 1
-        }) as u16
-    }
-}
-
-fn hash(hasher: &RandomState, feed: &Feed) -> u64 {
-    let channels: SmallVec<[u32; 4]> = feed
-        .channels
-        .iter()
-        .map(|listening| listening.channel)
-        .collect();
-    hasher.hash_one((&channels[..], feed.variant, feed.class))
 }

@@ -1,8 +1,8 @@
 //! What the shell says to the registry, and what it hears.
 
 use fanout::{
-    ChannelId, ClientId, FlushResult, Kind, Published, Registry, Sent, SlowClass, SlowPolicy,
-    Variant,
+    ChannelId, ClientId, FlushResult, Furthest, Kind, Published, Registry, Sent, SlowClass,
+    SlowPolicy, Variant,
 };
 
 const PATIENT: SlowClass = SlowClass {
@@ -475,7 +475,9 @@ fn the_furthest_behind_come_first_and_ten_thousand_of_them_in_no_time() {
     let mut before = u64::MAX;
     assert_eq!(shell.registry.list_those_behind(), 10_000);
     for _ in 0..10_000 {
-        let (_, client) = shell.registry.furthest_behind().unwrap();
+        let Some(Furthest::Lags(client)) = shell.registry.furthest_behind() else {
+            panic!("nobody is behind");
+        };
         let lag = shell.registry.lag_bytes(client);
         assert!(lag <= before && lag > 7000);
         before = lag;
@@ -484,12 +486,9 @@ fn the_furthest_behind_come_first_and_ten_thousand_of_them_in_no_time() {
     assert_eq!(shell.out.skipped.len(), 10_000);
     assert_eq!(shell.registry.furthest_behind(), None);
     shell.registry.list_those_behind();
-    assert!(
-        shell
-            .registry
-            .furthest_behind()
-            .is_some_and(|(_, client)| { shell.registry.lag_bytes(client) < 4100 })
-    );
+    assert!(shell.registry.furthest_behind().is_some_and(
+        |it| matches!(it, Furthest::Lags(client) if shell.registry.lag_bytes(client) < 4100)
+    ));
 }
 
 /// A log is freed when its last reader has left it: so readers of one log are treated together.
@@ -508,7 +507,9 @@ fn half_of_what_is_held_costs_half_of_those_who_share_logs() {
     let (held, mut treated) = (shell.registry.log_bytes(), 0);
     shell.registry.list_those_behind();
     while shell.registry.log_bytes() > held / 2 {
-        let (_, client) = shell.registry.furthest_behind().unwrap();
+        let Some(Furthest::Lags(client)) = shell.registry.furthest_behind() else {
+            panic!("nobody is behind");
+        };
         shell.registry.treat(client, &mut shell.out);
         shell.leave(client);
         treated += 1;
@@ -638,4 +639,38 @@ fn the_rest_of_a_frame_is_held_once_for_all_who_have_begun_it() {
             assert_eq!(shell.registry.log_bytes(), 0);
         }
     }
+}
+
+/// Where it is the frames begun that fill the memory, nobody's lag frees it.
+#[test]
+fn those_within_large_frames_are_named_too() {
+    let mut shell = Shell::default();
+    let drops = SlowClass {
+        policy: SlowPolicy::DropOldest,
+        ..PATIENT
+    };
+    let lags = shell.join(&["lags"], PATIENT);
+    let closed = shell.join(&["closed"], PATIENT);
+    let dropping = shell.join(&["dropping"], drops);
+    for (client, room) in [(lags, 0), (closed, 1), (dropping, 1)] {
+        shell.room(client, room);
+    }
+    for name in ["lags", "closed", "dropping"] {
+        let size = if name == "lags" { 200_000 } else { 500_000 };
+        shell.publish(name, &"x".repeat(size));
+    }
+    shell.flush();
+    // That they have stopped shows when something else has been offered since.
+    shell.publish("lags", "!");
+    shell.flush();
+    assert_eq!(shell.registry.list_those_behind(), 3);
+    let named = std::iter::from_fn(|| shell.registry.furthest_behind());
+    assert_eq!(
+        named.collect::<Vec<_>>(),
+        [
+            Furthest::InFrame(closed),
+            Furthest::Lags(lags),
+            Furthest::InFrame(dropping)
+        ]
+    );
 }

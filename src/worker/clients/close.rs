@@ -13,6 +13,9 @@ use super::watch::{NEWS_MS, UNREAD_MS};
 /// Of a closing client at most so much is dropped in one event.
 const DISCARD_BUDGET: usize = 256 << 10;
 
+/// The rest of a frame from this size on is not waited for when memory is short.
+const LARGE_REST: usize = 64 << 10;
+
 impl Worker {
     /// Closes a session for a reason of ours.
     pub(in crate::worker) fn close(
@@ -59,6 +62,9 @@ impl Worker {
             .outbox
             .get_or_insert_with(|| Box::new(Outbox::default()));
         outbox.forget_pong();
+        if begun.len() >= LARGE_REST {
+            self.leaving_in_frame.push(id);
+        }
         if !begun.is_empty() {
             outbox.put_first(begun);
         }
@@ -173,6 +179,25 @@ impl Worker {
         }
     }
 
+    /// Memory is short, and this client keeps a large frame from being freed: it is not sent the rest.
+    pub(in crate::worker) fn cut_off(&mut self, id: ClientId) {
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Lost {
+            io.log(
+                Level::Info,
+                format_args!("websocket cut off within a message: out of websocket_memory"),
+            );
+            io.abandon(UNREAD_MS);
+        }
+        let before = session.held_bytes();
+        session.outbox = None;
+        let after = session.held_bytes();
+        self.hold(before, after);
+        self.lose(id);
+    }
+
     /// The connection is broken, or the client has gone without a Close.
     pub(in crate::worker) fn lose(&mut self, id: ClientId) {
         self.note_delivered(id);
@@ -199,6 +224,7 @@ impl Worker {
     pub fn client_gone(&mut self, id: ClientId) {
         self.leave_feed(id);
         self.wheel.cancel(id.0);
+        self.leaving_in_frame.retain(|&other| other != id);
         let Some(session) = self.clients.remove(id) else {
             return;
         };

@@ -20,6 +20,7 @@ mod harness;
 pub use harness::browser::Browser;
 pub use harness::client::Client;
 pub use harness::crowd::{Crowd, Member};
+pub use harness::deflated::Deflated;
 pub use harness::frames::{self, Frame};
 pub use harness::http::{self, Request, Response};
 pub use harness::http2;

@@ -1,9 +1,10 @@
 //! A panic in a session costs that session only: it gets 1011, the log an `alert` with place and
-//! message. Debug builds have a door for it (feature `test-panic`): the message `panic, please`.
-//! A release has none.
+//! message. A panic while a published message is framed costs that message only. Debug builds have a
+//! door for it (feature `test-panic`): the message `panic, please`. A release has none.
 
+use serde_json::Value;
 use t::settings::{Build, build};
-use t::{Client, Conf, End, Nginx, Raw, Redis, Transport, frames};
+use t::{Client, Conf, Deflated, End, Nginx, Raw, Redis, Transport, frames, until};
 
 fn nginx_with(redis: &Redis, detach: &str) -> Nginx {
     let both = "websocket_subscribe foo; websocket_echo;";
@@ -74,4 +75,114 @@ fn a_hundred_panics_leave_a_worker_that_reloads_and_quits() {
     let mut next = Client::connect(&nginx, "/both");
     redis.publish("foo", "hello");
     next.expect(["hello"]);
+}
+
+fn with_every_form(redis: &Redis) -> Nginx {
+    let subscribe = "websocket_subscribe foo;";
+    let deflate = "websocket_deflate on; websocket_deflate_min_length 16;";
+    let conf = Conf::with(redis)
+        .location("/foo", subscribe)
+        .location("/json", &format!("{subscribe} websocket_envelope json;"))
+        .location("/deflated", &format!("{subscribe} {deflate}"))
+        .location("/alone", "websocket_subscribe bar;")
+        .location("/status", "websocket_status;");
+    let mut nginx = Nginx::start(conf);
+    nginx.expect_log("websocket panic at");
+    nginx
+}
+
+/// Small, compressed, and so large that it is held by reference; each with a panic if it may be.
+fn messages(panics: bool) -> Vec<String> {
+    let ask = if panics { "panic, please" } else { "" };
+    let sizes = [0, 1, 300, 70_000];
+    let message = |n: usize| format!("{ask}{n}{}", "abc".repeat(sizes[n % 4] / 3));
+    (0..12).map(message).collect()
+}
+
+/// Good messages, and among them those that ask for a panic; what clients are to hear of them.
+fn asked_and_heard() -> (Vec<String>, Vec<String>) {
+    let (good, bad) = (messages(false), messages(true));
+    let asked: Vec<String> = good
+        .iter()
+        .zip(&bad)
+        .flat_map(|(good, bad)| [bad.clone(), good.clone(), bad.clone()])
+        .collect();
+    match build() {
+        Build::Debug => (asked, good),
+        Build::Release => (asked.clone(), asked),
+    }
+}
+
+#[test]
+fn a_panic_while_a_message_is_framed_costs_that_message_only() {
+    let redis = Redis::start();
+    let nginx = with_every_form(&redis);
+    let worker = nginx.worker();
+    let mut plain = [(); 2].map(|()| Client::connect(&nginx, "/foo"));
+    let mut json = Client::connect(&nginx, "/json");
+    let mut deflated = [15, 9].map(|bits| Deflated::connect(&nginx, "/deflated", bits));
+    let mut alone = Client::connect(&nginx, "/alone");
+    let (asked, heard) = asked_and_heard();
+    let mut publisher = redis.session();
+    // Each by itself, then all that one read brings.
+    for message in &asked {
+        publisher.publish("foo", message);
+        publisher.publish("bar", message);
+    }
+    for channel in ["foo", "bar"] {
+        let burst: Vec<_> = asked.iter().map(|message| (channel, message)).collect();
+        publisher.publish_all(&burst);
+    }
+    for message in heard.iter().chain(&heard) {
+        let enclosed = serde_json::json!({ "channel": "foo", "data": message });
+        let told: Value = serde_json::from_str(&json.text()).expect("an envelope");
+        assert_eq!(told, enclosed);
+        for client in plain.iter_mut().chain([&mut alone]) {
+            client.expect([message]);
+        }
+        for client in &mut deflated {
+            assert_eq!(client.message(), message.as_bytes());
+        }
+    }
+    // Forms of foo: plain, json, deflated with either window; of bar one.
+    let counters = nginx.get("/status").json()["counters"].clone();
+    let dropped = 2 * (asked.len() - heard.len()) as u64;
+    assert_eq!(counters["unframed"], 5 * dropped);
+    assert_eq!(counters["redis_messages"], 4 * asked.len());
+    assert_eq!(counters["messages_out"], (2 * heard.len()) * 6);
+    assert_eq!(counters["unwanted"], 0);
+    assert_eq!(nginx.worker(), worker);
+    let lines = nginx.count_log("websocket panic at src/worker/wires.rs");
+    // Once a second at most.
+    assert!(
+        (build() == Build::Debug) == (lines > 0) && lines < 10,
+        "{lines}"
+    );
+    assert_eq!(nginx.count_log("a message was dropped"), lines);
+}
+
+#[test]
+fn who_is_behind_misses_only_the_message_that_panicked() {
+    let redis = Redis::start();
+    let nginx = with_every_form(&redis);
+    let mut slow = Raw::accepted_narrow(&nginx, Transport::Ws, "/foo");
+    let mut publisher = redis.session();
+    let filler = "x".repeat(20_000);
+    let mut sent = 0;
+    let lagging = || nginx.get("/status").json()["lagging"] == 1;
+    until("the client is behind", || {
+        publisher.publish("foo", &filler);
+        sent += 1;
+        lagging()
+    });
+    let (asked, heard) = asked_and_heard();
+    for message in &asked {
+        publisher.publish("foo", message);
+    }
+    slow.expect((0..sent).map(|_| frames::text(&filler)));
+    slow.expect(heard.iter().map(frames::text));
+    until("nothing is held for it", || {
+        let status = nginx.get("/status").json();
+        status["lagging"] == 0 && status["memory"]["logs"] == 0
+    });
 }

@@ -1,4 +1,15 @@
 //! The one generic road from nginx's callbacks to the worker's safe methods, and back.
+//!
+//! What a panic costs is what may be left halfway by it:
+//! - while a message from Redis is framed, that message for the clients of that form. `Wires::append`
+//!   says why all else is as before;
+//! - in a client's own event ([`run_client`]), that client: Close 1011. What it shared with others is
+//!   made anew (a buffer, a compressor, a decompressor) or summed up again (the account of memory). A
+//!   panic within the registry on its behalf is not told apart;
+//! - anywhere else ([`run`]), the worker. A link's parser, the feeds with their logs and cursors between
+//!   two steps of a flush, and the seats are all clients', and nothing can show that they are whole: a
+//!   cursor off by a byte would tear every later frame. nginx starts another worker at once, and its
+//!   clients come back.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;

@@ -32,6 +32,9 @@ pub struct Counters {
     pub publish_failed: u64,
     /// Messages dropped because `websocket_frame text` cannot carry them.
     pub not_text: u64,
+    /// Messages dropped for the clients of a form because a bug of the module kept them from being
+    /// framed.
+    pub unframed: u64,
     /// Messages from Redis that no client wanted any more.
     pub unwanted: u64,
     /// Messages that slow clients lost by `drop_oldest` or `latest`.
@@ -52,6 +55,13 @@ pub struct Counters {
     pub forbidden_closed: u64,
     /// Sessions ended by a bug of the module.
     pub panics: u64,
+}
+
+impl Counters {
+    /// Messages of which clients of some form have heard nothing.
+    pub fn dropped(&self) -> u64 {
+        self.not_text + self.unframed
+    }
 }
 
 /// Refused handshakes, by reason.

@@ -64,7 +64,7 @@ impl Tally {
         pattern: Option<&[u8]>,
         payload: &[u8],
     ) {
-        let before = wires.not_text();
+        let before = wires.dropped().total();
         let is_noted = listeners.note(Forms {
             wires,
             message: Message {
@@ -75,7 +75,7 @@ impl Tally {
             utf8: None,
         });
         self.messages += 1;
-        self.unwanted += u64::from(!is_noted && wires.not_text() == before);
+        self.unwanted += u64::from(!is_noted && wires.dropped().total() == before);
     }
 }
 
@@ -90,9 +90,7 @@ struct Forms<'a> {
 impl ToFrame for Forms<'_> {
     #[inline(always)]
     fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
-        let framed = self
-            .wires
-            .append(variant, self.message, &mut self.utf8, out);
-        framed.is_ok()
+        self.wires
+            .append(variant, self.message, &mut self.utf8, out)
     }
 }

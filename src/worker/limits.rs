@@ -16,6 +16,7 @@ pub struct Limits {
     /// By the names of their counters.
     refusals: HashMap<&'static str, Throttle>,
     not_text: Throttle,
+    unframed: Throttle,
     not_published: Throttle,
     refused: Throttle,
     /// Bytes of logs when the round over those who are behind began that an event has cut short.
@@ -155,16 +156,38 @@ impl Worker {
         );
     }
 
-    /// A message that `websocket_frame text` cannot carry was dropped, and counted.
-    pub(super) fn report_not_text(&mut self) {
-        self.counters.not_text = self.wires.not_text();
+    /// Messages were dropped for clients of some form: they are counted, and told.
+    pub(super) fn report_dropped(&mut self) {
+        let dropped = self.wires.dropped();
+        if dropped.not_text > self.counters.not_text {
+            self.counters.not_text = dropped.not_text;
+            self.tell_not_text(dropped.not_text);
+        }
+        if dropped.unframed > self.counters.unframed {
+            self.counters.unframed = dropped.unframed;
+            self.tell_unframed(dropped.unframed);
+        }
+    }
+
+    fn tell_not_text(&mut self, total: u64) {
         if self.limits.not_text.due(process::now()).is_some() {
-            let total = self.counters.not_text;
             log::cycle(
                 Level::Error,
                 format_args!(
                     "message dropped for \"websocket_frame text\": it is not UTF-8 ({total} so far)"
                 ),
+            );
+        }
+    }
+
+    fn tell_unframed(&mut self, total: u64) {
+        let panic = self.wires.take_panic();
+        if let Some(panic) = panic
+            && self.limits.unframed.due(process::now()).is_some()
+        {
+            log::cycle(
+                Level::Alert,
+                format_args!("websocket panic {panic}: a message was dropped ({total} so far)"),
             );
         }
     }

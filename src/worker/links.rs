@@ -108,8 +108,8 @@ impl Worker {
                     };
                     delivery.one(name, pattern, payload);
                     delivery.rest(&mut wire.link);
-                    if self.wires.not_text() > self.counters.not_text {
-                        self.report_not_text();
+                    if self.wires.dropped().total() > self.counters.dropped() {
+                        self.report_dropped();
                     }
                     continue;
                 }

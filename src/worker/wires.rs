@@ -4,6 +4,8 @@ use fanout::Variant;
 use proto::envelope::{Compression, NotText, Wire};
 use proto::websocket::deflate::{Deflater, Inflater};
 
+use crate::nginx::guard::{self, Panic};
+
 /// How messages are compressed for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deflate {
@@ -35,6 +37,23 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
 }
 
+/// Messages that were framed in no frame of a form, and why.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Dropped {
+    /// They were no text for a form that has to be.
+    pub not_text: u64,
+    /// A panic came between.
+    pub unframed: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    #[inline]
+    pub fn total(self) -> u64 {
+        self.not_text + self.unframed
+    }
+}
+
 /// The forms in use, by the numbers that the registry knows them by, and one compressor per level
 /// and window and one decompressor for all clients of the worker.
 #[derive(Default)]
@@ -42,10 +61,11 @@ pub struct Wires {
     forms: Vec<Form>,
     deflaters: Vec<(u8, u8, Deflater)>,
     inflater: Option<Box<Inflater>>,
-    /// Messages were no text for a form that has to be.
-    not_text: u64,
     /// Messages compressed.
     deflated: u64,
+    dropped: Dropped,
+    /// The newest panic that nobody has taken yet.
+    panic: Option<Panic>,
 }
 
 impl Wires {
@@ -59,11 +79,34 @@ impl Wires {
     }
 
     /// Appends a message as one frame of a form. `utf8` keeps between forms whether it is UTF-8.
+    /// `false`: it is dropped, and counted; `out` is as before.
     ///
-    /// # Errors
-    /// The form has to be text, and the message is not. It is counted.
+    /// A panic costs the message and no more: nothing that framing touches is left halfway. `out` is
+    /// cut back; the forms are only read; a compressor that did not complete its call is not used
+    /// again; `utf8` is an answer, or none.
     #[inline(always)]
     pub fn append(
+        &mut self,
+        variant: Variant,
+        message: Message<'_>,
+        utf8: &mut Option<bool>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        match guard::append(out, |out| self.frame(variant, message, utf8, out)) {
+            Ok(framed) => {
+                self.dropped.not_text += u64::from(framed.is_err());
+                framed.is_ok()
+            }
+            Err(panic) => {
+                self.dropped.unframed += 1;
+                self.panic = Some(panic);
+                false
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn frame(
         &mut self,
         variant: Variant,
         message: Message<'_>,
@@ -76,12 +119,16 @@ impl Wires {
             payload,
         } = message;
         let Form { wire, deflate } = self.forms[variant.0 as usize];
-        let appended = match deflate {
+        let framed = match deflate {
             None => wire.append(channel, pattern, payload, utf8, out),
             Some(deflate) => self.append_deflated(wire, deflate, message, utf8, out),
         };
-        self.not_text += u64::from(appended.is_err());
-        appended
+        #[cfg(feature = "test-panic")]
+        assert!(
+            !payload.starts_with(b"panic, please"),
+            "asked for by a message"
+        );
+        framed
     }
 
     #[inline(always)]
@@ -107,10 +154,15 @@ impl Wires {
         appended
     }
 
-    /// How often a message was dropped from a form that has to be text.
+    /// How often a message was dropped, once for each form.
     #[inline]
-    pub fn not_text(&self) -> u64 {
-        self.not_text
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// A panic since the last call, to be logged.
+    pub fn take_panic(&mut self) -> Option<Panic> {
+        self.panic.take()
     }
 
     /// How often a message was compressed.

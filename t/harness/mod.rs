@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod client;
 pub mod crowd;
+pub mod deflated;
 pub mod frames;
 pub mod http;
 pub mod http2;

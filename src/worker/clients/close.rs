@@ -1,6 +1,6 @@
 //! How a client ends.
 
-use fanout::Pieces;
+use fanout::{Category, Pieces};
 use proto::websocket::close::{self, CloseCode};
 
 use crate::nginx::log::Level;
@@ -242,7 +242,20 @@ impl Worker {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
+        self.count_held();
         self.close(id, CloseCode::INTERNAL, "internal error", Level::Error);
+    }
+
+    /// Sums up what all sessions hold: a panic may have come between a session's change and its entry
+    /// in the account.
+    fn count_held(&mut self) {
+        let ids: Vec<ClientId> = self.clients.ids().collect();
+        let sessions = ids.into_iter().filter_map(|id| {
+            let (_, session) = self.clients.get(id)?;
+            Some(session.held_bytes() as u64)
+        });
+        let held = sessions.sum();
+        self.budget.set(Category::PartialMessages, held);
     }
 
     /// nginx's graceful quit (once), or `worker_shutdown_timeout` (`forced`).

@@ -158,14 +158,14 @@ nginx_and_module() {
     export WS_FLAVOR WS_BUILD WS_NGINX WS_MODULE
 }
 
-# Python's client library, in an environment of its own.
+# Python's client libraries, in an environment of their own.
 python_client() {
     local venv=$cache/venv
-    if ! "$venv/bin/python" -c 'import websockets' 2>/dev/null; then
-        say "Installing Python's websockets"
+    if ! "$venv/bin/python" -c 'import tornado, websockets' 2>/dev/null; then
+        say "Installing Python's websockets and Tornado"
         rm -rf "$venv"
-        { /usr/bin/python3 -m venv "$venv" && "$venv/bin/pip" install -q websockets; } \
-            >"$(log_file venv)" 2>&1 || die "no Python websockets: see $(log_file venv)"
+        { /usr/bin/python3 -m venv "$venv" && "$venv/bin/pip" install -q websockets tornado; } \
+            >"$(log_file venv)" 2>&1 || die "no Python websockets or Tornado: see $(log_file venv)"
     fi
     WS_PYTHON=$venv/bin/python
     export WS_PYTHON
@@ -175,7 +175,10 @@ python_client() {
 end_to_end() {
     local nginx=$1 profile=$2
     shift 2
-    need nginx libnginx-mod-http-lua redis-server openssl iproute2 chromium chromium-driver python3 python3-venv
+    need nginx libnginx-mod-http-lua redis-server openssl iproute2
+    # The clients that are not ours.
+    need chromium chromium-driver python3 python3-venv openjdk-17-jdk-headless libnetty-java \
+        libmojolicious-perl
     python_client
     nginx_and_module "$nginx" "$profile"
     # The browser tests leave what they saw.

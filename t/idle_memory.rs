@@ -1,9 +1,16 @@
 //! What an idle client costs: no more, whatever came with its handshake and whoever looked at it.
 
+use std::sync::Mutex;
+
 use t::settings::{Build, Flavor, build, flavor};
 use t::{Conf, Nginx, Raw, Redis, Request, Transport, process};
 
 const CLIENTS: usize = 2_000;
+
+/// Only what operators run has the size that is told.
+fn is_of_use() -> bool {
+    flavor() == Flavor::Debian && build() == Build::Release
+}
 
 /// A handshake with so many lines of cookies, each of so many bytes.
 fn handshake(lines: usize, bytes: usize) -> Vec<u8> {
@@ -16,10 +23,17 @@ fn handshake(lines: usize, bytes: usize) -> Vec<u8> {
 /// Bytes of the worker's memory for each idle client whose handshake was this.
 #[track_caller]
 fn bytes_each(directives: &str, handshake: &[u8]) -> i64 {
+    // A neighbour that ends leaves its part of the shared pages to this one.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
     let redis = Redis::start();
     let conf = Conf::push(&redis)
         .http("websocket_ping_interval 0; websocket_timeout 0;")
         .http("limit_conn_zone $binary_remote_addr zone=zone:1m;")
+        .location(
+            "/packed",
+            "websocket_echo; websocket_subscribe packed; websocket_deflate on;",
+        )
         .server(directives);
     let nginx = Nginx::start(conf);
     let join = |_| {
@@ -44,8 +58,7 @@ fn bytes_each(directives: &str, handshake: &[u8]) -> i64 {
 
 #[test]
 fn headers_and_other_modules_add_nothing() {
-    // Only what operators run has the size that is told.
-    if flavor() != Flavor::Debian || build() != Build::Release {
+    if !is_of_use() {
         return;
     }
     process::allow_many_descriptors();
@@ -64,4 +77,18 @@ fn headers_and_other_modules_add_nothing() {
             "{each} bytes with {lines} lines of {bytes} and {directives:?}, {least} without"
         );
     }
+}
+
+#[test]
+fn a_client_that_may_compress_adds_nothing_until_it_does() {
+    if !is_of_use() {
+        return;
+    }
+    process::allow_many_descriptors();
+    let plain = Request::upgrade("/packed");
+    let offer = "permessage-deflate; client_max_window_bits";
+    let packed = plain.clone().header("Sec-WebSocket-Extensions", offer);
+    let least = bytes_each("", &plain.wire());
+    let each = bytes_each("", &packed.wire());
+    assert!(each.abs_diff(least) <= 24, "{each} bytes, {least} without");
 }

@@ -2,6 +2,7 @@
 
 use fanout::{ChannelId, Kind};
 use proto::redis::{self, Role, Subscribed};
+use proto::websocket::deflate::Agreed;
 
 use super::Worker;
 use super::wires::{Deflate, Form};
@@ -115,14 +116,7 @@ impl Worker {
             mut switching,
         } = wish;
         let now = process::now();
-        if switching
-            .extensions
-            .is_some_and(|agreed| agreed.context_bits() > 0)
-            && !self.has_room_for_contexts()
-        {
-            switching.extensions = None;
-            self.counters.contexts_declined += 1;
-        }
+        self.decline_without_room(&mut switching);
         let is_logged_last = self.main.logs_the_end || location.detach() == Detach::Off;
         let (counts, names) = (is_logged_last, self.main.names_channels);
         if publish.is_some() {
@@ -158,6 +152,16 @@ impl Worker {
                 .join(id, socket, channels, variant, class, counts);
         }
         (id, switching)
+    }
+
+    /// permessage-deflate is declined where what the client sends may not find the memory to be kept.
+    fn decline_without_room(&mut self, switching: &mut request::Switching) {
+        let agreed = switching.extensions.as_ref();
+        let bits = agreed.map_or(0, Agreed::context_bits);
+        if bits > 0 && !self.has_room_for_context(1 << bits) {
+            switching.extensions = None;
+            self.counters.contexts_declined += 1;
+        }
     }
 
     /// The 101 is on its way, and the client's socket does not take it at once.

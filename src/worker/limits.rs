@@ -17,6 +17,7 @@ pub struct Limits {
     refusals: HashMap<&'static str, Throttle>,
     not_text: Throttle,
     unframed: Throttle,
+    contexts: Throttle,
     not_published: Throttle,
     refused: Throttle,
     /// Bytes of logs when the round over those who are behind began that an event has cut short.
@@ -83,10 +84,9 @@ impl Worker {
         self.budget.held(Category::Contexts) > self.most_contexts()
     }
 
-    /// One more client may have what it sends compressed kept.
-    pub(super) fn has_room_for_contexts(&self) -> bool {
-        const MOST: u64 = 32 << 10;
-        self.budget.held(Category::Contexts) + MOST <= self.most_contexts()
+    /// So many bytes more of what clients send compressed may be kept.
+    pub(super) fn has_room_for_context(&self, bytes: u64) -> bool {
+        self.budget.held(Category::Contexts) + bytes <= self.most_contexts()
     }
 
     /// Counts a refused handshake; once a second and reason the log tells how many there are. Each
@@ -154,6 +154,20 @@ impl Worker {
             Level::Error,
             format_args!("redis refuses to subscribe to \"{name}\": {reason}{others}"),
         );
+    }
+
+    /// What is kept of clients' compressed messages has taken all that it may.
+    pub(super) fn report_contexts(&mut self) {
+        if self.limits.contexts.due(process::now()).is_some() {
+            let (held, limit) = (self.budget.held(Category::Contexts), self.budget.limit());
+            log::cycle(
+                Level::Warn,
+                format_args!(
+                    "what clients sent compressed holds {held} bytes of \"websocket_memory\" \
+                     {limit}: new clients are not compressed"
+                ),
+            );
+        }
     }
 
     /// Messages were dropped for clients of some form: they are counted, and told.

@@ -59,7 +59,7 @@ pub fn redis() -> PathBuf {
     program("WS_REDIS", &["redis-server"])
 }
 
-/// `WS_PYTHON`: a Python that has the package `websockets`.
+/// `WS_PYTHON`: a Python that has the packages `websockets` and `tornado`.
 pub fn python() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/venv/bin/python");
     program("WS_PYTHON", &[here.to_str().unwrap(), "python3"])

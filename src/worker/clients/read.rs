@@ -251,12 +251,9 @@ impl Worker {
     /// What is kept of this client's compressed messages finds no memory. It comes back, and finds
     /// permessage-deflate declined.
     fn refuse_context(&mut self, id: ClientId) {
-        self.close(
-            id,
-            CloseCode::TRY_AGAIN,
-            "out of websocket_memory for compression",
-            Level::Warn,
-        );
+        self.report_contexts();
+        let reason = "out of websocket_memory for compression";
+        self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
     }
 
     /// A growing message, or echoes not taken, find no memory even after those who lag have been

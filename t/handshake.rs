@@ -73,6 +73,11 @@ fn wrong() -> Vec<(&'static str, Request, u16)> {
         ("HTTP/1.0", right().line("GET /echo HTTP/1.0"), 400),
         ("a body", right().header("Content-Length", "5"), 400),
         (
+            "a body that comes along",
+            right().header("Content-Length", "5").body("hello"),
+            400,
+        ),
+        (
             "a foreign Origin",
             right().header("Origin", "http://evil.example"),
             403,

@@ -163,9 +163,17 @@ impl Request {
         (self.r().http_version / 1000, self.r().http_version % 1000)
     }
 
-    /// True if the request announces a body of at least one byte.
+    /// True if the request has a body of at least one byte, also one that nginx has dropped already.
     pub fn has_body(self) -> bool {
-        self.r().headers_in.content_length_n > 0 || self.r().headers_in.chunked() != 0
+        let headers = &self.r().headers_in;
+        // nginx counts the number down while it drops a body. A subrequest has a body of its own.
+        // SAFETY: the header line lives as long as the request.
+        let announced = unsafe { headers.content_length.as_ref() };
+        let is_announced = announced.is_some_and(|line| {
+            let length = line.value.as_bytes();
+            length.iter().any(|digit| (b'1'..=b'9').contains(digit))
+        });
+        headers.content_length_n > 0 || headers.chunked() != 0 || (self.is_main() && is_announced)
     }
 
     /// True if the client came over TLS.

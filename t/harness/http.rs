@@ -77,6 +77,12 @@ impl Request {
         self.without(name).header(name, value)
     }
 
+    /// With these bytes after its headers.
+    pub fn body(mut self, body: &str) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// The bytes on the wire.
     pub fn wire(&self) -> Vec<u8> {
         let mut wire = format!("{}\r\n", self.line).into_bytes();

@@ -103,6 +103,10 @@ const WRONG: &[(&str, &str)] = &[
         "\"none\" in \"websocket_origin\" directive, it must name an origin",
     ),
     (
+        "websocket_echo; websocket_origin Null;",
+        "\"Null\" in \"websocket_origin\" directive, it must be \"null\", in lower case",
+    ),
+    (
         "websocket_echo; websocket_subprotocol 'a b';",
         "\"a b\" in \"websocket_subprotocol\" directive",
     ),

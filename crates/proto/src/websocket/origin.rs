@@ -162,6 +162,13 @@ fn never_sent(value: &str) -> Option<String> {
                 .to_owned(),
         );
     }
+    // Hosts are equal in any case, so these would be hosts.
+    if ["same", "any", "null"].contains(&&*lower) {
+        return Some(format!("it must be \"{lower}\", in lower case"));
+    }
+    if ["all", "on", "off", "true", "false", "self"].contains(&&*lower) {
+        return Some("it must be \"same\", \"any\", or name an origin".to_owned());
+    }
     for (wrong, right) in [("ws://", "http://"), ("wss://", "https://")] {
         if let Some(rest) = lower.strip_prefix(wrong) {
             return Some(format!(
@@ -512,6 +519,11 @@ mod tests {
             ("ws://localhost:*", "it must be \"http://localhost:*\""),
             ("none", "the origin of sandboxed pages is \"null\""),
             ("None", "a request without \"Origin\" passes anyway"),
+            ("Null", "it must be \"null\", in lower case"),
+            ("SAME", "it must be \"same\", in lower case"),
+            ("Any", "it must be \"any\", in lower case"),
+            ("off", "it must be \"same\", \"any\", or name an origin"),
+            ("all", "it must be \"same\", \"any\", or name an origin"),
         ] {
             for values in [&[value][..], &["same", value], &[value, "same"]] {
                 let message = Policy::parse(values).expect_err(value);

@@ -28,8 +28,9 @@ const BYTES: usize = 1 << 20;
 const RAW: u8 = 6;
 
 // The first byte is the level, the second the window; the others are pieces of messages. Of a piece
-// the first byte tells its kind, how its length is meant, and whether its message ends with it; two
-// more tell the length, and one where it is cut from. Raw ones follow as they are.
+// the first byte tells its kind, how its length is meant, whether its message ends with it, and how
+// often the message then comes; two more tell the length, and one where it is cut from. Raw ones follow
+// as they are.
 fuzz_target!(|input: &[u8]| {
     let [level, window, rest @ ..] = input else {
         return;
@@ -40,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
     let mut peer = Peer::deflating(ROOMY, Deflating::without_takeover());
     let mut left = BYTES;
     for message in messages(rest) {
-        left = left.saturating_sub(message.len());
+        left = left.saturating_sub(message.len().max(16));
         if left == 0 {
             break;
         }
@@ -53,7 +54,11 @@ fuzz_target!(|input: &[u8]| {
 
 fn messages(mut pieces: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = vec![Vec::new()];
+    let mut bytes = 0;
     while let [form, low, high, at, rest @ ..] = pieces {
+        if bytes > BYTES {
+            break;
+        }
         pieces = rest;
         let len = if form & 0x10 == 0 {
             usize::from(u16::from_le_bytes([*low, *high])) & 0xfff
@@ -72,6 +77,11 @@ fn messages(mut pieces: &[u8]) -> Vec<Vec<u8>> {
             message.extend_from_slice(piece);
         }
         if form & 8 == 0 {
+            let message = messages.pop().unwrap_or_default();
+            // Some faults need a hundred messages of a kind on end.
+            let times = 1 << (form >> 5);
+            bytes += times * message.len();
+            messages.resize(messages.len() + times, message);
             messages.push(Vec::new());
         }
     }

@@ -81,6 +81,7 @@ fn with_every_form(redis: &Redis) -> Nginx {
     let subscribe = "websocket_subscribe foo;";
     let deflate = "websocket_deflate on; websocket_deflate_min_length 16;";
     let conf = Conf::with(redis)
+        .http("websocket_send_queue 8m;")
         .location("/foo", subscribe)
         .location("/json", &format!("{subscribe} websocket_envelope json;"))
         .location("/deflated", &format!("{subscribe} {deflate}"))

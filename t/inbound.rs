@@ -4,12 +4,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use t::frames::{self, Frame, close, hex, ping, pong, text};
 use t::settings::{Flavor, flavor};
-use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Session, Transport, process, until};
+use t::{
+    Client, Conf, Nginx, Proxy, Raw, Redis, Request, Session, Transport, kernel, process, until,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -350,27 +351,10 @@ fn a_post_that_its_client_gives_up_is_held_no_longer() {
     until("it is held no longer", || held() < Some(MIB));
 }
 
-/// Kernel memory in bytes of a server's side of its connections, as `ss` tells it: data received,
-/// sent, on its way, and memory set aside for more, which may be less than none.
+/// Kernel memory in bytes of a server's side of each of its connections.
 #[track_caller]
 fn kernel_bytes(port: u16) -> Vec<i64> {
-    let of = format!("sport = :{port}");
-    let output = Command::new("ss").args(["-tmnOH", &of]).output();
-    let output = output.expect("ss, of the package iproute2");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let skmem = |line: &str| -> i64 {
-        let (_, fields) = line.split_once("skmem:(").expect("skmem");
-        let fields = fields.split([',', ')']);
-        let held = fields.filter_map(|field| {
-            let digit = field.find(|c: char| c.is_ascii_digit())?;
-            let (name, number) = field.split_at(digit);
-            // The others are limits and counts.
-            let is_held = ["r", "t", "f", "w", "o", "bl"].contains(&name);
-            is_held.then(|| number.parse::<u32>().expect("a number") as i32)
-        });
-        held.map(i64::from).sum()
-    };
-    text.lines().map(skmem).collect()
+    kernel::memory(&format!("sport = :{port}"))
 }
 
 /// Sends on and on, as far as its socket takes it. Returns the bytes taken now.

@@ -1,11 +1,10 @@
 //! All that is held for clients is in `websocket_memory`'s account, and more than that is not held,
 //! however an input is multiplied: what a message costs is paid once, not once per list or client.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use t::settings::{Flavor, flavor};
-use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Transport, patience, process, until};
+use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Transport, kernel, patience, process, until};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -229,27 +228,11 @@ fn a_burst_for_thousands_of_lists_is_held_once() {
     }
 }
 
-/// Kernel memory in bytes of nginx's side of all its connections, as `ss` tells it: data received,
-/// sent, on its way, and memory set aside for more.
+/// Kernel memory in bytes of nginx's side of all its connections.
+#[track_caller]
 fn kernel_bytes(nginx: &Nginx) -> u64 {
-    let of = format!("sport = :{}", nginx.http().port());
-    let output = Command::new("ss").args(["-tmnOH", &of]).output();
-    let output = output.expect("ss, of the package iproute2");
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let skmem = |line: &str| -> u64 {
-        let (_, fields) = line.split_once("skmem:(").expect("skmem");
-        let fields = fields.split([',', ')']);
-        let held = fields.filter_map(|field| {
-            let digit = field.find(|c: char| c.is_ascii_digit())?;
-            let (name, number) = field.split_at(digit);
-            // The others are limits and counts.
-            let is_held = ["r", "t", "f", "w", "o", "bl"].contains(&name);
-            is_held.then(|| number.parse::<u64>().expect("a number"))
-        });
-        held.sum()
-    };
-    text.lines().map(skmem).sum()
+    let held = kernel::memory(&format!("sport = :{}", nginx.http().port()));
+    u64::try_from(held.iter().sum::<i64>()).unwrap_or(0)
 }
 
 /// Nearly a mebibyte that begins with a number.

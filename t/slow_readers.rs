@@ -4,11 +4,10 @@
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use t::settings::{Flavor, flavor};
 use t::{
     Client, Conf, Crowd, Frame, Nginx, Raw, Redis, Request, Stream, Transport, frames, http,
-    process, until,
+    kernel, process, until,
 };
 
 /// `websocket_send_queue`: less than a tenth of what is published.
@@ -228,27 +227,11 @@ impl Reader {
 #[track_caller]
 fn kernel_bytes(nginx: &Nginx, port: u16) -> u64 {
     let served = [nginx.http().port(), nginx.https().port()];
-    let of = format!(
+    let held = kernel::memory(&format!(
         "( sport = :{} or sport = :{} ) and dport = :{port}",
         served[0], served[1]
-    );
-    let output = Command::new("ss").args(["-tamnOH", &of]).output();
-    let output = output.expect("ss, of the package iproute2");
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let skmem = |line: &str| -> u64 {
-        let (_, fields) = line.split_once("skmem:(").expect("skmem");
-        let fields = fields.split([',', ')']);
-        let held = fields.filter_map(|field| {
-            let digit = field.find(|c: char| c.is_ascii_digit())?;
-            let (name, number) = field.split_at(digit);
-            // The others are limits and counts.
-            let is_held = ["r", "t", "f", "w", "o", "bl"].contains(&name);
-            is_held.then(|| number.parse::<u64>().expect("a number"))
-        });
-        held.sum()
-    };
-    text.lines().map(skmem).sum()
+    ));
+    u64::try_from(held.iter().sum::<i64>()).unwrap_or(0)
 }
 
 /// What the kernel may hold of one that stopped: `websocket_notsent`, one write more (a message, or

@@ -7,6 +7,7 @@ pub mod deflated;
 pub mod frames;
 pub mod http;
 pub mod http2;
+pub mod kernel;
 pub mod nginx;
 pub mod ports;
 pub mod process;

@@ -1,9 +1,9 @@
 //! With permessage-deflate, what can't be compressed costs nobody anything: messages of noise arrive
-//! as they were, at each level and window, and other clients' messages after them.
+//! as they were, at each level, and other clients' messages after them.
 
 use t::{Conf, Deflated, Nginx, Redis};
 
-/// Each level, with windows in bits.
+/// Each level, with the window that a client asks for, in bits: it gets the largest or the smallest.
 const COMPRESSORS: [(u8, u8); 12] = [
     (1, 15),
     (1, 9),
@@ -91,7 +91,7 @@ fn batches() -> Vec<Vec<Vec<u8>>> {
 }
 
 #[test]
-fn published_noise_arrives_as_it_was_at_each_level_and_window() {
+fn published_noise_arrives_as_it_was_at_each_level() {
     let redis = Redis::start();
     let nginx = nginx(&redis);
     let worker = nginx.worker();

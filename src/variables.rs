@@ -103,7 +103,13 @@ fn is_fit(value: &[u8]) -> bool {
 /// An argument of the request whose variable is empty because it has a control character: a name
 /// made of it is not what the client asked for. As the client sent it, or as a rewrite left it.
 pub fn unfit_argument(request: Request) -> Option<&'static [u8]> {
-    let queries = [request.query(), request.first_query()];
+    // What a subrequest asks for is not what the client wrote.
+    let first = if request.is_main() {
+        request.first_query()
+    } else {
+        b""
+    };
+    let queries = [request.query(), first];
     let names = &request.main().arguments;
     let unfit = |query: &[u8], name: &[u8]| {
         // Only what was encoded can have one: nginx takes none that is not.

@@ -150,6 +150,13 @@ pub struct Notes {
     pub bytes_out: u64,
 }
 
+impl Notes {
+    /// It is the client of this life, which publishes. Only publishers are told apart by their lives.
+    pub fn is_publisher(&self, life: Life) -> bool {
+        self.publish.is_some() && self.life == life
+    }
+}
+
 /// A client's life in numbers, for variables.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {

@@ -6,6 +6,7 @@ use fanout::{Category, ChannelId, Furthest};
 
 use crate::nginx::log::{self, Level};
 use crate::nginx::{Request, process};
+use crate::session::{Phase, Session};
 use crate::upgrade::Refused;
 
 use super::Worker;
@@ -259,8 +260,11 @@ impl Worker {
         while self.budget.over()
             && let Some(client) = self.leaving_in_frame.pop()
         {
-            self.cut_off(client);
-            self.account();
+            let is_waiting = |(_, session): (_, &mut Session)| session.phase == Phase::Closing;
+            if self.clients.get(client).is_some_and(is_waiting) {
+                self.cut_off(client);
+                self.account();
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use proto::websocket::close::CloseCode;
 use super::Worker;
 use crate::nginx::ClientId;
 use crate::nginx::log::Level;
-use crate::session::Life;
+use crate::session::{Life, Notes};
 
 /// So many are told in one round of the event loop: a lost link may concern all clients.
 const TELL_BUDGET: usize = 500;
@@ -34,7 +34,8 @@ impl Worker {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let Some(notes) = session.notes.as_mut().filter(|notes| notes.life == life) else {
+        let is_it = |notes: &&mut Box<Notes>| notes.is_publisher(life);
+        let Some(notes) = session.notes.as_mut().filter(is_it) else {
             return;
         };
         if !std::mem::replace(&mut notes.is_untold, true) {
@@ -51,7 +52,7 @@ impl Worker {
             };
             let session = self.clients.get(id).map(|(_, session)| session);
             let notes = session.and_then(|session| session.notes.as_ref());
-            if notes.is_some_and(|notes| notes.life == life) {
+            if notes.is_some_and(|notes| notes.is_publisher(life)) {
                 self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
             }
         }

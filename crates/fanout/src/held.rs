@@ -109,6 +109,11 @@ impl Held {
     pub(crate) fn len(&self) -> usize {
         self.framed.bytes.len()
     }
+
+    /// It holds one frame and nothing else.
+    pub(crate) fn is_one_frame(&self) -> bool {
+        self.framed.frames.len() == 1
+    }
 }
 
 impl Drop for Held {

@@ -418,11 +418,13 @@ impl Log {
         let is_passed = at < self.passed;
         let segment = &mut self.segments[at];
         let range = (of.start - segment.base) as usize..(of.end - segment.base) as usize;
-        let whole = match &segment.chunk {
-            Chunk::Own(framed) => framed.bytes.len(),
-            Chunk::Part(piece) => piece.of.len(),
+        let (whole, is_one_frame) = match &segment.chunk {
+            Chunk::Own(framed) => (framed.bytes.len(), false),
+            Chunk::Part(piece) => (piece.of.len(), piece.of.is_one_frame()),
         };
-        if range.len() * 4 < whole {
+        // A copy begins where its frame does: of a frame held on its own it would be most, for each
+        // feed.
+        if !is_one_frame && range.len() * 4 < whole {
             return self.excerpts.take(segment, range, tally);
         }
         if let Chunk::Own(_) = segment.chunk {

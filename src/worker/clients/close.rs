@@ -252,10 +252,14 @@ impl Worker {
         let ids: Vec<ClientId> = self.clients.ids().collect();
         let sessions = ids.into_iter().filter_map(|id| {
             let (_, session) = self.clients.get(id)?;
-            Some(session.held_bytes() as u64)
+            Some((session.held_bytes(), session.context_bytes()))
         });
-        let held = sessions.sum();
-        self.budget.set(Category::PartialMessages, held);
+        let held: Vec<(usize, usize)> = sessions.collect();
+        let sum = |part: fn(&(usize, usize)) -> usize| held.iter().map(part).sum::<usize>() as u64;
+        self.budget
+            .set(Category::PartialMessages, sum(|(messages, _)| *messages));
+        self.budget
+            .set(Category::Contexts, sum(|(_, contexts)| *contexts));
     }
 
     /// nginx's graceful quit (once), or `worker_shutdown_timeout` (`forced`).

@@ -1,6 +1,6 @@
-//! What it costs to do what a client sends, in one unit: a byte that is read and sent on, half a
-//! nanosecond, the kernel's part included. Measured on one core of a server of 2023; a budget needs
-//! the order of magnitude only.
+//! What it costs to do what a client sends, in one unit: a byte that is read and sent on. That is
+//! about half a nanosecond, the kernel's part included, measured on one core of a server of 2023. A
+//! budget needs only the order of magnitude.
 //!
 //! A few bytes can ask for much: 84 compressed ones are 64 KiB, as an echo they are compressed
 //! again. So budgets count what is done, not what came.

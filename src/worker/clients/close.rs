@@ -97,8 +97,8 @@ impl Worker {
         self.watch(id, now + patience);
     }
 
-    /// A closing client's time has come: it has as much again if it takes what is left, or if we have
-    /// not looked at its socket yet.
+    /// A closing client's time has come. It gets the same time again if it is taking what is left, or
+    /// if we have not looked at its socket yet.
     pub(super) fn look_at_closing(&mut self, id: ClientId, now: u64) {
         let tick = self.session_tick(now);
         let Some((io, session)) = self.clients.get(id) else {

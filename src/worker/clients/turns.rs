@@ -1,9 +1,9 @@
 //! Whose turn it is to be read.
 //!
 //! As long as one round of the event loop has work left for all who send, each is read when its
-//! socket says so. Then they queue: who came first is read first, once all other sockets were looked
-//! at, and comes behind the others for what he sends more. So nobody who sends little waits for those
-//! who send much longer than one [turn](work::TURN) of each.
+//! socket says so. Then they queue. The first in the queue is read first, once all other sockets have
+//! been looked at, and goes to the end of the queue if it sends more. So a client that sends little
+//! waits for each of those that send much no longer than one [turn](work::TURN).
 
 use std::collections::VecDeque;
 
@@ -68,7 +68,7 @@ impl Worker {
         self.next_turn();
     }
 
-    /// Those who wait are read as events of their own: what befalls one costs him alone.
+    /// Each client that waits is read in an event of its own: a panic there costs only that client.
     fn next_turn(&mut self) {
         if let Some(id) = self.turns.next() {
             if let Some((_, session)) = self.clients.get(id) {

@@ -12,7 +12,17 @@ use std::process::Command;
 
 const HEADER: &str = "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_event.h>\n#include <ngx_http.h>\n";
 
-const STRUCTS: [&str; 2] = ["ngx_http_request_s", "ngx_http_core_loc_conf_s"];
+/// As C spells their types.
+const STRUCTS: [&str; 3] = [
+    "struct ngx_http_request_s",
+    "struct ngx_http_core_loc_conf_s",
+    "ngx_http_request_body_t",
+];
+
+/// The name of one of [`STRUCTS`] in Rust.
+fn rust_name(of_c: &str) -> &str {
+    of_c.strip_prefix("struct ").unwrap_or(of_c)
+}
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -66,7 +76,7 @@ fn bind_request(flags: &[String]) -> String {
     bindgen::Builder::default()
         .header_contents("request.h", HEADER)
         .clang_args(flags)
-        .allowlist_type(STRUCTS.join("|"))
+        .allowlist_type(STRUCTS.map(rust_name).join("|"))
         .allowlist_recursively(false)
         .raw_line("use nginx_sys::*;")
         .layout_tests(false)
@@ -159,7 +169,7 @@ fn probe(fields: &[BitField], flags: &[String], out: &Path) -> String {
          if (n++ == 0) first = i; }} printf(\"%zu %d\\n\", first, n); }}\n\
          int main(void) {{\n",
         STRUCTS
-            .map(|name| format!("struct {name} {name};"))
+            .map(|name| format!("{name} {};", rust_name(name)))
             .concat()
     );
     for field in fields {

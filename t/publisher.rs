@@ -148,7 +148,7 @@ fn each_origin_of_a_post_is_judged_by_what_the_post_is_for() {
     }
     for (origins, status) in [(&[own][..], 200), (&[foreign], 403), (&[own, foreign], 400)] {
         let fields: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
-        let answer = http2::post(nginx.http2(), "/pub?channel=foo", &fields);
+        let answer = http2::post(nginx.http2(), "/pub?channel=foo", &fields, b"");
         assert_eq!(answer, status, "{origins:?} over HTTP/2");
     }
 }

@@ -34,7 +34,9 @@ pub fn check(request: Request) -> Result<(), Response> {
         response.headers.push(("Allow", "POST".into()));
         return Err(response);
     }
-    if let Some(status) = request.error_status() {
+    // A receipt with an error's status would be taken for a refusal; one with 202 is a receipt.
+    let shown = request.error_status();
+    if let Some(status) = shown.filter(|status| !(200..300).contains(status)) {
         request.log(
             Level::Info,
             format_args!("publish refused: \"error_page\" shows an error of status {status} by it"),
@@ -90,13 +92,13 @@ pub fn prepare(request: Request) -> Result<Post, Response> {
     let channel = upgrade::channel(request, Kind::Channel, name)
         .map_err(|refused| refused.response(request.query()))?;
     if request.lacks_its_body() {
-        request.log(
-            Level::Error,
-            format_args!(
-                "subrequest to \"websocket_publisher\" has no body: read the main request's before, \
-                 or give it one of its own"
-            ),
-        );
+        let cause = if request.is_main() {
+            "request body was discarded before \"websocket_publisher\" could read it"
+        } else {
+            "subrequest to \"websocket_publisher\" has no body: read the main request's before, or \
+             give it one of its own"
+        };
+        request.log(Level::Error, format_args!("{cause}"));
         return Err(Response::status(500));
     }
     Ok(Post {

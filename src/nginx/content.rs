@@ -1,7 +1,7 @@
 //! The common body of the content handlers: prepare, ask the worker, do what it decides.
 
 use nginx_sys::{
-    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK,
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE,
     ngx_http_run_posted_requests, ngx_int_t,
 };
 
@@ -24,17 +24,13 @@ pub enum Outcome {
 }
 
 /// Body of a content handler that needs no body of the request. `prepare` runs while the worker is
-/// not lent: variables may be evaluated there.
+/// not lent: variables may be evaluated there. The request's body stays where it is until the answer
+/// is final: `error_page` may lead to another location, which wants it.
 pub(super) fn handle<T>(
     request: Request,
     prepare: impl FnOnce() -> T,
     work: impl FnOnce(&mut Worker, T) -> Outcome,
 ) -> ngx_int_t {
-    // SAFETY: the request is live.
-    let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
-    if rc != NGX_OK as isize {
-        return rc;
-    }
     request.hold();
     let rc = conclude(request, prepare, work);
     if rc != NGX_DONE as isize {
@@ -53,13 +49,7 @@ pub(super) fn handle_with_body(
         Ok(Err(response)) => {
             let status = response.status;
             event::run("requests", |w| w.note_refused_post(request, status));
-            // SAFETY: the request is live.
-            let rc = unsafe { nginx_sys::ngx_http_discard_request_body(request.as_ptr()) };
-            return if rc == NGX_OK as isize {
-                request.respond(&response)
-            } else {
-                rc
-            };
+            return request.respond(&response);
         }
         Err(_) => return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
     }

@@ -8,9 +8,10 @@ use nginx_sys::{
     NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
     NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
     ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_core_module, ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_send_header, ngx_http_send_special, ngx_http_test_reading,
-    ngx_int_t, ngx_list_push, ngx_post_event, ngx_posted_events, ngx_str_t, ngx_table_elt_t,
+    ngx_http_core_module, ngx_http_discard_request_body, ngx_http_err_page_t,
+    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_http_send_special, ngx_http_test_reading, ngx_int_t, ngx_list_push, ngx_post_event,
+    ngx_posted_events, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::bindings::{ngx_http_core_loc_conf_s, ngx_http_request_s};
@@ -223,8 +224,8 @@ impl Request {
         }
     }
 
-    /// The status of the error for which `error_page` has led here, unless it says "=": nginx
-    /// answers with that status whatever the handler says.
+    /// The status that `error_page`, which has led here, puts in place of the one that a handler
+    /// sends: the error's, or N of `=N`. `=` alone leaves it to the handler.
     pub fn error_status(self) -> Option<u16> {
         u16::try_from(self.r().err_status)
             .ok()
@@ -321,9 +322,19 @@ impl Request {
         }
     }
 
-    /// True for a subrequest of a request whose body nobody has read: it can't be read here.
+    /// True if the request has a body, but not all of it is here once nginx says that it has arrived:
+    /// it was discarded before, by another location or for a 413, or reading it failed; or this is a
+    /// subrequest of a request whose body nobody has read.
     pub fn lacks_its_body(self) -> bool {
-        !self.is_main() && self.r().request_body.is_null() && self.has_body()
+        // SAFETY: the body's state lives as long as the request.
+        let Some(body) = (unsafe { self.r().request_body.as_ref() }) else {
+            return self.has_body();
+        };
+        // Of a body that was discarded, nginx reads the empty rest. A subrequest may have been given
+        // a body that was never read.
+        let may_be_empty = self.r().headers_in.chunked() != 0;
+        let is_here = body.last_saved() != 0 && (may_be_empty || self.body_length() > 0);
+        self.is_main() && self.has_body() && !is_here
     }
 
     /// Number of bytes of the whole body.
@@ -605,10 +616,20 @@ impl Request {
         if is_special && (response.body.is_empty() || self.has_error_page(response.status)) {
             return response.status as ngx_int_t;
         }
-        if response.status == 400 {
-            // As nginx does for its own.
-            // SAFETY: the request is live.
-            unsafe { (*self.as_bound()).set_keepalive(0) };
+        // SAFETY: the request is live.
+        unsafe {
+            // nginx does the same for an answer of its own: it discards the body only now, ends the
+            // connection after a 400, and does not let "error_page … =200" hide an error.
+            let rc = ngx_http_discard_request_body(self.as_ptr());
+            if rc != NGX_OK as isize {
+                return rc;
+            }
+            if response.status == 400 {
+                (*self.as_bound()).set_keepalive(0);
+            }
+            if is_special {
+                (*self.as_bound()).err_status = 0;
+            }
         }
         self.send_body(response)
     }

@@ -59,9 +59,9 @@ pub struct Handshake<'a> {
 /// Judges a request. `headers` are its lines in order, names in any case, values with whatever
 /// blanks stand around them; lists may be spread over several lines.
 ///
-/// The first of these that is wrong is told: HTTP/2 or 3, the method, HTTP/1.0, no upgrade, a body,
-/// the version, the key, then the other headers. So a GET without `Upgrade` is
-/// [`Refusal::NotUpgrade`], a POST without it [`Refusal::Method`].
+/// The first of these that is wrong is told: the method, HTTP/2, 3 or 1.0, no upgrade, a body, the
+/// version, the key, then the other headers. So a GET without `Upgrade` is [`Refusal::NotUpgrade`],
+/// and a POST is [`Refusal::Method`] in every version of HTTP: `error_page 405` may take it elsewhere.
 ///
 /// # Errors
 /// Why the request is no handshake that can be accepted.
@@ -69,9 +69,11 @@ pub fn check<'a>(
     line: &RequestLine,
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Result<Handshake<'a>, Refusal> {
+    if !line.method_is_get {
+        return Err(Refusal::Method);
+    }
     match line.version {
         HttpVersion::V2 | HttpVersion::V3 => return Err(Refusal::Http2),
-        _ if !line.method_is_get => return Err(Refusal::Method),
         HttpVersion::V09 | HttpVersion::V10 => return Err(Refusal::OldHttp),
         HttpVersion::V11 => {}
     }

@@ -183,7 +183,7 @@ fn the_request_line_is_judged_before_the_headers() {
     use HttpVersion::*;
     for (method_is_get, version, has_body, upgrade, refusal, status) in [
         (true, V2, false, false, Refusal::Http2, 400),
-        (false, V3, true, true, Refusal::Http2, 400),
+        (false, V3, true, true, Refusal::Method, 405),
         (false, V11, false, false, Refusal::Method, 405),
         (false, V11, true, true, Refusal::Method, 405),
         (false, V10, false, true, Refusal::Method, 405),

@@ -1,10 +1,8 @@
 //! permessage-deflate (RFC 7692) as agreed with clients: what is answered, what is kept of what they
 //! send, how often a message is compressed.
 
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use serde_json::Value;
-use t::{Conf, Frame, Nginx, Raw, Redis, Request, Transport, frames, until};
+use t::{Conf, Frame, Nginx, Raw, Redis, Request, Transport, frames, inflate, until};
 
 /// "Hello" (RFC 7692, 7.2.3.1).
 const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
@@ -206,27 +204,6 @@ fn contexts_are_in_the_account_and_beyond_its_half_declined() {
         status(&nginx, "/memory/contexts") == 0
     });
     drop(agreed(&nginx, "/echo"));
-}
-
-/// A payload inflated by a decompressor with no more window than it asked for.
-fn inflate(payload: &[u8], window_bits: u8) -> Vec<u8> {
-    let input = [payload, &[0, 0, 0xff, 0xff]].concat();
-    let mut window = vec![0; 1 << window_bits];
-    let (mut read, mut at, mut message) = (0, 0, Vec::new());
-    let mut stream = DecompressorOxide::new();
-    loop {
-        let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
-        let (status, more_read, written) =
-            decompress(&mut stream, &input[read..], &mut window, at, flags);
-        read += more_read;
-        message.extend_from_slice(&window[at..at + written]);
-        at = (at + written) % window.len();
-        match status {
-            TINFLStatus::HasMoreOutput => {}
-            TINFLStatus::NeedsMoreInput => return message,
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 #[test]

@@ -99,6 +99,14 @@ const WRONG: &[(&str, &str)] = &[
         "\"wss://example.com\" in \"websocket_origin\" directive, it must be \"https://example.com\"",
     ),
     (
+        "websocket_echo; websocket_origin *;",
+        "\"*\" in \"websocket_origin\" directive, it must be \"any\" to allow all origins",
+    ),
+    (
+        "websocket_echo; websocket_origin same any;",
+        "in \"websocket_origin\" directive, \"any\" must stand alone",
+    ),
+    (
         "websocket_echo; websocket_origin none;",
         "\"none\" in \"websocket_origin\" directive, it must name an origin",
     ),

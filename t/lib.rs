@@ -24,6 +24,7 @@ pub use harness::deflated::Deflated;
 pub use harness::frames::{self, Frame};
 pub use harness::http::{self, Request, Response};
 pub use harness::http2;
+pub use harness::inflated::inflate;
 pub use harness::kernel;
 pub use harness::nginx::{Conf, Nginx};
 pub use harness::ports;

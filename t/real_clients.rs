@@ -23,7 +23,8 @@ fn program(name: &str) -> PathBuf {
 
 fn python(script: &str) -> Command {
     let mut command = Command::new(settings::python());
-    command.arg(program(script));
+    // Without leaving its bytecode beside the sources.
+    command.arg("-B").arg(program(script));
     command
 }
 

@@ -14,53 +14,60 @@ fn conf(redis: &Redis) -> Conf {
         .location("/status", "websocket_status;")
 }
 
-/// What is wrong, the status, and what the body must say.
-fn wrong() -> Vec<(Request, u16, &'static str)> {
+/// A refused request.
+struct Case {
+    request: Request,
+    status: u16,
+    /// What the body must say.
+    says: &'static str,
+}
+
+fn case(request: Request, status: u16, says: &'static str) -> Case {
+    Case {
+        request,
+        status,
+        says,
+    }
+}
+
+fn cases() -> Vec<Case> {
     let right = || Request::upgrade("/echo");
+    let null_twice = right().header("Origin", "null").header("Origin", "null");
+    let put = right().line("PUT /echo HTTP/1.1");
     vec![
-        (Request::new("GET", "/echo"), 426, "\"Upgrade: websocket\""),
-        (
+        case(Request::new("GET", "/echo"), 426, "\"Upgrade: websocket\""),
+        case(
             right().with("Connection", "keep-alive"),
             426,
             "A proxy on the way",
         ),
-        (
+        case(
             right().with("Sec-WebSocket-Version", "8"),
             426,
             "must be 13",
         ),
-        (
+        case(
             right().without("Sec-WebSocket-Key"),
             400,
             "Sec-WebSocket-Key",
         ),
-        (right().header("Sec-WebSocket-Key", KEY), 400, "there once"),
-        (right().line("GET /echo HTTP/1.0"), 400, "over HTTP/1.1"),
-        (right().header("Content-Length", "5"), 400, "no body"),
-        (
-            right().header("Origin", "null").header("Origin", "null"),
-            400,
-            "\"Origin\" must not be there twice",
-        ),
-        (
+        case(right().header("Sec-WebSocket-Key", KEY), 400, "there once"),
+        case(right().line("GET /echo HTTP/1.0"), 400, "over HTTP/1.1"),
+        case(right().header("Content-Length", "5"), 400, "no body"),
+        case(null_twice, 400, "\"Origin\" must not be there twice"),
+        case(
             right().header("Sec-WebSocket-Protocol", "(a)"),
             400,
             "list of tokens",
         ),
-        (
+        case(
             right().header("Sec-WebSocket-Extensions", "=,"),
             400,
             "malformed",
         ),
-        (
-            right()
-                .line("PUT /echo HTTP/1.1")
-                .header("Content-Length", "0"),
-            405,
-            "begins with GET",
-        ),
-        (Request::upgrade("/ws"), 400, "name is empty"),
-        (
+        case(put.header("Content-Length", "0"), 405, "begins with GET"),
+        case(Request::upgrade("/ws"), 400, "name is empty"),
+        case(
             Request::upgrade("/ws?channel=%0a"),
             400,
             "control character",
@@ -72,12 +79,12 @@ fn wrong() -> Vec<(Request, u16, &'static str)> {
 fn a_line_of_text_tells_what_is_wrong() {
     let redis = Redis::start();
     let nginx = Nginx::start(conf(&redis));
-    for (request, status, says) in wrong() {
-        let answer = nginx.send(&request);
-        assert_eq!(answer.status, status, "{answer:?}");
+    for case in cases() {
+        let answer = nginx.send(&case.request);
+        assert_eq!(answer.status, case.status, "{answer:?}");
         assert_eq!(answer.header("Content-Type"), TEXT, "{answer:?}");
         let text = answer.text();
-        assert!(text.contains(says), "{says}: {text}");
+        assert!(text.contains(case.says), "{}: {text}", case.says);
         assert!(text.ends_with(".\n") && text.lines().count() == 1, "{text}");
         assert_eq!(
             answer.header("Content-Length"),

@@ -5,6 +5,8 @@
 #[path = "../../crates/proto/tests/websocket/compressed.rs"]
 #[allow(dead_code)]
 mod compressed;
+#[path = "../../crates/proto/tests/websocket/inflated.rs"]
+mod inflated;
 #[path = "../../crates/proto/tests/websocket/support.rs"]
 #[allow(dead_code)]
 mod support;

@@ -3,6 +3,7 @@
 
 use super::frames::{self, Frame};
 use super::http::Request;
+use super::inflated::inflate;
 use super::nginx::Nginx;
 use super::raw::Raw;
 use super::stream::Transport;
@@ -47,15 +48,8 @@ impl Deflated {
         assert!(is_data && frame.fin, "{frame:?}");
         match frame.rsv {
             0 => frame.payload,
-            4 => inflate(&frame.payload),
+            4 => inflate(&frame.payload, 15),
             other => panic!("reserved bits {other}"),
         }
     }
-}
-
-#[track_caller]
-fn inflate(payload: &[u8]) -> Vec<u8> {
-    // RFC 7692, 7.2.2; the last, empty block ends the stream.
-    let stream = [payload, &[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff]].concat();
-    miniz_oxide::inflate::decompress_to_vec(&stream).expect("a DEFLATE stream")
 }

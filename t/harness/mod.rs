@@ -7,6 +7,8 @@ pub mod deflated;
 pub mod frames;
 pub mod http;
 pub mod http2;
+#[path = "../../crates/proto/tests/websocket/inflated.rs"]
+pub mod inflated;
 pub mod kernel;
 pub mod nginx;
 pub mod ports;

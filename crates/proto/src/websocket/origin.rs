@@ -111,7 +111,7 @@ impl Pattern {
         if value == "same" {
             return Ok(Self(Kind::Same));
         }
-        if value == "any" || value == "*" {
+        if value == "any" {
             return Err("\"any\" must stand alone".to_owned());
         }
         if value == "null" {
@@ -155,6 +155,9 @@ impl Pattern {
 /// What would be read as a pattern, but is no browser's origin: how to mend it.
 fn never_sent(value: &str) -> Option<String> {
     let lower = value.to_ascii_lowercase();
+    if lower == "*" {
+        return Some("it must be \"any\" to allow all origins".to_owned());
+    }
     if lower == "none" {
         return Some(
             "it must name an origin: a request without \"Origin\" passes anyway, and the origin \
@@ -500,13 +503,9 @@ mod tests {
             let message = Policy::parse(&[value]).expect_err(value);
             assert!(message.contains("it must be"), "{message}");
         }
-        for values in [&["same", "any"][..], &["*"], &["a", "any"]] {
-            assert!(
-                Policy::parse(values)
-                    .unwrap_err()
-                    .contains("must stand alone"),
-                "{values:?}"
-            );
+        for values in [&["same", "any"][..], &["any", "any"], &["a", "any"]] {
+            let message = Policy::parse(values).unwrap_err();
+            assert_eq!(message, "\"any\" must stand alone", "{values:?}");
         }
         assert!(Policy::parse(&[]).is_err());
     }
@@ -517,6 +516,7 @@ mod tests {
             ("wss://example.com", "it must be \"https://example.com\""),
             ("WSS://Example.com:8443", "\"https://example.com:8443\""),
             ("ws://localhost:*", "it must be \"http://localhost:*\""),
+            ("*", "it must be \"any\" to allow all origins"),
             ("none", "the origin of sandboxed pages is \"null\""),
             ("None", "a request without \"Origin\" passes anyway"),
             ("Null", "it must be \"null\", in lower case"),

@@ -7,7 +7,7 @@ use proto::websocket::deflate::{Deflater, History};
 use proto::websocket::frame::{self, Opcode};
 use zlib_rs::{Deflate, DeflateFlush};
 
-use crate::compressed::inflate;
+use crate::inflated::inflate;
 use crate::support::{Deflating, Frame, Peer, ROOMY, close, cont, hex, ping, run_on, stream, text};
 use crate::twin::{Ending, Said, judge_deflated};
 

@@ -5,6 +5,7 @@ mod compressed;
 mod deflate;
 mod dialogue;
 mod handshake;
+mod inflated;
 mod memory;
 mod negotiation;
 mod rules;

@@ -183,6 +183,7 @@ fn contexts_are_in_the_account_and_beyond_its_half_declined() {
     refused.send_frame(&a_whole_window());
     assert_eq!(refused.frame().opcode, frames::BINARY);
     refused.expect_close(1013);
+    nginx.until_log("compression history of clients' messages holds");
     let (mut back, answer) = offers(&nginx, "/echo", "permessage-deflate");
     assert_eq!(answer, None);
     assert_eq!(status(&nginx, "/counters/contexts_declined"), 1);

@@ -56,7 +56,7 @@ pub struct MemoryStatus {
     pub partial_messages: u64,
     /// Queues and pending replies of the links, and posts that wait for one.
     pub replies: u64,
-    /// What clients sent compressed, for their next messages to refer to.
+    /// The compression history of clients' messages.
     pub contexts: u64,
 }
 

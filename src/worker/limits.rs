@@ -158,15 +158,15 @@ impl Worker {
         );
     }
 
-    /// What is kept of clients' compressed messages has taken all that it may.
+    /// The compression history of clients' messages has taken all the memory that it may.
     pub(super) fn report_contexts(&mut self) {
         if self.limits.contexts.due(process::now()).is_some() {
             let (held, limit) = (self.budget.held(Category::Contexts), self.budget.limit());
             log::cycle(
                 Level::Warn,
                 format_args!(
-                    "what clients sent compressed holds {held} bytes of \"websocket_memory\" \
-                     {limit}: new clients are not compressed"
+                    "compression history of clients' messages holds {held} bytes of \
+                     \"websocket_memory\" {limit}: new clients are not compressed"
                 ),
             );
         }

@@ -10,7 +10,7 @@ pub enum Category {
     PartialMessages,
     /// Publishes whose reply is awaited, and posts that wait for the link.
     Replies,
-    /// What clients sent compressed, for their next messages to refer to.
+    /// The compression history of clients' messages.
     Contexts,
 }
 

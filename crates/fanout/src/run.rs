@@ -81,6 +81,8 @@ impl<'a> Run<'a> {
             0 => std::mem::take(&mut self.open),
             _ => self.open.split_off(begin),
         };
+        // What is left has the room that the frame took: that is in no account.
+        self.open.shrink_to(LARGE);
         self.close();
         let large = Held::one(large, self.channel, self.tally);
         self.log.append_held(&large, 0..large.len());
@@ -125,5 +127,30 @@ impl<'a> Run<'a> {
     pub(crate) fn end(mut self) -> usize {
         self.close();
         self.log.own_bytes() - self.before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_frame_leaves_no_room_that_is_not_counted() {
+        let (mut log, mut buffers, tally) = (Log::default(), Buffers::default(), Arc::default());
+        let mut run = log.run(0, &mut buffers, &tally);
+        for size in [10, 1 << 20, 10, 1 << 20] {
+            let mut message = |_, out: &mut Vec<u8>| {
+                out.extend(std::iter::repeat_n(0, size));
+                true
+            };
+            assert!(run.note(Variant(0), &mut message));
+        }
+        run.end();
+        let room = log.segments.iter().map(|segment| match &segment.chunk {
+            Chunk::Own(framed) => framed.capacity(),
+            Chunk::Part(_) => 0,
+        });
+        assert!(room.sum::<usize>() <= 2 * (LARGE + 100));
+        assert_eq!(log.segments.len(), 4);
     }
 }

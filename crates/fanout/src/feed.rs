@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU64;
 use smallvec::SmallVec;
 
 use crate::cursor::{HELD, Laggard, MUTED, OUT};
-use crate::held::{Held, Pieces};
+use crate::held::{Piece, Pieces};
 use crate::log::Log;
-use crate::segment::{Buffers, Chunk};
+use crate::segment::Buffers;
 use crate::types::{Batch, ClientId, FlushResult, Sent, Short, SlowClass, SlowPolicy};
 use backlog::{Backlog, new_backlog};
 
@@ -229,6 +229,19 @@ impl Feed {
             }
         }
         false
+    }
+
+    /// It keeps parts of what others hold, and it is to be decided whether as copies.
+    pub(crate) fn is_undecided(&self) -> bool {
+        let backlog = self.backlog.as_ref();
+        backlog.is_some_and(|backlog| backlog.log.is_undecided())
+    }
+
+    /// Everything has been offered, in all feeds: see [`Log::decide`].
+    pub(crate) fn decide(&mut self, commons: &mut Commons) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.log.decide(&mut commons.buffers);
+        }
     }
 
     /// Up to `max` members that the pass has not reached, and what they are due.
@@ -459,8 +472,8 @@ impl Feed {
         })
     }
 
-    /// Every laggard's client, what is left of the frame that it has begun, and in which round it was
-    /// last sent something.
+    /// Every laggard's client, what is left of the frame that it has begun, and when it last took
+    /// something.
     pub(crate) fn begun(&self) -> impl Iterator<Item = (u32, u64, u32)> {
         let laggards = self.backlog.iter().flat_map(|backlog| &backlog.laggards);
         laggards.map(|it| (it.client, it.begun(), it.moved_in))
@@ -497,20 +510,12 @@ impl Feed {
         })
     }
 
-    /// For tests: all that it holds by reference.
-    pub(crate) fn held(&self) -> impl Iterator<Item = (*const Held, usize)> {
-        let backlog = self.backlog.iter();
-        backlog.flat_map(|backlog| {
-            let parts = backlog
-                .log
-                .segments
-                .iter()
-                .filter_map(|it| match &it.chunk {
-                    Chunk::Own(_) => None,
-                    Chunk::Part(piece) => Some((Arc::as_ptr(&piece.of), piece.of.weight())),
-                });
+    /// For tests: parts of what others hold, too, and whether its log keeps them for laggards.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Piece, bool)> {
+        self.backlog.iter().flat_map(|backlog| {
             let aside = backlog.laggards.iter().filter_map(|it| it.pieces());
-            parts.chain(aside.flat_map(Pieces::held))
+            let aside = aside.flat_map(Pieces::parts).map(|piece| (piece, false));
+            backlog.log.parts().chain(aside)
         })
     }
 

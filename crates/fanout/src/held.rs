@@ -74,7 +74,7 @@ impl Framed {
 pub(crate) struct Held {
     framed: Framed,
     tally: Arc<AtomicU64>,
-    /// Bytes of the parts that logs keep for laggards, counted for each log.
+    /// See [`Held::kept`].
     kept: AtomicU64,
 }
 
@@ -108,6 +108,11 @@ impl Held {
 
     pub(crate) fn len(&self) -> usize {
         self.framed.bytes.len()
+    }
+
+    /// Bytes of the parts that logs keep for laggards, counted for each log.
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 
     /// It holds one frame and nothing else.
@@ -182,7 +187,7 @@ impl Piece {
 
     /// Logs keep so little of the whole that copies of their parts would take less.
     pub(crate) fn is_wasteful(&self) -> bool {
-        self.of.kept.load(Ordering::Relaxed) * 2 < self.of.len() as u64
+        self.of.kept() * 2 < self.of.len() as u64
     }
 }
 
@@ -305,10 +310,9 @@ impl Pieces {
         cut.collect()
     }
 
-    /// For tests: what it holds, each with its weight.
-    pub(crate) fn held(&self) -> impl Iterator<Item = (*const Held, usize)> {
-        let held = self.list.iter().map(|piece| &piece.of);
-        held.map(|held| (Arc::as_ptr(held), held.weight()))
+    /// For tests: the parts that it consists of.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Piece> {
+        self.list.iter()
     }
 }
 

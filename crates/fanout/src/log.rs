@@ -39,6 +39,9 @@ pub(crate) struct Log {
     pub(crate) segments: VecDeque<Segment>,
     /// Segments whose pass is over; they are here for laggards only.
     passed: usize,
+    /// The last so many of these: the first is a part of what others hold, and not yet looked at by
+    /// [`decide`](Log::decide).
+    undecided: usize,
     /// Segments behind those that the pass under way offers; 0: there is none.
     in_pass: usize,
     pub(crate) tail: u64,
@@ -58,6 +61,7 @@ impl Log {
     /// Begins at a boundary with nothing in it; `frames` ended before.
     pub(crate) fn restart(&mut self, tail: u64, frames: u64) {
         debug_assert!(self.segments.is_empty() && self.at_tail == 0 && self.in_pass == 0);
+        debug_assert!(self.passed == 0 && self.undecided == 0);
         (self.tail, self.begins_at, self.frames) = (tail, tail, frames);
         self.excerpts.clear();
     }
@@ -241,12 +245,12 @@ impl Log {
             self.passed += 1;
             if let Chunk::Part(piece) = &self.segments[at].chunk {
                 piece.keep();
+                self.undecided += 1;
+            } else if self.undecided > 0 {
+                self.undecided += 1;
             }
             if at > 0 {
-                if self.copy_if_wasteful(at - 1) && at > 1 {
-                    self.keep_behind(at - 1, buffers);
-                }
-                self.keep_behind(self.passed - 1, buffers);
+                self.keep_behind(at, buffers);
             } else if self.segments[0].cursors > 0 {
                 self.keep_first(buffers);
             }
@@ -293,6 +297,7 @@ impl Log {
             previous.low = previous.low.min(low);
             self.segments.remove(at);
             self.passed -= 1;
+            self.undecided = self.undecided.saturating_sub(1);
             self.own_bytes -= size_of::<Segment>() + size_of::<Framed>();
             buffers.put(framed);
         } else {
@@ -301,22 +306,52 @@ impl Log {
         }
     }
 
-    /// Whose pass is over for a while: all who have a part of the same have decided by now whether
-    /// they keep it. Where little of it is kept, each takes a copy, and it can go. Returns whether
-    /// this one did.
-    fn copy_if_wasteful(&mut self, at: usize) -> bool {
-        let segment = &mut self.segments[at];
-        let Chunk::Part(piece) = &segment.chunk else {
-            return false;
-        };
-        if piece.len() > COALESCE || !piece.is_wasteful() {
-            return false;
+    /// Something has been kept that is to be looked at by [`decide`](Log::decide).
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.undecided > 0
+    }
+
+    /// Everything has been offered in all logs, so it is known what each of them keeps. Where logs
+    /// keep little of what they share, this one takes a copy of its part.
+    pub(crate) fn decide(&mut self, buffers: &mut Buffers) {
+        debug_assert!(self.passed == self.segments.len());
+        let from = self.passed - std::mem::take(&mut self.undecided);
+        if !self.segments.range(from..).any(Segment::is_wasteful) {
+            return;
         }
-        piece.forget();
-        let copied = Chunk::Own(Box::new(piece.copied()));
-        self.own_bytes += copied.own_bytes() - segment.chunk.own_bytes();
-        segment.chunk = copied;
-        true
+        // One by one from here on: what is put together then moves nothing behind it.
+        let undecided = self.segments.split_off(from);
+        self.passed = from;
+        for segment in undecided {
+            let at = self.passed;
+            self.segments.push_back(segment);
+            self.passed += 1;
+            self.copy_if_wasteful(at);
+            if at > 0 {
+                self.keep_behind(at, buffers);
+            }
+        }
+    }
+
+    fn copy_if_wasteful(&mut self, at: usize) {
+        let segment = &mut self.segments[at];
+        if let Chunk::Part(piece) = &segment.chunk
+            && segment.is_wasteful()
+        {
+            piece.forget();
+            let copied = Chunk::Own(Box::new(piece.copied()));
+            self.own_bytes += copied.own_bytes() - segment.chunk.own_bytes();
+            segment.chunk = copied;
+        }
+    }
+
+    /// For tests: parts of what others hold, too, and whether they are kept for laggards.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Piece, bool)> {
+        let segments = (0..).zip(&self.segments);
+        segments.filter_map(|(at, segment)| match &segment.chunk {
+            Chunk::Own(_) => None,
+            Chunk::Part(piece) => Some((piece, at < self.passed)),
+        })
     }
 
     /// Drops what nobody needs any more. To be called after cursors have moved on.
@@ -326,6 +361,7 @@ impl Log {
                 return;
             };
             self.passed -= 1;
+            self.undecided = self.undecided.min(self.passed);
             self.own_bytes -= segment.chunk.own_bytes();
             if let Some(end) = segment.chunk.last_end(segment.chunk.len()) {
                 self.begins_at = segment.base + end as u64;

@@ -67,6 +67,8 @@ pub struct Registry {
     dirty: VecDeque<u32>,
     /// Something was to be flushed since there was nothing.
     in_round: bool,
+    /// Feeds that keep parts of what others hold: to be looked at once everything has been offered.
+    undecided: Vec<u32>,
     commons: Commons,
     clients: usize,
     laggards: usize,
@@ -113,6 +115,7 @@ impl Registry {
             classes: Vec::new(),
             dirty: VecDeque::new(),
             in_round: false,
+            undecided: Vec::new(),
             commons: Commons::new(),
             clients: 0,
             laggards: 0,
@@ -294,6 +297,9 @@ impl Registry {
             }
             self.dirty.pop_front();
         }
+        while let Some(id) = self.undecided.pop() {
+            self.change(id, Feed::decide);
+        }
         self.offered_bytes = self.log_bytes();
         if std::mem::take(&mut self.in_round) {
             self.commons.round = self.commons.round.wrapping_add(1);
@@ -349,7 +355,11 @@ impl Registry {
         self.count_skips(&out.skipped[skips..]);
         out.complete = !more;
         if !more {
-            self.feeds[feed.0 as usize].dirty = false;
+            let flushed = &mut self.feeds[feed.0 as usize];
+            flushed.dirty = false;
+            if flushed.is_undecided() {
+                self.undecided.push(feed.0);
+            }
             if self.dirty.front() == Some(&feed.0) {
                 self.dirty.pop_front();
             }

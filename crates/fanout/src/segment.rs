@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use crate::held::{Frame, Framed, Held, Piece};
 
-/// Kept segments are put together up to this size, and where parts of what others hold are as small
-/// as that it is looked at whether they are worth it.
+/// Kept segments are put together up to this size. A part of what several hold is copied only if it
+/// is no larger.
 pub(crate) const COALESCE: usize = 64 << 10;
 /// Spare buffers are freed rather than kept beyond this sum of their sizes.
 const SPARE_BYTES: usize = 4 << 20;
@@ -89,6 +89,14 @@ impl Segment {
         self.base + self.chunk.len() as u64
     }
 
+    /// It is a small part of something, and logs keep little of the whole.
+    pub(crate) fn is_wasteful(&self) -> bool {
+        match &self.chunk {
+            Chunk::Own(_) => false,
+            Chunk::Part(piece) => piece.len() <= COALESCE && piece.is_wasteful(),
+        }
+    }
+
     /// Makes its bytes such that others may hold them, too.
     pub(crate) fn share(&mut self, tally: &Arc<AtomicU64>) -> &Piece {
         if let Chunk::Own(framed) = &mut self.chunk {
@@ -129,12 +137,13 @@ impl Buffers {
     }
 }
 
-/// Takes the first `needless` bytes off, and copies the rest to a buffer of its size: unless that
-/// is most of a large one, which then stays where it is.
+/// Takes the first `needless` bytes off, and copies the rest to a buffer of its size: unless it has
+/// that size, or is most of a large one; then it stays where it is.
 pub(crate) fn fit(framed: &mut Framed, needless: usize, buffers: &mut Buffers) {
     let (len, capacity) = (framed.bytes.len(), framed.bytes.capacity());
     let large = len > COALESCE && len >= capacity / 4 * 3;
-    if needless > 0 || !large {
+    let fits = large || framed.capacity() == framed.weight();
+    if needless > 0 || !fits {
         let exact = framed.exact(needless..len);
         buffers.put(Box::new(std::mem::replace(framed, exact)));
     }

@@ -1,10 +1,11 @@
 //! What is done when memory is short.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Registry;
 use crate::feed::{Feed, Place};
-use crate::held::Pieces;
+use crate::held::{Held, Pieces};
 use crate::types::{ClientId, FlushResult, SlowPolicy};
 
 /// The rest of a frame begun counts from this size on: many of less don't fill a worker's memory.
@@ -114,11 +115,22 @@ impl Registry {
 
     /// For tests: [`log_bytes`](Registry::log_bytes) counted anew, with what clients that have left
     /// still hold.
+    ///
+    /// # Panics
+    /// What logs keep of something is not what it says of itself.
     #[doc(hidden)]
     pub fn recounted<'a>(&'a self, elsewhere: impl Iterator<Item = &'a Pieces>) -> u64 {
-        let held = self.feeds.iter().flat_map(Feed::held);
-        let held: HashMap<_, _> = held.chain(elsewhere.flat_map(Pieces::held)).collect();
+        let elsewhere = elsewhere
+            .flat_map(Pieces::parts)
+            .map(|piece| (piece, false));
+        let mut all: HashMap<_, (&Arc<Held>, u64)> = HashMap::new();
+        for (piece, is_kept) in self.feeds.iter().flat_map(Feed::parts).chain(elsewhere) {
+            let (_, kept) = all.entry(Arc::as_ptr(&piece.of)).or_insert((&piece.of, 0));
+            *kept += u64::from(is_kept) * piece.len() as u64;
+        }
+        assert!(all.values().all(|(held, kept)| held.kept() == *kept));
+        let held: usize = all.values().map(|(held, _)| held.weight()).sum();
         let own: usize = self.feeds.iter().map(Feed::recounted).sum();
-        (own + held.values().sum::<usize>() + self.stage.weight()) as u64
+        (own + held + self.stage.weight()) as u64
     }
 }

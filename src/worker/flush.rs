@@ -47,6 +47,7 @@ pub(super) fn open_ring(wanted: bool) -> Option<Ring> {
 impl Worker {
     /// Sends what this wake-up has brought to each client that keeps up.
     pub(super) fn flush(&mut self) {
+        self.tell_time();
         let mut budget = match &self.ring {
             Some(_) => RING_BUDGET,
             None => SEND_BUDGET,

@@ -21,23 +21,21 @@ pub struct Limits {
     contexts: Throttle,
     not_published: Throttle,
     refused: Throttle,
-    /// Bytes of logs when the round over those who are behind began that an event has cut short.
-    round: Option<u64>,
 }
 
-/// A line is written at most once in so many milliseconds. nginx's clock is some milliseconds coarse:
-/// so no two lines bear the same second.
+/// A line is written at most once in so many milliseconds. nginx's clock is a few milliseconds
+/// behind, so this is a little more than a second: no two lines have the same second.
 const QUIET_MS: u64 = 1_010;
 
-/// Clients that one event treats because memory is short.
+/// While memory is short, one event treats at most so many clients.
 const TREAT_BUDGET: usize = 1_000;
 
-/// What Redis has brought and not every client was offered: at most this, and at most this part of
-/// `websocket_memory`, but always one message.
+/// Redis is not read while more bytes than this, or than this part of `websocket_memory`, have still
+/// to be offered to clients. One message is always read.
 const MOST_UNOFFERED: u64 = 4 << 20;
 const UNOFFERED_PART: u64 = 4;
 
-/// The same in work: a message for so many different lists of channels.
+/// The same for work: messages on end count once for each list of channels that they go to.
 const HEAR_BUDGET: u64 = 50_000;
 
 /// A line that may come often: it is written at most once a second.
@@ -48,7 +46,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// `Some`: it is to be written now, and so many were withheld since it was written last.
+    /// `Some`: the line is due, and so many were withheld since the last one.
     pub(super) fn due(&mut self, now: u64) -> Option<u64> {
         if self.written_at.is_some_and(|last| now < last + QUIET_MS) {
             self.withheld += 1;
@@ -81,18 +79,18 @@ impl Worker {
         self.budget.limit() / 2
     }
 
-    /// More is kept of clients' compressed messages than there is memory for.
+    /// Contexts of compression hold more than they may.
     pub(super) fn contexts_exceed(&self) -> bool {
         self.budget.held(Category::Contexts) > self.most_contexts()
     }
 
-    /// So many bytes more of what clients send compressed may be kept.
+    /// Contexts of compression may take so many bytes more.
     pub(super) fn has_room_for_context(&self, bytes: u64) -> bool {
         self.budget.held(Category::Contexts) + bytes <= self.most_contexts()
     }
 
-    /// Counts a refused handshake; once a second and reason the log tells how many there are. Each
-    /// has its own line already, which a log shows at `info` only.
+    /// Counts a refused handshake. The log tells the count, for each reason at most once a second:
+    /// the line that each refusal has of its own is shown at level `info` only.
     pub(super) fn note_refused(&mut self, request: Request, refused: Refused) {
         let (name, total) = self.refusals.count(refused);
         let throttle = self.limits.refusals.entry(name).or_default();
@@ -115,7 +113,7 @@ impl Worker {
         ));
     }
 
-    /// The same for a post.
+    /// Counts a refused post; the log tells as much of it as of a handshake.
     pub fn note_refused_post(&mut self, request: Request, status: u16) {
         self.refusals.publish += 1;
         let total = self.refusals.publish;
@@ -128,7 +126,7 @@ impl Worker {
         }
     }
 
-    /// Redis did not take a message, or may not have: counted already.
+    /// Redis did not take a message, or may not have. The caller has counted it.
     pub(super) fn report_not_published(&mut self, reason: &str) {
         if self.limits.not_published.due(process::now()).is_some() {
             let total = self.counters.publish_failed;
@@ -141,20 +139,17 @@ impl Worker {
         }
     }
 
-    /// Redis refuses a name, perhaps one of thousands.
+    /// Redis refuses a subscription, perhaps one of thousands.
     pub(super) fn report_refused(&mut self, channel: ChannelId, reason: &str, now: u64) {
         let Some(withheld) = self.limits.refused.due(now) else {
             return;
         };
         let (_, _, name) = self.registry.name(channel);
         let name = name.escape_ascii();
-        let others = match withheld {
-            0 => String::new(),
-            names => format!(", and so were {names} names since it last said so"),
-        };
+        let more = and_more(withheld);
         log::cycle(
             Level::Error,
-            format_args!("redis refuses to subscribe to \"{name}\": {reason}{others}"),
+            format_args!("redis refuses to subscribe to \"{name}\": {reason}{more}"),
         );
     }
 
@@ -172,7 +167,7 @@ impl Worker {
         }
     }
 
-    /// Messages were dropped for clients of some form: they are counted, and told.
+    /// Counts and logs messages that could not be framed for some of their clients.
     pub(super) fn report_dropped(&mut self) {
         let dropped = self.wires.dropped();
         if dropped.not_text > self.counters.not_text {
@@ -208,54 +203,51 @@ impl Worker {
         }
     }
 
-    /// While more is held than `websocket_memory` allows, those furthest behind are treated by their
-    /// policies: all of them if it takes that, as several may share what one of them holds.
+    /// The registry's clock: it tells by it who has stopped.
+    pub(super) fn tell_time(&mut self) {
+        // It may wrap: nobody is behind for weeks.
+        self.registry.tell_time(process::now() as u32);
+    }
+
+    /// While more is held than `websocket_memory` allows, treats clients by their policies, those
+    /// furthest behind first. It may take all of them: what one holds, others may hold, too.
     pub(super) fn enforce_memory(&mut self) {
+        self.tell_time();
         self.account();
         self.cut_off_leaving();
         let mut left = TREAT_BUDGET;
         while self.budget.over() {
-            let began_at = self.limits.round.take().unwrap_or_else(|| {
-                self.registry.list_those_behind();
-                self.registry.log_bytes()
-            });
-            left = self.treat_those_behind(left);
             if left == 0 {
-                self.limits.round = Some(began_at);
+                // The next turn goes on with the round.
                 self.turn = true;
                 return;
             }
-            if self.registry.log_bytes() >= began_at {
-                // A whole round, and their policies had nothing to take.
-                return;
-            }
-        }
-        self.limits.round = None;
-    }
-
-    /// Treats at most `left` of those listed, until less is held than the limit. How many are left?
-    fn treat_those_behind(&mut self, mut left: usize) -> usize {
-        while self.budget.over() && left > 0 {
             left -= 1;
-            match self.registry.furthest_behind() {
-                None => return left + 1,
-                Some(Furthest::Lags(client)) => {
-                    self.registry.treat(client, &mut self.flushed);
-                    self.after_flush();
-                }
-                Some(Furthest::InFrame(client)) => {
-                    self.counters.slow_closed += 1;
-                    self.cut_off(client);
-                }
-            }
+            let Some(furthest) = self.registry.furthest_behind() else {
+                return;
+            };
+            self.treat(furthest);
             self.account();
             self.cut_off_leaving();
         }
-        left
+        self.registry.end_shortage();
     }
 
-    /// Those who have been closed, and have not taken a large frame's rest yet, don't get it while
-    /// memory is short: they held it before, and hold it still.
+    fn treat(&mut self, furthest: Furthest) {
+        match furthest {
+            Furthest::Lags(client) => {
+                self.registry.treat(client, &mut self.flushed);
+                self.after_flush();
+            }
+            Furthest::InFrame(client) => {
+                self.counters.slow_closed += 1;
+                self.cut_off(client);
+            }
+        }
+    }
+
+    /// Clients that were closed within a large frame still hold its rest. While memory is short they
+    /// are cut off instead of being sent it.
     fn cut_off_leaving(&mut self) {
         while self.budget.over()
             && let Some(client) = self.leaving_in_frame.pop()
@@ -268,17 +260,31 @@ impl Worker {
         }
     }
 
-    /// So much has come from Redis that clients are to be offered it before more is read: only who
-    /// was offered something can be found to be slow.
+    /// Redis is not to be read before clients have been offered what it has sent. Until then it is
+    /// not known who is slow, so no policy could free memory.
     pub(super) fn has_heard_enough(&mut self) -> bool {
         let (bytes, notes) = self.registry.unoffered();
         notes >= HEAR_BUDGET || bytes > MOST_UNOFFERED.min(self.budget.limit() / UNOFFERED_PART)
     }
 }
 
+/// The end of a line of which so many like it were withheld.
+fn and_more(withheld: u64) -> String {
+    match withheld {
+        0 => String::new(),
+        _ => format!(", and {withheld} more since the last such line"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_tells_how_many_like_it_were_withheld() {
+        assert_eq!(and_more(0), "");
+        assert_eq!(and_more(3), ", and 3 more since the last such line");
+    }
 
     #[test]
     fn a_line_is_written_once_a_second_and_what_was_withheld_is_known() {

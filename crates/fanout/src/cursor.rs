@@ -30,8 +30,8 @@ pub(crate) struct Laggard {
     /// The first boundary that is neither before the cursor nor before the committed bytes' end.
     settled: u64,
     committed: u32,
-    /// The round in which it fell behind, or was last sent something.
-    pub(crate) moved_in: u32,
+    /// When it fell behind, or last took something, by the feeds' common clock.
+    pub(crate) moved_at: u32,
     flags: u8,
     aside: Option<Box<Aside>>,
     /// Of one that is out: frames up to its cursor. The log forgets.
@@ -73,7 +73,7 @@ impl Laggard {
             cursor,
             settled,
             committed,
-            moved_in: 0,
+            moved_at: 0,
             flags,
             aside: None,
             frames: if flags & OUT == 0 {

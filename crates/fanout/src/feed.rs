@@ -57,8 +57,8 @@ pub(crate) struct Commons {
     #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
     backlog_bytes: usize,
-    /// How often everything had been offered to everybody.
-    pub(crate) round: u32,
+    /// What time it is, in milliseconds from any beginning.
+    pub(crate) now: u32,
     /// Bytes that are held by reference, whoever holds them.
     pub(crate) tally: Arc<AtomicU64>,
 }
@@ -70,7 +70,7 @@ impl Commons {
             buffers: Buffers::default(),
             backlogs: Vec::new(),
             backlog_bytes: 0,
-            round: 0,
+            now: 0,
             tally: Arc::default(),
         }
     }
@@ -396,7 +396,7 @@ impl Feed {
         };
         backlog.change(at, |laggard, log| laggard.sent(log, n, committed));
         if n > 0 {
-            backlog.laggards[at].moved_in = commons.round;
+            backlog.laggards[at].moved_at = commons.now;
         }
         backlog.note_if_stalled(at);
         backlog.log.trim(&mut commons.buffers);
@@ -476,7 +476,7 @@ impl Feed {
     /// something.
     pub(crate) fn begun(&self) -> impl Iterator<Item = (u32, u64, u32)> {
         let laggards = self.backlog.iter().flat_map(|backlog| &backlog.laggards);
-        laggards.map(|it| (it.client, it.begun(), it.moved_in))
+        laggards.map(|it| (it.client, it.begun(), it.moved_at))
     }
 
     pub(crate) fn begun_by(&self, at: usize) -> u64 {

@@ -4,7 +4,7 @@ mod feeds;
 mod memory;
 mod publish;
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
@@ -65,8 +65,6 @@ pub struct Registry {
     hasher: RandomState,
     classes: Vec<SlowClass>,
     dirty: VecDeque<u32>,
-    /// Something was to be flushed since there was nothing.
-    in_round: bool,
     /// Feeds that keep parts of what others hold: to be looked at once everything has been offered.
     undecided: Vec<u32>,
     commons: Commons,
@@ -81,7 +79,7 @@ pub struct Registry {
     /// Where bytes that lie apart are put together to be sent.
     gathered: Vec<u8>,
     shorts: Vec<Short>,
-    furthest: BinaryHeap<memory::Behind>,
+    shortage: memory::Shortage,
     /// [`log_bytes`](Registry::log_bytes) when everything had last been offered, or less.
     offered_bytes: u64,
     /// How often feeds were given more since then, of channels that have several.
@@ -114,7 +112,6 @@ impl Registry {
             hasher: RandomState::new(),
             classes: Vec::new(),
             dirty: VecDeque::new(),
-            in_round: false,
             undecided: Vec::new(),
             commons: Commons::new(),
             clients: 0,
@@ -126,7 +123,7 @@ impl Registry {
             due: Vec::new(),
             gathered: Vec::new(),
             shorts: Vec::new(),
-            furthest: BinaryHeap::new(),
+            shortage: memory::Shortage::default(),
             offered_bytes: 0,
             unoffered_notes: 0,
             committed_notes: 0,
@@ -301,9 +298,6 @@ impl Registry {
             self.change(id, Feed::decide);
         }
         self.offered_bytes = self.log_bytes();
-        if std::mem::take(&mut self.in_round) {
-            self.commons.round = self.commons.round.wrapping_add(1);
-        }
         (self.unoffered_notes, self.committed_notes) = (0, 0);
         None
     }
@@ -526,7 +520,6 @@ impl Registry {
         let feed = &mut self.feeds[id as usize];
         if !std::mem::replace(&mut feed.dirty, true) {
             self.dirty.push_back(id);
-            self.in_round = true;
         }
     }
 }

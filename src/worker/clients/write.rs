@@ -109,6 +109,7 @@ impl Worker {
     /// Writes what is due to a client that is not current: the frame begun, its own frames, the
     /// rest of its feed.
     pub(in crate::worker) fn write_client(&mut self, id: ClientId) {
+        self.tell_time();
         let mut written = 0;
         loop {
             let joined = self.registry.feed_of(id).is_some();

@@ -36,7 +36,7 @@ impl Backlog {
     }
 
     pub(super) fn push(&mut self, mut laggard: Laggard, commons: &mut Commons) {
-        laggard.moved_in = commons.round;
+        laggard.moved_at = commons.now;
         commons.seats[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
         self.laggards.push(laggard);
     }

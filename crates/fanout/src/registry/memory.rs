@@ -1,6 +1,6 @@
 //! What is done when memory is short.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::Registry;
@@ -11,21 +11,25 @@ use crate::types::{ClientId, FlushResult, SlowPolicy};
 /// The rest of a frame begun counts from this size on: many of less don't fill a worker's memory.
 const LARGE_REST: u64 = 64 << 10;
 
-/// One that has not been sent anything for so many rounds has stopped in its frame, as far as can be
-/// told: a round ends when everything has been offered, so who reads is sent something in each or two.
-const STOPPED: u32 = 2;
+/// A client that is within a frame, and took nothing of it for so long, is taken for stopped. A
+/// slow network is silent for some hundred milliseconds.
+const STOPPED_MS: u32 = 1_500;
+
+/// A round that frees no more than this, or than this part of what is held, was in vain.
+const LITTLE: u64 = 64 << 10;
+const LITTLE_PART: u64 = 64;
 
 /// Who may be treated, in the order of treatment.
 ///
 /// Who holds more comes first, but not to the byte: of those who hold about as much, those within a
-/// frame come by how long they have been sent nothing; then the sharers of a log come together, since
-/// it is freed when the last of them has left it. Who is within a frame can be treated by cutting it off
-/// alone: so they come last where policies take messages, or where they have not stopped.
+/// frame come by how long they took nothing; then the sharers of a log come together, since it is
+/// freed when the last of them has left it. A client within a frame can only be cut off. So it comes
+/// last where its policy takes messages, and where it has not stopped.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Behind {
+struct Behind {
     magnitude: u32,
     in_frame: bool,
-    /// Rounds without progress, or a feed.
+    /// Milliseconds without progress, or a feed.
     group: u32,
     bytes: u64,
     client: u32,
@@ -40,17 +44,90 @@ pub enum Furthest {
     InFrame(ClientId),
 }
 
-impl Registry {
-    /// Begins a round over all who hold something, those who hold most first: see
-    /// [`furthest_behind`](Registry::furthest_behind). Returns how many are listed.
-    pub fn list_those_behind(&mut self) -> usize {
-        self.furthest.clear();
-        if self.laggards == 0 {
-            return 0;
+/// Rounds over all who hold something, from when memory gets short until it no longer is.
+#[derive(Default)]
+pub(super) struct Shortage {
+    /// Who is still to be named in the round under way.
+    listed: BinaryHeap<Behind>,
+    /// Bytes that the round under way has freed. `None`: there is none.
+    freed: Option<u64>,
+    /// Bytes that were held when the last one was named: what is missing now, its treatment freed.
+    held_before: u64,
+    /// Bytes that were held when a round had been in vain, or less since.
+    in_vain_at: Option<u64>,
+    /// For tests: clients and feeds looked at.
+    looks: u64,
+}
+
+impl Shortage {
+    /// So much is held now.
+    pub(super) fn note(&mut self, held: u64) {
+        if let Some(at) = &mut self.in_vain_at {
+            *at = held.min(*at);
         }
+    }
+}
+
+impl Registry {
+    /// What time it is, in milliseconds from any beginning. To be told before flushes, and before
+    /// [`sent`](Registry::sent): who has stopped is known by it.
+    #[inline]
+    pub fn tell_time(&mut self, now_ms: u32) {
+        self.commons.now = now_ms;
+    }
+
+    /// Memory is short: who is to be treated next? Those who hold most come first, everybody once a
+    /// round, and rounds follow each other while they free something. A round goes on where it was,
+    /// whatever is done between.
+    ///
+    /// `None`: there is nothing more to free. Nobody is looked at again before more is held.
+    pub fn furthest_behind(&mut self) -> Option<Furthest> {
+        let held = self.log_bytes();
+        if let Some(freed) = &mut self.shortage.freed {
+            *freed += self.shortage.held_before.saturating_sub(held);
+        }
+        loop {
+            if let Some(next) = self.next_listed() {
+                self.shortage.held_before = held;
+                return Some(next);
+            }
+            if !self.begin_round(held) {
+                return None;
+            }
+        }
+    }
+
+    /// Memory is no longer short: the round ends.
+    pub fn end_shortage(&mut self) {
+        self.shortage.listed.clear();
+        (self.shortage.freed, self.shortage.in_vain_at) = (None, None);
+    }
+
+    /// Lists all who hold something, unless that would be in vain.
+    fn begin_round(&mut self, held: u64) -> bool {
+        let shortage = &mut self.shortage;
+        let little = LITTLE.max(held / LITTLE_PART);
+        if shortage.freed.take().is_some_and(|freed| freed <= little) {
+            shortage.in_vain_at = Some(held);
+        }
+        shortage.note(held);
+        if shortage.in_vain_at.is_some_and(|at| held <= at + little) {
+            return false;
+        }
+        (shortage.freed, shortage.in_vain_at) = (Some(0), None);
+        self.list_those_behind();
+        true
+    }
+
+    fn list_those_behind(&mut self) {
+        let Shortage { listed, looks, .. } = &mut self.shortage;
+        if self.laggards == 0 {
+            return;
+        }
+        *looks += (self.feeds.len() + self.laggards) as u64;
         for (id, feed) in (0..).zip(&self.feeds) {
             let lags = feed.lags().filter(|(_, lag)| *lag > 0);
-            self.furthest.extend(lags.map(|(client, lag)| Behind {
+            listed.extend(lags.map(|(client, lag)| Behind {
                 magnitude: lag.ilog2(),
                 in_frame: false,
                 group: id,
@@ -58,26 +135,24 @@ impl Registry {
                 client,
             }));
             let begun = feed.begun().filter(|(_, rest, _)| *rest >= LARGE_REST);
-            self.furthest.extend(begun.map(|(client, rest, moved_in)| {
-                let rounds = self.commons.round.wrapping_sub(moved_in);
+            listed.extend(begun.map(|(client, rest, moved_at)| {
+                let still_ms = self.commons.now.wrapping_sub(moved_at);
                 let policy = self.classes[feed.class as usize].policy;
-                let soon = policy == SlowPolicy::Close && rounds >= STOPPED;
+                let soon = policy == SlowPolicy::Close && still_ms >= STOPPED_MS;
                 Behind {
                     magnitude: if soon { rest.ilog2() } else { 0 },
                     in_frame: true,
-                    group: rounds,
+                    group: still_ms,
                     bytes: rest,
                     client,
                 }
             }));
         }
-        self.furthest.len()
     }
 
-    /// The next of the round that [`list_those_behind`](Registry::list_those_behind) began, to be
-    /// treated when memory is short. `None`: all have been named, or a message has been published.
-    pub fn furthest_behind(&mut self) -> Option<Furthest> {
-        while let Some(next) = self.furthest.pop() {
+    fn next_listed(&mut self) -> Option<Furthest> {
+        while let Some(next) = self.shortage.listed.pop() {
+            self.shortage.looks += 1;
             let client = ClientId(next.client);
             let Some(seat) = self.taken_seat(client) else {
                 continue;
@@ -111,6 +186,13 @@ impl Registry {
             feed.treat(at, policy, commons, out)
         });
         self.count_skips(&out.skipped[skips..]);
+    }
+
+    /// For tests: how many clients and feeds [`furthest_behind`](Registry::furthest_behind) has
+    /// looked at.
+    #[doc(hidden)]
+    pub fn looks(&self) -> u64 {
+        self.shortage.looks
     }
 
     /// For tests: [`log_bytes`](Registry::log_bytes) counted anew, with what clients that have left

@@ -95,7 +95,6 @@ impl Registry {
         channel: ChannelId,
         publish: impl FnOnce(&mut Listeners<'_>),
     ) -> Published {
-        self.furthest.clear();
         let mut listeners = Listeners(match self.channels.get(channel.0).feeds.as_slice() {
             [] => Feeds::None,
             &[Listener { feed: id, .. }] => self.one_feed(id, channel),
@@ -276,6 +275,7 @@ impl Registry {
         }
         let held = self.log_bytes();
         self.offered_bytes = self.offered_bytes.min(held);
+        self.shortage.note(held);
         (held - self.offered_bytes, self.unoffered_notes)
     }
 }

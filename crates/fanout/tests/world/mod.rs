@@ -575,10 +575,12 @@ impl World {
     }
 
     fn treat_furthest(&mut self) {
-        let behind = self.registry.list_those_behind();
+        self.registry.end_shortage();
         let who = match self.registry.furthest_behind() {
             None => {
-                assert_eq!(behind, 0);
+                let joined = (0..self.clients.len()).filter(|id| self.clients[*id].is_some());
+                let mut lags = joined.map(|id| self.registry.lag_bytes(ClientId(id as u32)));
+                assert!(lags.all(|lag| lag == 0));
                 return;
             }
             Some(Furthest::Lags(who)) => who,

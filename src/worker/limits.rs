@@ -74,17 +74,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Contexts of compression may take half of `websocket_memory`: the rest stays for messages.
+    /// The compression history may take half of `websocket_memory`: the rest stays for messages.
     fn most_contexts(&self) -> u64 {
         self.budget.limit() / 2
     }
 
-    /// Contexts of compression hold more than they may.
+    /// The compression history of clients' messages has taken more memory than it may.
     pub(super) fn contexts_exceed(&self) -> bool {
         self.budget.held(Category::Contexts) > self.most_contexts()
     }
 
-    /// Contexts of compression may take so many bytes more.
+    /// The compression history may take so many bytes more.
     pub(super) fn has_room_for_context(&self, bytes: u64) -> bool {
         self.budget.held(Category::Contexts) + bytes <= self.most_contexts()
     }

@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is offered at once of bytes that lie in several places is copied together up to here. More
-/// than a TLS record: so what OpenSSL was once offered is offered again in one piece.
+/// Bytes that lie in several places are copied together up to this size, to be offered at once. It is
+/// more than a TLS record: so OpenSSL gets in one piece what it has to be offered again.
 pub const GATHER: usize = 64 << 10;
 
-/// Where a frame ends among the bytes that it lies in, and whose it is.
+/// The end of a frame, counted from where its bytes are held, and its channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) end: u32,
@@ -70,7 +70,7 @@ impl Framed {
     }
 }
 
-/// What several feeds and clients may hold. It is counted once, while anybody holds it.
+/// Bytes that several feeds and clients may hold. They are counted once, as long as anybody does.
 pub(crate) struct Held {
     framed: Framed,
     tally: Arc<AtomicU64>,
@@ -95,7 +95,7 @@ impl Held {
         Arc::new(held)
     }
 
-    /// One frame, of so many bytes as there are.
+    /// All of `bytes` is one frame.
     pub(crate) fn one(bytes: Vec<u8>, channel: u32, tally: &Arc<AtomicU64>) -> Arc<Held> {
         let end = bytes.len() as u32;
         let frames = vec![Frame { end, channel }];
@@ -164,8 +164,7 @@ impl Piece {
         self.from as usize..self.to as usize
     }
 
-    /// The frames that end in it, and what to take from their ends for those to count from this
-    /// part's beginning.
+    /// The frames that end in it. Their ends less the number count from the beginning of this part.
     pub(crate) fn frames_there(&self) -> (&[Frame], u32) {
         (self.of.framed.frames_in(self.range()), self.from)
     }
@@ -175,24 +174,24 @@ impl Piece {
         self.of.framed.exact(self.range())
     }
 
-    /// A log keeps it for laggards.
+    /// A log keeps it for laggards from now on.
     pub(crate) fn keep(&self) {
         self.of.kept.fetch_add(self.len() as u64, Ordering::Relaxed);
     }
 
-    /// A log that kept it does so no more.
+    /// The log keeps it no longer.
     pub(crate) fn forget(&self) {
         self.of.kept.fetch_sub(self.len() as u64, Ordering::Relaxed);
     }
 
-    /// Logs keep so little of the whole that copies of their parts would take less.
+    /// Logs keep less than half of the whole: copies of their parts take less memory.
     pub(crate) fn is_wasteful(&self) -> bool {
         self.of.kept() * 2 < self.of.len() as u64
     }
 }
 
-/// Bytes that are to be sent one after the other, held by reference: they are in the memory account
-/// ([`Registry::log_bytes`](crate::Registry::log_bytes)) while anybody holds them, once for all.
+/// Bytes to be sent one after the other, held by reference. The memory account
+/// ([`Registry::log_bytes`](crate::Registry::log_bytes)) has them once, as long as anybody holds them.
 #[derive(Clone, Default)]
 pub struct Pieces {
     list: VecDeque<Piece>,
@@ -231,9 +230,9 @@ impl Pieces {
         self.list.len() * size_of::<Piece>()
     }
 
-    /// What may be sent next, of at most `limit` bytes: where little lies together it is copied
-    /// together, with `then` at its end, to `scratch`. It begins with all that was offered before
-    /// and not taken, as far as that was at most [`GATHER`] bytes.
+    /// What to send next, at most `limit` bytes. Small pieces are copied together to `scratch`, with
+    /// `then` behind the last. What was offered before and not taken comes first, up to [`GATHER`]
+    /// bytes of it in one piece.
     pub fn unsent<'a>(&'a self, limit: usize, then: &[u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let limit = limit.min(self.len);
         if let Some(first) = self.list.front()

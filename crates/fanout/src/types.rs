@@ -1,4 +1,4 @@
-//! What is said to the registry and by it.
+//! The words that the registry is spoken to in, and answers in.
 
 #[cfg(doc)]
 use crate::Registry;
@@ -7,19 +7,19 @@ use crate::Registry;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u32);
 
-/// A channel or pattern, until [`Registry::release_channel`].
+/// A channel or pattern. It is valid until [`Registry::release_channel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);
 
-/// A feed, while it has clients.
+/// A feed. It is valid as long as it has clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FeedId(pub u32);
 
-/// How a message looks on the wire (envelope, frame kind, ...): a number of the caller's.
+/// How a message looks on the wire (envelope, frame kind, ...): a number that the caller chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Variant(pub u32);
 
-/// How a subscription's name is meant.
+/// What a subscription's name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// The name of one channel.
@@ -31,21 +31,21 @@ pub enum Kind {
 /// What becomes of a client that is further behind than its `send_queue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SlowPolicy {
-    /// It is reported, is sent the rest of the frame begun and nothing more.
+    /// It is reported. It is sent the rest of the frame begun, then nothing.
     Close,
-    /// It goes forward to within the limit.
+    /// It skips the oldest frames, until it is within the limit.
     DropOldest,
-    /// It goes forward to the newest frame of each channel. A pattern is one channel here.
+    /// It skips all but the newest frame of each channel. A pattern is one channel here.
     ///
-    /// These frames may be more than the limit; then the policy strikes again when a quarter of
-    /// the limit has come on top.
+    /// These frames alone may be more than the limit. Then the policy is applied again after another
+    /// quarter of the limit.
     Latest,
 }
 
 /// A limit and what happens beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlowClass {
-    /// Bytes of whole frames not yet begun that a client may be behind.
+    /// A client may be so many bytes behind. Whole frames that are not yet begun count.
     pub send_queue: u64,
     /// What happens beyond that.
     pub policy: SlowPolicy,
@@ -79,19 +79,19 @@ pub struct Short {
     pub sent: Sent,
 }
 
-/// Members of a feed that are due the same bytes.
+/// Members of a feed that are to be sent the same bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// Their sockets, as given to [`Registry::join`].
     pub sockets: &'a [i32],
     /// Their ids, in the same order.
     pub clients: &'a [u32],
-    /// What each of them is to be sent: never empty unless the batch is.
+    /// What to send to each. Empty only if there are no members.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Batch<'a> {
-    /// The first `most` of them.
+    /// The first `most` members.
     pub fn first(&self, most: usize) -> Batch<'a> {
         let most = most.min(self.sockets.len());
         Batch {
@@ -105,29 +105,29 @@ impl<'a> Batch<'a> {
 /// Messages that a policy took from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// Whose they were.
+    /// The client.
     pub client: ClientId,
-    /// How many.
+    /// How many messages.
     pub messages: u64,
     /// Their frames' bytes.
     pub bytes: u64,
 }
 
-/// What a flush did, to be emptied by the caller ([`FlushResult::clear`]): flushes add to it.
+/// What flushes did. Each adds to it; the caller empties it ([`FlushResult::clear`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushResult {
     /// Members that were offered bytes.
     pub tried: usize,
     /// The last flush left nothing to do in its feed.
     pub complete: bool,
-    /// Became laggards: they go on ([`Registry::unsent`]) when their sockets are writable.
+    /// Became laggards. When their sockets are writable, write what is [`Registry::unsent`].
     pub short: Vec<ClientId>,
-    /// Said to be [`Sent::Gone`]; they get nothing more and wait for [`Registry::leave`].
+    /// Were [`Sent::Gone`]. They are sent nothing more; call [`Registry::leave`].
     pub gone: Vec<ClientId>,
-    /// Passed their limit under [`SlowPolicy::Close`], said once; they get the rest of the frame
-    /// begun, nothing more, and wait for [`Registry::leave`].
+    /// Are beyond their limit under [`SlowPolicy::Close`]; reported once. They are sent the rest of
+    /// the frame begun, then nothing; call [`Registry::leave`].
     pub too_slow: Vec<ClientId>,
-    /// Held in mid-frame, of a frame so large that they had to wait for more of it: write what is
+    /// Are held within a frame of several passes, and now there is more of it: write what is
     /// [`Registry::unsent`].
     pub resumed: Vec<ClientId>,
     /// Lost messages to the other policies.
@@ -147,19 +147,19 @@ impl FlushResult {
     }
 }
 
-/// How far messages went; what several have in common counts for each.
+/// How many feeds and clients messages went to. Each message counts on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Published {
     /// Feeds that noted them.
     pub feeds: usize,
-    /// Clients of these feeds, those who are behind or muted included.
+    /// Clients of these feeds, also those who are behind or muted.
     pub clients: usize,
 }
 
-/// A message from a channel, in the forms that its clients have it in. A closure is one, too.
+/// A message from a channel, to be framed for each variant. A closure can be one.
 pub trait ToFrame {
-    /// Appends it as one frame; asked once per variant among the channel's feeds. `false`: it is
-    /// dropped for this variant, and what was written for it.
+    /// Appends the message as one frame. Called once for each variant among the channel's feeds.
+    /// `false`: the message is dropped for this variant, with whatever was appended.
     fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool;
 }
 

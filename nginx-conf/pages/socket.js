@@ -1,30 +1,30 @@
-// A WebSocket that says what happens to it and comes back by itself, and the panel that shows it;
-// shared by the pages.
+// A WebSocket that reports what happens to it and reconnects by itself, and the panel that shows it.
+// All pages use it.
 //
-// For those who drive the pages by program (tests, WebDriver); each page connects when it is loaded.
+// For programs that control the pages (tests, WebDriver). Each page connects when it is loaded.
 //   every page     body[data-state]   connecting | open | closing | closed; also the text of #state
 //                  #ready-state       the browser's readyState, 0 to 3
 //                  #url               the address
 //                  #code #meaning #reason   of the last close; empty before and after the next open
-//                  #retry             after a close that was not asked for: when it tries again, or
-//                                     that it does not; else empty
+//                  #retry             after a close that nobody asked for: when it tries again, or
+//                                     that it does not; otherwise empty
 //                  #connect #disconnect     buttons
 //                  #auto              checkbox: reconnect by itself
-//                  #received #sent    messages counted
+//                  #received #sent    numbers of messages
 //                  #log               li[data-kind=in|out|info], data-opcode=text|binary on in and
-//                                     out; .payload is the message as text, or hex bytes, to its
-//                                     10,000th character or 64th byte; the last 200 lines
+//                                     out; .payload has the first 10,000 characters of a text, or the
+//                                     first 64 bytes in hex; the last 200 lines
 //                  #clear             button
 //                  #problem           why it cannot connect, such as an empty channel
 //   push.html      ?channel= ?format=off|redis|json   #channel   #format-off #format-redis #format-json
 //                  #listen (button)   #command #copy   #publish #publish-input #publish-result
 //   echo.html      #input #send #send-blob #send-buffer   #buffered   #rtt (of the last, in ms)
-//                  #protocol   #close-code #close-reason (what Disconnect says)
+//                  #protocol   #close-code #close-reason (what Disconnect sends)
 //   chat.html      ?room= ?name=   #room #name #join   #input #send
-//                  #messages li[data-kind=message|notice], .name and .text in it, data-own on one's own
+//                  #messages li[data-kind=message|notice], .name and .text in it, data-own on our own
 //   sum.html       #a #b #send   #sum #error   #rtt
 
-/** What the close codes mean (RFC 6455, 7.4.1, and the registry that it founded). */
+/** What the close codes mean (RFC 6455, 7.4.1, and its registry at IANA). */
 const MEANINGS = {
   1000: "normal: the work is done",
   1001: "going away: the page or the server leaves",
@@ -49,15 +49,15 @@ function meaning(code) {
   return MEANINGS[code] ?? "unknown";
 }
 
-/** Delays in ms: a random one between `least` and a bound that doubles each time, up to `most`. */
+/** Delays in ms: random, between `least` and a limit that doubles each time, up to `most`. */
 const SOON = { least: 0, first: 500, most: 15_000 };
 const LATER = { least: 2_000, first: 4_000, most: 60_000 };
 
 /**
- * How soon the page comes back after a close; null if it does not. 1001, 1006 and 1012 tell nothing about this
- * page, and codes of 4000 and more are what websocket_drain or websocket_gap were told to say.
- * After 1008, 1011 and 1013 something is wrong that takes longer: this reader is slow, or Redis or
- * the server has a problem. After the others the page would do the same again.
+ * How soon the page reconnects after a close; null if it does not. 1001, 1006 and 1012 are not about
+ * this page, and codes from 4000 on are those of websocket_drain or websocket_gap.
+ * 1008, 1011 and 1013 mean a problem that lasts longer: this client is slow, or Redis or the server has
+ * a problem. After the other codes the page would only make the same mistake again.
  */
 function delays(code) {
   if ([1001, 1006, 1012].includes(code) || code >= 4000) return SOON;
@@ -68,10 +68,10 @@ function delays(code) {
 const STATES = ["connecting", "open", "closing", "closed"];
 const LOG_LENGTH = 200;
 const SHOWN_LENGTH = 10_000;
-/** An open connection that lasted this long starts the delays anew. */
+/** After a connection that lasted this long the delays start again. */
 const STABLE_MS = 5_000;
 
-/** Random, so that thousands of pages do not return at once. */
+/** Random, so that thousands of pages do not reconnect at the same time. */
 function delayMs({ least, first, most }, attempt) {
   return least + Math.random() * (Math.min(most, first * 2 ** attempt) - least);
 }
@@ -79,7 +79,7 @@ function delayMs({ least, first, most }, attempt) {
 export const $ = (id) => document.getElementById(id);
 export const query = new URLSearchParams(location.search);
 
-/** The page's own address shows what is looked at, so that it can be sent to somebody. */
+/** Puts the fields into the page's address, so that it can be sent to somebody. */
 export function remember(fields) {
   const url = new URL(location);
   for (const [name, value] of Object.entries(fields)) url.searchParams.set(name, value);
@@ -105,7 +105,7 @@ function hex(buffer) {
   return buffer.byteLength > shown.length ? `${digits} …` : digits;
 }
 
-/** Entries are drawn together a few times a second: a burst of thousands does not stop the page. */
+/** Draws entries together, so that a burst of thousands does not block the page. */
 class Log {
   #waiting = [];
   #timer = null;
@@ -170,16 +170,16 @@ const LOG = `
 /**
  * The connection of a page.
  *
- * `address()` tells path and query, and throws an Error whose message is for the reader.
- * `received(message)` gets strings and ArrayBuffers; `opened()` is called at each open;
- * `farewell()` tells the code and reason that Disconnect sends.
+ * `address()` returns path and query, or throws an Error whose message is shown.
+ * `received(message)` gets strings and ArrayBuffers. `opened()` is called at each open.
+ * `farewell()` returns the code and reason that Disconnect sends.
  */
 export class Connection {
   #options;
   #socket = null;
   #retry = null;
   #attempt = 0;
-  /** What the reader wants: a close that he asked for is no reason to come back. */
+  /** Whether the user wants a connection. After a close that the user asked for it does not reconnect. */
   #wanted = false;
   #openSince = 0;
   #counts = { received: 0, sent: 0 };
@@ -193,7 +193,7 @@ export class Connection {
     $("disconnect").addEventListener("click", () => this.disconnect());
     $("clear").addEventListener("click", () => $("log").replaceChildren());
     $("auto").addEventListener("change", () => $("auto").checked || this.#forgetRetry());
-    // A phone that wakes up, or finds its network again, need not wait for the delay's end.
+    // A phone that wakes up or is back in its network reconnects at once.
     addEventListener("online", () => this.#retry && this.connect());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && this.#retry) this.connect();
@@ -205,7 +205,7 @@ export class Connection {
     return this.#socket;
   }
 
-  /** Connects to what `address()` tells now; an earlier connection is left without regrets. */
+  /** Connects to what `address()` returns now, and drops an earlier connection. */
   connect() {
     this.#wanted = true;
     this.#forgetRetry();
@@ -289,7 +289,7 @@ export class Connection {
 
   #comeBack(delays) {
     if (!delays) {
-      $("retry").textContent = "not trying again by itself";
+      $("retry").textContent = "not trying again";
       return;
     }
     const delay = delayMs(delays, this.#attempt++);
@@ -326,7 +326,7 @@ export class Connection {
 
 const THEMES = ["dark", "light"];
 
-/** The system's choice of light or dark, until the reader makes one. */
+/** Light or dark as the system says, until the user chooses. */
 function theme() {
   const button = document.querySelector(".theme");
   const isDark = () => {

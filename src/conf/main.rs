@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto::redis::{Address as ServerAddress, Server, url};
 
 use super::Process;
-use super::mention::Mention;
+use super::mention::{Mention, Numbers};
 use crate::nginx::directive::{Args, Complaint};
 use crate::nginx::peer::Address;
 
@@ -40,6 +40,8 @@ pub struct Main {
     pub used: bool,
     /// What nginx.conf says in locations and above, in its order.
     pub mentions: Vec<Mention>,
+    /// The place of each in `mentions`.
+    pub numbers: Numbers,
     /// Lines at `warn` for `nginx -t`, see [`Main::take_warnings`].
     pub warnings: Vec<String>,
 }

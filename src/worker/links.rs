@@ -40,7 +40,9 @@ impl Worker {
         let (mut read, mut may_be_more) = (0, open);
         while may_be_more {
             if role == Role::Subscriber && self.has_heard_enough() {
-                self.brokers[broker].wire(role).read_again();
+                let wire = self.brokers[broker].wire(role);
+                wire.read_again();
+                wire.link.handle_unread(now);
                 break;
             }
             may_be_more = self.brokers[broker].wire(role).read(&mut read, now);

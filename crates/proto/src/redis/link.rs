@@ -288,6 +288,14 @@ impl Link {
         self.incoming.filled(count);
     }
 
+    /// The caller reads nothing now, whatever the server may have sent: that the link hears nothing
+    /// until now proves nothing.
+    pub fn handle_unread(&mut self, now: u64) {
+        self.now = now;
+        self.silent_since = now;
+        self.probe.handle_unread(now);
+    }
+
     /// What to do or know next; `None`: nothing more until something happens.
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<'_>> {

@@ -122,6 +122,13 @@ impl Probe {
         }
     }
 
+    /// What would have been heard until now was not looked at.
+    pub fn handle_unread(&mut self, now: u64) {
+        if let State::Published { until, .. } = &mut self.state {
+            *until = now + UNHEARD_MS;
+        }
+    }
+
     /// When a probe that stays unheard proves the link bad.
     pub fn deadline(&self) -> Option<u64> {
         match self.state {

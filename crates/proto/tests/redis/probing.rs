@@ -113,6 +113,39 @@ fn a_stopped_server_is_found_out_by_ping() {
     pair.expect(&lost("no reply in time"));
 }
 
+/// A worker whose clients have yet to be offered what it has read reads no more: the server's answers
+/// lie in the socket.
+#[test]
+fn a_link_that_is_not_read_is_not_taken_for_a_silent_one() {
+    let mut pair = at_the_probe();
+    for _ in 0..30 {
+        pair.wait_in_silence(1_000);
+        pair.link.handle_unread(pair.now);
+    }
+    pair.expect(&[2, 3, 4].map(|round| Told::Probe(CHANNEL.to_owned(), round.to_string())));
+    pair.wait_in_silence(4_999);
+    pair.expect(&[]);
+    pair.wait_in_silence(1);
+    pair.expect(&lost("no reply in time"));
+}
+
+#[test]
+fn a_link_that_is_not_read_is_not_taken_for_deaf() {
+    let mut pair = at_the_probe();
+    pair.link.handle_probe_reply(Ok(1), pair.now);
+    // The fence has passed, and the probe comes after it.
+    pair.run();
+    for _ in 0..8 {
+        pair.wait_in_silence(1_000);
+        pair.link.handle_unread(pair.now);
+    }
+    pair.expect(&[]);
+    pair.wait_in_silence(4_999);
+    pair.expect(&[]);
+    pair.wait_in_silence(1);
+    pair.expect(&lost("what is published is not delivered"));
+}
+
 #[test]
 fn an_acl_without_the_probes_channel_is_told_once_and_ping_has_to_do() {
     let mut pair = Pair::new(proto::redis::Role::Subscriber, "redis://h");

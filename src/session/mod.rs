@@ -87,10 +87,6 @@ pub struct Session {
     pub missed: bool,
     /// Reading waits for room: in its outbox, or at the publisher link.
     pub paused: bool,
-    /// It waits for room at the publisher link.
-    pub awaits_publisher: bool,
-    /// It stands in the queue of those who wait for their turn to be read.
-    pub queued: bool,
     /// `websocket_notsent` has been told to its socket.
     bounded: bool,
     /// What has been told to its socket of input that is not read.
@@ -195,8 +191,6 @@ impl Session {
             leaving: None,
             missed: false,
             paused: false,
-            awaits_publisher: false,
-            queued: false,
             bounded: false,
             width: Width::Open,
         }

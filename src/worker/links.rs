@@ -242,7 +242,7 @@ impl Worker {
             (Some(_), Ok(_)) => {}
             (None, outcome) => self.post_answered(token, outcome),
         }
-        if !self.paused.is_empty() || self.early_posts.len() > 0 {
+        if !self.paused.is_empty(broker) || self.early_posts.len() > 0 {
             self.turn = true;
         }
     }

@@ -17,7 +17,7 @@ mod wires;
 
 use std::collections::VecDeque;
 
-use fanout::{Budget, Category, ChannelId, FlushResult, Registry, Short, Wheel};
+use fanout::{Budget, Category, ChannelId, FlushResult, Queue, Registry, Short, Wheel};
 use proto::redis::Role;
 
 pub use counters::{Counters, Refusals};
@@ -76,11 +76,11 @@ pub struct Worker {
     fresh: Vec<ClientId>,
     due: Vec<u32>,
     /// Clients that are not read until the publisher links have room.
-    paused: Vec<ClientId>,
+    paused: clients::Paused,
     /// Clients that are not read before others were.
     turns: clients::Turns,
     /// Clients that were closed within a large frame, and have not taken its rest.
-    leaving_in_frame: Vec<ClientId>,
+    leaving_in_frame: Queue,
     /// Bytes that clients who are behind may still be written before the next turn.
     round_left: usize,
     /// Work is left for the next round of the event loop.
@@ -132,9 +132,9 @@ impl Worker {
             emptied: Vec::new(),
             fresh: Vec::new(),
             due: Vec::new(),
-            paused: Vec::new(),
+            paused: clients::Paused::new(main.brokers.len()),
             turns: clients::Turns::default(),
-            leaving_in_frame: Vec::new(),
+            leaving_in_frame: Queue::default(),
             round_left: clients::ROUND_BUDGET,
             turn: false,
             retime: true,

@@ -14,7 +14,8 @@
 //! (messages for several feeds, before these have them), `feed` (members and laggards of one feed,
 //! the pass over its members) -> `cursor` (one laggard and what policies do to it) -> `log` (a
 //! feed's byte stream; `run`: how it grows, `excerpts`: what was copied out of it) -> `segment`,
-//! `held` (bytes of one feed, and those that several hold). [`wheel`] and [`budget`] stand alone.
+//! `held` (bytes of one feed, and those that several hold). [`wheel`], [`queue`] and [`budget`] stand
+//! alone.
 //! Nothing here knows a clock, a socket or nginx: the caller sends, and tells what became of it.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod excerpts;
 mod feed;
 mod held;
 mod log;
+pub mod queue;
 pub mod registry;
 mod run;
 mod segment;
@@ -34,6 +36,7 @@ pub mod wheel;
 
 pub use budget::{Budget, Category};
 pub use held::{GATHER, Pieces};
+pub use queue::Queue;
 pub use registry::{Furthest, Listeners, Registry};
 pub use types::{
     Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Published, Sent, Short, Skip, SlowClass,

@@ -224,15 +224,15 @@ impl Worker {
     pub fn client_gone(&mut self, id: ClientId) {
         self.leave_feed(id);
         self.wheel.cancel(id.0);
-        self.leaving_in_frame.retain(|&other| other != id);
+        self.leaving_in_frame.remove(id);
+        self.turns.forget(id);
         let Some(session) = self.clients.remove(id) else {
             return;
         };
         self.hold(session.held_bytes(), 0);
         self.hold_context(session.context_bytes(), 0);
-        if session.queued {
-            self.turns.forget(id);
-        }
+        // If it was the first, the next one has waited for it.
+        self.turn |= self.paused.forget(id, session.location);
         self.counters.closed += u64::from(session.opened);
     }
 

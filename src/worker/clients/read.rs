@@ -18,8 +18,17 @@ impl Worker {
         }
     }
 
-    /// Reads a client, at most for one turn.
+    /// Reads a client, at most for one turn, unless others wait for the same Redis.
     pub(super) fn read_client(&mut self, id: ClientId) {
+        if self.must_queue(id) {
+            self.pause(id);
+        } else {
+            self.read_turn(id);
+        }
+    }
+
+    /// Reads a client, at most for one turn.
+    pub(super) fn read_turn(&mut self, id: ClientId) {
         let mut left = work::TURN;
         while left > 0 {
             let Some(work) = self.read_some(id) else {
@@ -132,58 +141,6 @@ impl Worker {
             && let Some(notes) = &mut session.notes
         {
             notes.bytes_in += bytes as u64;
-        }
-    }
-
-    pub(super) fn is_publisher_congested(&mut self, id: ClientId) -> bool {
-        let Some((_, session)) = self.clients.get(id) else {
-            return false;
-        };
-        let (Some(channel), Some(broker)) = (session.publish_channel(), session.location.redis)
-        else {
-            return false;
-        };
-        let message = session.location.limits().max_message;
-        let message = usize::try_from(message).unwrap_or(usize::MAX);
-        self.brokers[usize::from(broker)].is_congested(message.saturating_add(channel.len()))
-    }
-
-    pub(super) fn pause(&mut self, id: ClientId) {
-        if let Some((io, session)) = self.clients.get(id) {
-            session.paused = true;
-            session.awaits_publisher = true;
-            session.narrow(&io);
-            self.paused.push(id);
-        }
-        // Who leaves stays listed until the links have room.
-        if self.paused.len() > 64 + 2 * self.clients.len() {
-            let clients = &mut self.clients;
-            let awaits = |id: &ClientId| clients.get(*id).is_some_and(|(_, s)| s.awaits_publisher);
-            self.paused.retain(awaits);
-        }
-    }
-
-    /// The publisher links have answered: clients that waited for room are read again.
-    pub(in crate::worker) fn resume_reading(&mut self) {
-        let tick = self.session_tick(process::now());
-        for id in std::mem::take(&mut self.paused) {
-            if !self
-                .clients
-                .get(id)
-                .is_some_and(|(_, s)| s.awaits_publisher)
-            {
-                // It has gone; its number may be another's.
-                continue;
-            }
-            if self.is_publisher_congested(id) {
-                self.paused.push(id);
-            } else if let Some((io, session)) = self.clients.get(id) {
-                session.awaits_publisher = false;
-                session.paused = session.must_take_first();
-                session.pulse.note_alive(tick);
-                session.forgive_message(tick);
-                io.read_again();
-            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! been looked at, and goes to the end of the queue if it sends more. So a client that sends little
 //! waits for each of those that send much no longer than one [turn](work::TURN).
 
-use std::collections::VecDeque;
+use fanout::Queue;
 
 use crate::nginx::{ClientId, Effect};
 use crate::session::work;
@@ -14,14 +14,14 @@ use crate::worker::Worker;
 /// The queue of those who wait, and what this round has left for them.
 pub(in crate::worker) struct Turns {
     left: usize,
-    queue: VecDeque<ClientId>,
+    queue: Queue,
 }
 
 impl Default for Turns {
     fn default() -> Turns {
         Turns {
             left: work::ROUND,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
         }
     }
 }
@@ -42,23 +42,24 @@ impl Turns {
         if self.left == 0 {
             return None;
         }
-        self.queue.pop_front()
+        self.queue.pop()
     }
 
     /// A client has left.
     pub(super) fn forget(&mut self, id: ClientId) {
-        self.queue.retain(|&other| other != id);
+        self.queue.remove(id);
+    }
+
+    /// A client waits.
+    pub(super) fn contains(&self, id: ClientId) -> bool {
+        self.queue.contains(id)
     }
 }
 
 impl Worker {
     /// A client that has something to be read is read in its turn.
     pub(super) fn await_turn(&mut self, id: ClientId) {
-        if let Some((_, session)) = self.clients.get(id)
-            && !std::mem::replace(&mut session.queued, true)
-        {
-            self.turns.queue.push_back(id);
-        }
+        self.turns.queue.push(id);
         self.turn = true;
     }
 
@@ -71,9 +72,6 @@ impl Worker {
     /// Each client that waits is read in an event of its own: a panic there costs only that client.
     fn next_turn(&mut self) {
         if let Some(id) = self.turns.next() {
-            if let Some((_, session)) = self.clients.get(id) {
-                session.queued = false;
-            }
             self.effects.push_back(Effect::Read(id));
         }
     }
@@ -82,7 +80,12 @@ impl Worker {
     pub fn take_turn(&mut self, id: ClientId) {
         // First, so that the others come to theirs whatever happens in this one.
         self.turn |= !self.turns.queue.is_empty();
-        self.read_client(id);
+        if let Some(broker) = self.resume(id) {
+            self.read_turn(id);
+            self.call_first(broker);
+        } else {
+            self.read_client(id);
+        }
         self.next_turn();
     }
 }
@@ -97,7 +100,7 @@ mod tests {
         assert!(turns.is_free());
         turns.spend(work::ROUND + 1);
         assert!(!turns.is_free());
-        turns.queue.extend([ClientId(1), ClientId(2), ClientId(3)]);
+        (1..4).for_each(|id| turns.queue.push(ClientId(id)));
         assert_eq!(turns.next(), None, "nothing is left of this round");
         turns.left = work::ROUND;
         assert!(!turns.is_free());

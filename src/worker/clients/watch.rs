@@ -148,10 +148,11 @@ impl Worker {
             return;
         };
         let attached = !io.is_detached();
-        if session.awaits_publisher {
+        if self.paused.contains(id, session.location) {
             // It is we who do not listen.
             session.pulse.note_alive(tick);
         }
+        let waits = self.turns.contains(id);
         match session.check(tick) {
             Check::Alive => {}
             Check::Ping => {
@@ -160,7 +161,7 @@ impl Worker {
                     self.send_own(id, &ControlFrame::ping(b""));
                 }
             }
-            Check::Silent | Check::Unfinished if has_news(&io, session) => {
+            Check::Silent | Check::Unfinished if has_news(&io, session, waits) => {
                 return self.watch(id, now + NEWS_MS);
             }
             Check::Silent => return self.give_up(id, CloseCode::GOING_AWAY, "client is silent"),
@@ -186,11 +187,11 @@ impl Worker {
 
 /// A worker that was held up may have heard nothing of what lies in the client's socket, nor that it
 /// takes more again; what it sends while it is paused tells nothing.
-fn has_news(io: &Io, session: &Session) -> bool {
+fn has_news(io: &Io, session: &Session, waits_for_turn: bool) -> bool {
     if session.paused {
         io.has_room_again()
     } else {
         // Who waits for a turn has sent something.
-        session.queued || io.has_news()
+        waits_for_turn || io.has_news()
     }
 }

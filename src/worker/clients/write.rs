@@ -214,7 +214,7 @@ impl Worker {
         session.outbox = None;
         let after = session.held_bytes();
         let closing = session.phase == Phase::Closing;
-        if session.paused && !session.awaits_publisher {
+        if session.paused && !self.paused.contains(id, session.location) {
             session.paused = false;
             session.forgive_message(tick);
             io.read_again();

@@ -1,38 +1,92 @@
-//! Tests that the rooms call whom they may, and no one else: `lib.rs` draws the map.
+//! Tests that the rooms name whom they may, and no one else: `lib.rs` draws the map.
+//!
+//! What a file names by `crate::` or `super::` is an arrow to the file that is named. Where a module
+//! of several files names another, it names the file that defines what it wants, not the folder's
+//! `mod.rs`: that file only lists, and is for those outside of the folder.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and the rooms it may name by `crate::`. The trampolines of `nginx` are the one door
-/// to `worker`, and hand over what `upgrade` and `http` have prepared.
-const ARROWS: [(&str, &[&str]); 8] = [
-    ("broker", &["conf", "nginx"]),
+/// Each room of `src`, and the rooms it may name.
+const ARROWS: [(&str, &[&str]); 3] = [
     ("conf", &["nginx"]),
-    (
-        "http",
-        &[
-            "conf",
-            "nginx",
-            "upgrade",
-            "worker::Counters",
-            "worker::Refusals",
-        ],
-    ),
-    ("nginx", &["conf", "variables", "session::Summary"]),
-    ("session", &["conf", "nginx"]),
-    ("upgrade", &["conf", "nginx", "variables"]),
-    ("variables", &["nginx", "session::Summary"]),
-    (
-        "worker",
-        &["broker", "conf", "http", "nginx", "session", "upgrade"],
-    ),
+    ("module", &["conf", "nginx"]),
+    ("nginx", &["conf", "module"]),
 ];
 
-/// The files of `nginx` with trampolines, and what else they may name.
-const TRAMPOLINES: [&str; 3] = ["nginx/event.rs", "nginx/content.rs", "nginx/module.rs"];
-const BEHIND_TRAMPOLINES: [&str; 3] = ["worker::Worker", "upgrade", "http::publish"];
+/// A crate's files by their module paths, such as `worker::links`, and what each of them names.
+struct Crate {
+    files: BTreeMap<String, PathBuf>,
+    arrows: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Crate {
+    fn read(source: &Path) -> Crate {
+        let mut found = Vec::new();
+        sources(source, &mut found);
+        let files = found.into_iter().map(|file| (module(source, &file), file));
+        let mut read = Crate {
+            files: files.collect(),
+            arrows: BTreeMap::new(),
+        };
+        for (name, file) in &read.files {
+            let code = code(&fs::read_to_string(file).expect("a source file"));
+            let targets = paths(&code)
+                .into_iter()
+                .map(|path| absolute(name, &path))
+                .filter_map(|path| read.file_of(&path))
+                .filter(|target| target != name);
+            let targets = targets.collect();
+            read.arrows.insert(name.clone(), targets);
+        }
+        read
+    }
+
+    /// The file that a path leads to: the longest beginning of it that is one.
+    fn file_of(&self, path: &[String]) -> Option<String> {
+        let names = (1..=path.len()).rev().map(|len| path[..len].join("::"));
+        names.into_iter().find(|name| self.files.contains_key(name))
+    }
+
+    /// Files that name each other, directly or by others: each with one way back to itself.
+    fn circles(&self) -> Vec<Vec<String>> {
+        let mut circles = Vec::new();
+        for start in self.files.keys() {
+            if let Some(way) = self.way(start, start) {
+                circles.push(way);
+            }
+        }
+        circles
+    }
+
+    fn way(&self, from: &str, to: &str) -> Option<Vec<String>> {
+        let mut before = BTreeMap::new();
+        let mut next = vec![from.to_owned()];
+        while let Some(file) = next.pop() {
+            for target in self.arrows.get(&file).into_iter().flatten() {
+                if target == to {
+                    let mut way = vec![to.to_owned(), file.clone()];
+                    let mut at = &file;
+                    while let Some(earlier) = before.get(at) {
+                        way.push(String::clone(earlier));
+                        at = earlier;
+                    }
+                    way.reverse();
+                    return Some(way);
+                }
+                if target != from && !before.contains_key(target) {
+                    before.insert(target.clone(), file.clone());
+                    next.push(target.clone());
+                }
+            }
+        }
+        None
+    }
+}
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).expect("a source folder") {
+    for entry in fs::read_dir(dir).expect("a source folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             sources(&path, found);
@@ -42,60 +96,167 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What follows each `crate::` outside of comments.
-fn named(source: &str) -> Vec<String> {
-    let code = source
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
-    let mut names = Vec::new();
-    for line in code {
-        for after in line.split("crate::").skip(1) {
-            let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-            let end = after.find(|c| !is_path(c)).unwrap_or(after.len());
-            names.push(after[..end].trim_end_matches(':').to_owned());
+/// The module that a file is; the root of the crate is "lib".
+fn module(source: &Path, file: &Path) -> String {
+    let place = file.strip_prefix(source).expect("below the sources");
+    let mut names: Vec<_> = place.iter().map(|name| name.to_string_lossy()).collect();
+    let last = names.pop().unwrap_or_default();
+    if last != "mod.rs" {
+        names.push(last.trim_end_matches(".rs").to_owned().into());
+    }
+    names.join("::")
+}
+
+/// A source without comments and unit tests.
+fn code(source: &str) -> String {
+    let source = source
+        .split("\n#[cfg(test)]\nmod ")
+        .next()
+        .unwrap_or_default();
+    let lines = source.lines();
+    let lines = lines.map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// All paths that begin with `crate` or `super`, braces taken apart.
+fn paths(code: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for root in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':' && c != '(')
+                || (before == Some('(') && !code[..at].ends_with("pub("))
+            {
+                expand(&code[at..], &mut Vec::new(), &mut found);
+            }
         }
     }
-    names
+    found
+}
+
+/// Takes one path or tree of paths off the beginning of `code`. Returns the rest.
+fn expand<'a>(code: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> &'a str {
+    let code = code.trim_start();
+    if let Some(mut inner) = code.strip_prefix('{') {
+        loop {
+            inner = expand(inner, &mut prefix.clone(), found).trim_start();
+            match inner.strip_prefix(',') {
+                Some(rest) if !rest.trim_start().starts_with('}') => inner = rest,
+                Some(rest) => return rest.trim_start().strip_prefix('}').unwrap_or(rest),
+                None => return inner.strip_prefix('}').unwrap_or(inner),
+            }
+        }
+    }
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let end = code.find(|c| !is_name(c)).unwrap_or(code.len());
+    if end > 0 {
+        prefix.push(code[..end].to_owned());
+    }
+    match code[end..].strip_prefix("::") {
+        Some(rest) if end > 0 => expand(rest, prefix, found),
+        _ => {
+            found.push(prefix.clone());
+            &code[end..]
+        }
+    }
+}
+
+/// A path from the crate's root, as a file of module `here` means it.
+fn absolute(here: &str, path: &[String]) -> Vec<String> {
+    let mut at: Vec<String> = here.split("::").map(str::to_owned).collect();
+    if here == "lib" {
+        at.clear();
+    }
+    let mut names = path.iter().peekable();
+    if names.next_if(|name| *name == "crate").is_some() {
+        at.clear();
+    }
+    while names.next_if(|name| *name == "super").is_some() {
+        at.pop();
+    }
+    at.extend(names.filter(|name| *name != "self").cloned());
+    at
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
-fn rooms_call_whom_they_may() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    assert!(files.len() > 30, "the sources are found");
+fn rooms_name_whom_they_may() {
+    let source = Crate::read(&root().join("src"));
+    assert!(source.files.len() > 25, "the sources are found");
+    let room = |file: &str| file.split("::").next().unwrap_or_default().to_owned();
     let mut wrong = Vec::new();
-    for file in &files {
-        let place = file
-            .strip_prefix(&root)
-            .expect("below src")
-            .to_string_lossy()
-            .into_owned();
-        let room = place.split(['/', '.']).next().unwrap_or_default();
-        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == room) else {
+    for (file, targets) in &source.arrows {
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == room(file)) else {
             continue;
         };
-        let source = std::fs::read_to_string(file).expect("a source file");
-        for name in named(&source) {
-            let within = |arrow: &str| name == arrow || name.starts_with(&format!("{arrow}::"));
-            let behind =
-                TRAMPOLINES.contains(&&*place) && BEHIND_TRAMPOLINES.iter().any(|a| within(a));
-            if !within(room) && !allowed.iter().any(|a| within(a)) && !behind {
-                wrong.push(format!("{place} names crate::{name}"));
-            }
+        let foreign = targets.iter().filter(|target| room(target) != room(file));
+        let forbidden = foreign.filter(|target| !allowed.contains(&room(target).as_str()));
+        wrong.extend(forbidden.map(|target| format!("{file} names {target}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+#[ignore = "not yet so"]
+fn no_files_of_a_pure_crate_name_each_other_in_a_circle() {
+    for name in ["crates/proto/src", "crates/fanout/src", "crates/hub/src"] {
+        let circles = Crate::read(&root().join(name)).circles();
+        assert!(circles.is_empty(), "{name}: {circles:#?}");
+    }
+}
+
+#[test]
+#[ignore = "not yet so"]
+fn no_files_of_two_rooms_name_each_other_in_a_circle() {
+    let source = Crate::read(&root().join("src"));
+    let room = |file: &str| file.split("::").next().unwrap_or_default().to_owned();
+    let mut wrong = Vec::new();
+    for (file, targets) in &source.arrows {
+        for target in targets.iter().filter(|target| room(target) != room(file)) {
+            wrong.extend(source.way(target, file));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
+fn paths_are_taken_apart() {
+    let code = "use crate::a::{b, c::{self, D}, e};\nlet x = super::f::G::new(); pub(crate) fn y()";
+    let found: Vec<String> = paths(code).iter().map(|path| path.join("::")).collect();
+    let all = [
+        "crate::a::b",
+        "crate::a::c::self",
+        "crate::a::c::D",
+        "crate::a::e",
+        "super::f::G::new",
+    ];
+    assert_eq!(found, all);
+    let absolute = |here, path: &str| {
+        let path: Vec<String> = path.split("::").map(str::to_owned).collect();
+        absolute(here, &path).join("::")
+    };
+    assert_eq!(
+        absolute("worker::links", "super::hub::Hub"),
+        "worker::hub::Hub"
+    );
+    assert_eq!(
+        absolute("worker::clients::read", "super::super::hub"),
+        "worker::hub"
+    );
+    assert_eq!(absolute("worker", "crate::session"), "session");
+}
+
+#[test]
 fn unsafe_lives_in_nginx_alone() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let library = std::fs::read_to_string(root.join("src/lib.rs")).expect("lib.rs");
+    let library = fs::read_to_string(root().join("src/lib.rs")).expect("lib.rs");
     assert!(library.contains("#![deny(unsafe_code)]"));
     assert_eq!(library.matches("allow(unsafe_code)").count(), 1);
-    for pure in ["crates/proto/src/lib.rs", "crates/fanout/src/lib.rs"] {
-        let library = std::fs::read_to_string(root.join(pure)).expect(pure);
+    for pure in ["proto", "fanout", "hub"] {
+        let library = root().join("crates").join(pure).join("src/lib.rs");
+        let library = fs::read_to_string(&library).expect(pure);
         assert!(library.contains("#![forbid(unsafe_code)]"), "{pure}");
     }
 }

@@ -10,14 +10,15 @@ use proto::websocket::handshake::Refusal;
 use proto::websocket::origin::Policy;
 use serde_json::Value;
 
-use crate::conf::{DIRECTIVES, Gap, Location, Main, PROCESS_DIRECTIVES};
-use crate::http::status::{MemoryStatus, RedisStatus, Status};
-use crate::nginx::client::Detach;
+use hub::http::status::{MemoryStatus, RedisStatus, Status};
+use hub::settings::{Detach, Gap, Location};
+use hub::upgrade::Refused;
+use hub::{Counters, Refusals};
+
+use crate::conf::{DIRECTIVES, Main, PROCESS_DIRECTIVES};
+use crate::module::variables::TABLE;
 use crate::nginx::directive::{Context, Takes};
 use crate::nginx::variable::Name;
-use crate::upgrade::Refused;
-use crate::variables::TABLE;
-use crate::worker::{Counters, Refusals};
 
 // The rows' functions need nginx's symbols, which a test has not; the compiler takes the rest out.
 const ROWS: [(&[u8], Context, Takes); DIRECTIVES.len()] = {
@@ -179,9 +180,11 @@ fn default_of(name: &str) -> String {
         "websocket_deflate_min_length" => return here.deflate_min_length().to_string(),
         "websocket_deflate_window" => return here.deflate_window().to_string(),
         "websocket_deflate_takeover" => return here.deflate_takeover().to_string(),
-        "websocket_memory" => return size(main.memory()),
-        "websocket_reserve" => return format!("1/{}", 1_000_000 / main.reserved(1_000_000)),
-        "websocket_max_pending" => return main.max_pending().to_string(),
+        "websocket_memory" => return size(main.settings.memory()),
+        "websocket_reserve" => {
+            return format!("1/{}", 1_000_000 / main.settings.reserved(1_000_000));
+        }
+        "websocket_max_pending" => return main.settings.max_pending().to_string(),
         _ => "–",
     };
     named.to_owned()
@@ -208,7 +211,8 @@ fn readme_has_each_variable() {
     });
     assert_eq!(words(told.iter().map(|row| &row[0])), words(known));
     for row in told {
-        let at_the_end = crate::variables::KNOWN_AT_THE_END.contains(&row[0].trim_matches('$'));
+        let at_the_end =
+            crate::module::variables::KNOWN_AT_THE_END.contains(&row[0].trim_matches('$'));
         let when = if at_the_end { "end" } else { "handshake" };
         assert_eq!(row[1], when, "{}", row[0]);
     }

@@ -1,24 +1,10 @@
 //! `ngx_http_websocket_module`: WebSocket in nginx's event loop, bridged to Redis pub/sub.
 //!
-//! ```text
-//!            handshake                        message
-//!   client ───────────> upgrade              Redis socket
-//!      │                  │ subscribed?          │
-//!      │                  v                      v
-//!      │ frames        session ──publish──> broker (proto::redis::Link)
-//!      └─────────────────>│                      │ Event::Message
-//!                         │                      v
-//!   one write per dirty   │                   worker
-//!   client  <─────────────┴── flush <── feeds of the channel (fanout::Registry), framed once
-//! ```
-//!
-//! Rooms, and who may call whom:
-//! - [`worker`] owns everything of one nginx worker, and alone routes between the rooms;
-//! - [`upgrade`], [`session`], [`broker`] and [`http`] are fields of it: they take arguments,
-//!   return values, and hold no pointer to each other. They use the pure crates `proto` and
-//!   `fanout`, and [`nginx`];
-//! - [`nginx`] is the only home of FFI and `unsafe`. Its trampolines alone call [`worker`];
-//! - [`conf`] holds what nginx.conf says, [`variables`] what nginx.conf may ask.
+//! The crate `hub` is one worker of the module without nginx. Here is the shell around it. Rooms, and
+//! who may call whom:
+//! - [`nginx`] is the only home of FFI and `unsafe`. Its trampolines call the hub;
+//! - [`conf`] holds what nginx.conf says;
+//! - [`module`] is the one place that knows all of them: it makes a hub whose outside is nginx.
 //!
 //! `arrows` tests that it stays so.
 #![deny(unsafe_code)]
@@ -28,14 +14,9 @@
 
 #[cfg(test)]
 mod arrows;
-mod broker;
 mod conf;
 #[cfg(test)]
 mod documented;
-mod http;
+mod module;
 #[allow(unsafe_code)] // the one room for FFI
 mod nginx;
-mod session;
-mod upgrade;
-mod variables;
-mod worker;

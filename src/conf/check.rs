@@ -8,7 +8,9 @@ use std::fmt;
 
 use fanout::Kind;
 
-use super::location::{Location, Service};
+use hub::settings::Service;
+
+use super::location::Location;
 use super::main::Main;
 
 /// The directives that say what a location serves.
@@ -29,7 +31,7 @@ impl Location {
     pub(super) fn check(&self, main: &mut Main) -> Result<(), String> {
         let placed = |line: String| format!("{line}{}", self.at(main));
         self.needs_redis().map_err(placed)?;
-        if self.service == Some(Service::WebSocket) {
+        if self.settings.service == Some(Service::WebSocket) {
             self.check_sizes(main).map_err(placed)?;
             self.check_liveness().map_err(placed)?;
             let suspicious = [self.larger_frame(), self.silence_without_ping()];
@@ -54,15 +56,17 @@ impl Location {
     }
 
     fn needs_redis(&self) -> Result<(), String> {
-        let heard = self.subscriptions.first().map(|first| first.kind);
-        let directive = match (self.service, heard) {
+        let heard = self.settings.subscriptions.first().map(|first| first.kind);
+        let directive = match (self.settings.service, heard) {
             (Some(Service::WebSocket), Some(Kind::Channel)) => "websocket_subscribe",
             (Some(Service::WebSocket), Some(Kind::Pattern)) => "websocket_psubscribe",
-            (Some(Service::WebSocket), None) if self.publish.is_some() => "websocket_publish",
+            (Some(Service::WebSocket), None) if self.settings.publish.is_some() => {
+                "websocket_publish"
+            }
             (Some(Service::Publisher), _) => "websocket_publisher",
             (Some(Service::WebSocket | Service::Status) | None, _) => return Ok(()),
         };
-        match self.redis {
+        match self.settings.redis {
             Some(_) => Ok(()),
             None => Err(format!(
                 "\"{directive}\" needs a \"websocket_redis\" directive here or above"
@@ -72,7 +76,7 @@ impl Location {
 
     /// A message is memory until its end: one within its limit must fit.
     fn check_sizes(&self, main: &Main) -> Result<(), String> {
-        let (message, memory) = (self.limits().max_message, main.memory());
+        let (message, memory) = (self.settings.limits().max_message, main.settings.memory());
         if message <= memory {
             return Ok(());
         }
@@ -84,10 +88,13 @@ impl Location {
 
     /// Whoever asks for pings wants them to come before the end.
     fn check_liveness(&self) -> Result<(), String> {
-        if self.ping_interval.is_none() || !self.is_closed_unpinged() {
+        if self.settings.ping_interval.is_none() || !self.is_closed_unpinged() {
             return Ok(());
         }
-        let (ping, timeout) = (Time(self.ping_interval()), Time(self.timeout()));
+        let (ping, timeout) = (
+            Time(self.settings.ping_interval()),
+            Time(self.settings.timeout()),
+        );
         Err(format!(
             "\"websocket_ping_interval\" {ping} must be less than \"websocket_timeout\" {timeout}"
         ))
@@ -95,9 +102,12 @@ impl Location {
 
     /// No error: a location may want clients that speak by themselves. But then it can say so.
     fn silence_without_ping(&self) -> Option<String> {
-        let is_chosen = self.ping_interval.is_some() || !self.is_closed_unpinged();
+        let is_chosen = self.settings.ping_interval.is_some() || !self.is_closed_unpinged();
         (!is_chosen).then(|| {
-            let (ping, timeout) = (Time(self.ping_interval()), Time(self.timeout()));
+            let (ping, timeout) = (
+                Time(self.settings.ping_interval()),
+                Time(self.settings.timeout()),
+            );
             format!(
                 "clients are closed after \"websocket_timeout\" {timeout} without a ping, which \
                  comes after {ping}: set a shorter \"websocket_ping_interval\", or 0 for none"
@@ -107,13 +117,13 @@ impl Location {
 
     /// A silent client is closed before it is asked whether it lives.
     fn is_closed_unpinged(&self) -> bool {
-        let (ping, timeout) = (self.ping_interval(), self.timeout());
+        let (ping, timeout) = (self.settings.ping_interval(), self.settings.timeout());
         ping > 0 && timeout > 0 && ping >= timeout
     }
 
     /// No error: the smaller of the two holds. Where the larger is inherited it is no mistake.
     fn larger_frame(&self) -> Option<String> {
-        let limits = self.limits();
+        let limits = self.settings.limits();
         let is_suspicious =
             self.mentions.has_own("websocket_max_frame") && limits.max_frame > limits.max_message;
         is_suspicious.then(|| {

@@ -2,40 +2,27 @@
 
 use std::sync::Arc;
 
-use proto::redis::{Address as ServerAddress, Server, url};
+use proto::redis::{Address as ServerAddress, url};
+
+use hub::settings::{self, Template};
 
 use super::Process;
 use super::mention::{Mention, Numbers};
 use crate::nginx::directive::{Args, Complaint};
 use crate::nginx::peer::Address;
-
-/// A Redis server that some location names; a worker has two links to each.
-pub struct Broker {
-    /// As parsed from the URL.
-    pub server: Arc<Server>,
-    /// Where it was found when the configuration was read, at least one.
-    pub addresses: Vec<Address>,
-}
+use crate::nginx::request::ComplexValue;
 
 /// Values of the `http` block; `None` is "not set".
 #[derive(Default)]
 pub struct Main {
-    /// Distinct servers, in the order of their first mention.
-    pub brokers: Vec<Broker>,
-    /// `websocket_memory`, bytes.
-    pub memory: Option<u64>,
-    /// `websocket_reserve`, as a fraction of `worker_connections`.
-    pub reserve: Option<(u64, u64)>,
-    /// `websocket_max_pending`.
-    pub max_pending: Option<u64>,
+    /// What the hub has to know.
+    pub settings: settings::Main,
+    /// Where each of its brokers was found when the configuration was read, at least one place each.
+    pub addresses: Vec<Vec<Address>>,
+    /// The names with variables, by the numbers of their templates.
+    pub templates: Vec<ComplexValue>,
     /// `websocket_io_uring`, where `http` has one of its own.
     pub io_uring: Option<bool>,
-    /// The log asks for what is known only when a client leaves.
-    pub logs_the_end: bool,
-    /// The log, or anything else, asks for a client's channel.
-    pub names_channels: bool,
-    /// Each NAME of a `$websocket_arg_NAME` that the configuration has.
-    pub arguments: Vec<Vec<u8>>,
     /// Some location serves WebSocket: without one, the module does nothing at all.
     pub used: bool,
     /// What nginx.conf says in locations and above, in its order.
@@ -52,20 +39,14 @@ impl Main {
         self.used
     }
 
-    /// Bytes a worker may hold for all its clients.
-    pub fn memory(&self) -> u64 {
-        self.memory.unwrap_or(256 << 20)
-    }
-
-    /// Connections out of `total` that stay free for HTTP.
-    pub fn reserved(&self, total: usize) -> usize {
-        let (part, whole) = self.reserve.unwrap_or((1, 16));
-        (total as u64 * part / whole) as usize
-    }
-
-    /// Handshakes that may wait for Redis at a time.
-    pub fn max_pending(&self) -> usize {
-        usize::try_from(self.max_pending.unwrap_or(1000)).unwrap_or(usize::MAX)
+    /// Notes a name with variables, to be evaluated for requests.
+    pub fn template(&mut self, value: ComplexValue) -> Template {
+        self.templates.push(value);
+        Template {
+            text: value.text(),
+            has_variables: value.has_variables(),
+            number: self.templates.len() - 1,
+        }
     }
 
     /// Whether to use io_uring: what `http` says, or the top level, or the default.
@@ -82,11 +63,8 @@ impl Main {
         let server = url::parse(args.text(0)?).map_err(|error| {
             Complaint::Said(format!("{error} in \"websocket_redis\" directive"))
         })?;
-        if let Some(known) = self
-            .brokers
-            .iter()
-            .position(|broker| *broker.server == server)
-        {
+        let mut brokers = self.settings.brokers.iter();
+        if let Some(known) = brokers.position(|broker| **broker == server) {
             return Ok(known as u16);
         }
         let place = match &server.address {
@@ -103,10 +81,8 @@ impl Main {
                 }
                 other => other,
             })?;
-        self.brokers.push(Broker {
-            server: Arc::new(server),
-            addresses,
-        });
-        Ok((self.brokers.len() - 1) as u16)
+        self.addresses.push(addresses);
+        self.settings.brokers.push(Arc::new(server));
+        Ok((self.settings.brokers.len() - 1) as u16)
     }
 }

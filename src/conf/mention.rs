@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::location::{Location, Service};
+use hub::settings::Service;
+
+use super::location::Location;
 use super::main::Main;
 
 /// A line of nginx.conf or of a file that it includes.
@@ -116,16 +118,18 @@ impl Needs {
     }
 
     fn are_met(self, location: &Location) -> bool {
-        let takes_clients = location.service == Some(Service::WebSocket);
-        let publishes = location.service == Some(Service::Publisher);
-        let hears = takes_clients && !location.subscriptions.is_empty();
+        let takes_clients = location.settings.service == Some(Service::WebSocket);
+        let publishes = location.settings.service == Some(Service::Publisher);
+        let hears = takes_clients && !location.settings.subscriptions.is_empty();
         match self {
             Needs::Nothing => true,
-            Needs::Redis => hears || publishes || (takes_clients && location.publish.is_some()),
+            Needs::Redis => {
+                hears || publishes || (takes_clients && location.settings.publish.is_some())
+            }
             Needs::Origin => takes_clients || publishes,
             Needs::Channels => hears,
             Needs::Clients => takes_clients,
-            Needs::Deflate => takes_clients && location.deflate().is_some(),
+            Needs::Deflate => takes_clients && location.settings.deflate().is_some(),
         }
     }
 

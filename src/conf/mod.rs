@@ -8,9 +8,8 @@ mod names;
 mod process;
 mod table;
 
-pub use location::{Gap, Location, Service};
-pub use main::{Broker, Main};
+pub use location::Location;
+pub use main::Main;
 pub use mention::Place;
-pub use names::MAX_CHANNEL;
 pub use process::Process;
 pub use table::{DIRECTIVES, PROCESS_DIRECTIVES};

@@ -1,10 +1,8 @@
 //! Names of channels as nginx.conf writes them: what no request can make good, and what is probably
 //! meant otherwise.
 
+use hub::settings::MAX_CHANNEL;
 use proto::redis::PROBE_PREFIX;
-
-/// Bytes that a channel's name may have.
-pub const MAX_CHANNEL: usize = 512;
 
 /// What is wrong with a name.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use proto::websocket::close::CloseCode;
 use proto::websocket::deflate::{LEVELS, WINDOW_BITS};
 use proto::websocket::origin::Policy;
 
-use super::location::{Gap, Location, Service, Subscription};
+use hub::settings::{Detach, Gap, Location, Service, Subscription, Template};
+
 use super::main::Main;
 use super::names::{self, Fault};
 use super::process::Process;
-use crate::nginx::client::Detach;
 use crate::nginx::directive::{
     Args, Complaint,
     Context::{Any, Http, Location as InLocation, Main as TopLevel},
@@ -21,7 +21,6 @@ use crate::nginx::directive::{
     Set::{self},
     Takes::{self, Many, One, OneOrTwo},
 };
-use crate::nginx::request::ComplexValue;
 
 type Result = std::result::Result<(), Complaint>;
 
@@ -189,13 +188,13 @@ pub const DIRECTIVES: [Directive; 30] = [
         put(&mut l.deflate_takeover, bits)
     }),
     http(c"websocket_memory", |main, a| {
-        put(&mut main.memory, positive(a)?)
+        put(&mut main.settings.memory, positive(a)?)
     }),
     http(c"websocket_reserve", |main, a| {
-        put(&mut main.reserve, fraction(a)?)
+        put(&mut main.settings.reserve, fraction(a)?)
     }),
     http(c"websocket_max_pending", |main, a| {
-        put(&mut main.max_pending, a.number(0)?)
+        put(&mut main.settings.max_pending, a.number(0)?)
     }),
     http(IO_URING, |main, a| put(&mut main.io_uring, auto_or_off(a)?)),
 ];
@@ -241,7 +240,7 @@ fn channel(
     args: &Args<'_>,
     index: usize,
     directive: &str,
-) -> std::result::Result<ComplexValue, Complaint> {
+) -> std::result::Result<Template, Complaint> {
     let name = args.complex(index)?;
     let is_pattern = directive == "websocket_psubscribe";
     match names::judge(name.text(), name.has_variables(), is_pattern) {
@@ -254,7 +253,7 @@ fn channel(
         }
         None => {}
     }
-    Ok(name)
+    Ok(main.template(name))
 }
 
 fn origin(args: &Args<'_>) -> std::result::Result<&'static Policy, Complaint> {

@@ -6,6 +6,8 @@
 
 use std::ptr;
 
+use hub::answer::Switching;
+use hub::outside::Clients as _;
 use nginx_sys::{
     ngx_connection_t, ngx_event_t, ngx_http_close_connection, ngx_http_finalize_request,
     ngx_http_run_posted_requests,
@@ -26,17 +28,6 @@ pub use io::{Io, send_plain};
 pub(super) use io::{receive, send};
 pub use seat::Clients;
 pub(super) use seat::{Occupant, Record, occupant};
-
-/// Whether a client's request may be freed while its connection lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detach {
-    /// Unless another module needs the request.
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
 
 /// The client of a connection whose handlers are ours; `None` when it has left its request.
 ///
@@ -68,7 +59,7 @@ unsafe fn client_in(context: *mut ()) -> Option<ClientId> {
 }
 
 /// Sends the 101 of a client whose handshake had been parked.
-pub(super) fn accept_parked(id: ClientId, switching: &request::Switching) {
+pub(super) fn accept_parked(id: ClientId, switching: &Switching) {
     let Some(request) = with(|worker| worker.clients().request(id)).flatten() else {
         return;
     };
@@ -82,11 +73,7 @@ pub(super) fn accept_parked(id: ClientId, switching: &request::Switching) {
 
 /// Sends the 101; from its last byte on, [`take_over`] has the connection. `Some`: the request has
 /// to be finalized with this status instead.
-pub(super) fn accept(
-    request: Request,
-    id: ClientId,
-    switching: &request::Switching,
-) -> Option<isize> {
+pub(super) fn accept(request: Request, id: ClientId, switching: &Switching) -> Option<isize> {
     // SAFETY: the connection is live, and nginx's own handlers are on it.
     unsafe { request::remember_nginx_handler(request.connection().as_ptr()) };
     if let Some(status) = request.send_switching_protocols(switching) {

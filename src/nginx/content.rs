@@ -1,27 +1,17 @@
 //! The common body of the content handlers: prepare, ask the worker, do what it decides.
 
+use hub::answer::{Outcome, Response};
 use nginx_sys::{
     NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE,
     ngx_http_run_posted_requests, ngx_int_t,
 };
 
 use super::bindings::ngx_http_request_s;
-use super::client::{self, ClientId};
+use super::client;
 use super::event::{self, with};
 use super::guard::guard;
-use super::request::{Request, Response, Switching};
-use crate::worker::Worker;
-
-/// What the worker decided about a request.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Answer at once.
-    Respond(Response),
-    /// The handshake succeeds; the client has its seat.
-    Accept(ClientId, Switching),
-    /// The worker answers later, by the effects `Answer` or `Accept`.
-    Park(u64),
-}
+use super::request::Request;
+use crate::module::Hub;
 
 /// Body of a content handler that needs no body of the request. `prepare` runs while the worker is
 /// not lent: variables may be evaluated there. The request's body stays where it is until the answer
@@ -29,7 +19,7 @@ pub enum Outcome {
 pub(super) fn handle<T>(
     request: Request,
     prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Worker, T) -> Outcome,
+    work: impl FnOnce(&mut Hub, T) -> Outcome,
 ) -> ngx_int_t {
     request.hold();
     let rc = conclude(request, prepare, work);
@@ -68,7 +58,7 @@ pub(super) fn handle_with_body(
 pub(super) fn body_arrived<T>(
     request: Request,
     prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Worker, T) -> Outcome,
+    work: impl FnOnce(&mut Hub, T) -> Outcome,
 ) {
     let rc = conclude(request, prepare, work);
     if rc != NGX_DONE as isize {
@@ -80,7 +70,7 @@ pub(super) fn body_arrived<T>(
 fn conclude<T>(
     request: Request,
     prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Worker, T) -> Outcome,
+    work: impl FnOnce(&mut Hub, T) -> Outcome,
 ) -> ngx_int_t {
     let Ok(prepared) = guard(prepare) else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;

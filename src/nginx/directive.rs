@@ -3,6 +3,8 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 
+use hub::outside::Level;
+use hub::settings::{self, Service};
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_DIRECT_CONF,
     NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
@@ -13,11 +15,11 @@ use nginx_sys::{
 };
 
 use super::bindings::ngx_http_core_loc_conf_s;
-use super::log::{self, Level};
+use super::log;
 use super::peer::Address;
 use super::request::ComplexValue;
 use super::{event, module, pool};
-use crate::conf::{Location, Main, Place, Process, Service};
+use crate::conf::{Location, Main, Place, Process};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub enum Set {
     /// It is about the whole `http` block.
     Main(fn(&mut Main, &Args<'_>) -> Result<(), Complaint>),
     /// It is about a location, and inherited.
-    Location(fn(&mut Location, &mut Main, &Args<'_>) -> Result<(), Complaint>),
+    Location(fn(&mut settings::Location, &mut Main, &Args<'_>) -> Result<(), Complaint>),
 }
 
 /// One row of the table of directives.
@@ -306,7 +308,8 @@ unsafe extern "C" fn on_directive(
             Set::Main(set) => set(&mut *conf.cast::<Main>(), &args),
             Set::Location(set) => {
                 let location = &mut *conf.cast::<Location>();
-                set(location, &mut *main_conf(cf), &args).and_then(|()| heard(row, location, &args))
+                set(&mut location.settings, &mut *main_conf(cf), &args)
+                    .and_then(|()| heard(row, location, &args))
             }
         };
         match result {
@@ -333,7 +336,7 @@ fn heard(
     let mention = main.mention(name, args.place(), in_location);
     location.mentions.note(name, mention);
     if in_location {
-        if location.service.is_some() && is_taken(core) {
+        if location.settings.service.is_some() && is_taken(core) {
             let service = location.served_by().unwrap_or(name);
             return Err(Complaint::Said(conflict(service)));
         }
@@ -422,7 +425,7 @@ unsafe fn core_location(cf: *mut ngx_conf_t) -> *mut ngx_http_core_loc_conf_s {
 
 /// The content handler of what the location serves.
 fn set_handler(core: &mut ngx_http_core_loc_conf_s, location: &Location) {
-    match location.service {
+    match location.settings.service {
         Some(Service::WebSocket) => core.handler = Some(event::on_handshake),
         Some(Service::Publisher) => core.handler = Some(event::on_publish),
         Some(Service::Status) => core.handler = Some(event::on_status),
@@ -445,7 +448,7 @@ pub(super) unsafe extern "C" fn merge_location(
         // As in `ngx_http_proxy_merge_loc_conf`: blocks within a location serve what it serves.
         let within = core.noname() != 0 || core.lmt_excpt() != 0;
         let (main, child) = (&mut *main_conf(cf), &mut *child.cast::<Location>());
-        let serves_itself = child.service.is_some();
+        let serves_itself = child.settings.service.is_some();
         let mut merged = child.merge(&*parent.cast::<Location>(), within, main);
         // A directive further down in the location has replaced the handler.
         if merged.is_ok() && serves_itself && is_taken(core) {

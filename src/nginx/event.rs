@@ -14,38 +14,24 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 
+use hub::answer::{Effect, Outcome, Response};
+use hub::http::publish;
+use hub::outside::{Level, PeerId};
+use hub::upgrade;
 use nginx_sys::{ngx_connection_t, ngx_event_t, ngx_http_request_t, ngx_int_t};
 
 use super::client::{self, ClientId};
-use super::content::{self, Outcome};
+use super::content;
 use super::guard::guard;
 use super::listening::Listeners;
-use super::log::{self, Level};
-use super::peer::PeerId;
+use super::log;
 use super::process;
-use super::request::{self, Request};
+use super::request::Request;
 use super::timer::Timer;
-use crate::http::publish;
-use crate::upgrade;
-use crate::worker::Worker;
+use crate::module::Hub;
 
-/// What a method of the worker wants done once its borrow has ended.
-#[derive(Debug)]
-pub enum Effect {
-    /// Sends the 101 of a parked handshake, whose client already has its seat.
-    Accept(ClientId, request::Switching),
-    /// Reads from a client whose turn has come.
-    Read(ClientId),
-    /// Frees the request of a client, if nothing else uses it any more.
-    Detach(ClientId),
-    /// Ends a client's connection; its seat is free afterwards.
-    Close(ClientId),
-    /// Answers a parked request.
-    Answer(u64, request::Response),
-}
-
-struct Hub {
-    worker: UnsafeCell<Option<Box<Worker>>>,
+struct Slot {
+    worker: UnsafeCell<Option<Box<Hub>>>,
     timer: UnsafeCell<Option<Timer>>,
     listeners: UnsafeCell<Listeners>,
     lent: Cell<bool>,
@@ -53,9 +39,9 @@ struct Hub {
 }
 
 // SAFETY: nginx's worker handles events in one thread, and this module starts no other.
-unsafe impl Sync for Hub {}
+unsafe impl Sync for Slot {}
 
-static HUB: Hub = Hub {
+static HUB: Slot = Slot {
     worker: UnsafeCell::new(None),
     timer: UnsafeCell::new(None),
     listeners: UnsafeCell::new(Listeners::new()),
@@ -64,19 +50,19 @@ static HUB: Hub = Hub {
 };
 
 /// Gives this process its worker. Called once, by `init_process`.
-pub(super) fn install(worker: Worker) {
+pub(super) fn install(worker: Hub) {
     // SAFETY: `init_process` runs before any event.
     unsafe {
         *HUB.timer.get() = Some(Timer::new());
         *HUB.worker.get() = Some(Box::new(worker));
     }
-    run("start", Worker::start);
+    run("start", Hub::start);
 }
 
 /// Ends the worker. Called once, by `exit_process`.
 pub(super) fn uninstall() {
     // Clients that cannot be told any more must not keep the process from its end.
-    let _ = guard(|| lend(Worker::stop));
+    let _ = guard(|| lend(Hub::stop));
     // SAFETY: `exit_process` runs after the last event, and nothing is lent.
     unsafe {
         *HUB.worker.get() = None;
@@ -85,7 +71,7 @@ pub(super) fn uninstall() {
 }
 
 /// Lends the worker to `work`. `None`: this process has none, or it is lent already.
-fn lend<R>(work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+fn lend<R>(work: impl FnOnce(&mut Hub) -> R) -> Option<R> {
     struct Return;
     impl Drop for Return {
         fn drop(&mut self) {
@@ -107,7 +93,7 @@ fn lend<R>(work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
 /// # Errors
 /// `work` panicked: nothing was returned, and the effects so far were performed.
 pub(super) fn enter<R>(
-    work: impl FnOnce(&mut Worker) -> R,
+    work: impl FnOnce(&mut Hub) -> R,
 ) -> Result<Option<R>, super::guard::Panicked> {
     let result = guard(|| lend(|worker| (work(worker), worker.is_settled())));
     let result = match result {
@@ -116,7 +102,7 @@ pub(super) fn enter<R>(
         Err(panicked) => Err(panicked),
     };
     if !HUB.performing.replace(true) {
-        while let Some(effect) = lend(Worker::next_effect).flatten() {
+        while let Some(effect) = lend(Hub::next_effect).flatten() {
             if guard(|| perform(effect)).is_err() {
                 end_after_panic("effects");
             }
@@ -128,7 +114,7 @@ pub(super) fn enter<R>(
 }
 
 /// As [`enter`], for what is not one client's: a panic in the hub or a link ends the worker.
-pub(super) fn run<R>(what: &str, work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+pub(super) fn run<R>(what: &str, work: impl FnOnce(&mut Hub) -> R) -> Option<R> {
     enter(work).unwrap_or_else(|_| {
         end_after_panic(what);
         None
@@ -144,7 +130,7 @@ fn end_after_panic(what: &str) {
 }
 
 /// As [`enter`], for the event of one client: a panic costs that client only.
-pub(super) fn run_client(client: ClientId, work: impl FnOnce(&mut Worker)) {
+pub(super) fn run_client(client: ClientId, work: impl FnOnce(&mut Hub)) {
     if enter(work).is_err() {
         run("clients", |worker| worker.client_panicked(client));
     }
@@ -162,7 +148,7 @@ fn perform(effect: Effect) {
 
 /// Sets the timer to what the worker waits for.
 fn settle() {
-    let Some((due, owed, turn)) = lend(Worker::wants).flatten() else {
+    let Some((due, owed, turn)) = lend(Hub::wants).flatten() else {
         return;
     };
     // SAFETY: only `install`, `uninstall` and this function touch the timer; none calls another.
@@ -185,7 +171,7 @@ pub(super) unsafe fn set_nodelay(c: *mut ngx_connection_t, is_on: bool) {
 }
 
 /// The worker, for the rest of this room: effects look up what they are about.
-pub(super) fn with<R>(work: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+pub(super) fn with<R>(work: impl FnOnce(&mut Hub) -> R) -> Option<R> {
     lend(work)
 }
 
@@ -194,7 +180,7 @@ pub(super) unsafe extern "C" fn on_timer(_event: *mut ngx_event_t) {
 }
 
 pub(super) unsafe extern "C" fn on_turn(_event: *mut ngx_event_t) {
-    run("turn", Worker::turn);
+    run("turn", Hub::turn);
 }
 
 /// The connection that an event belongs to.
@@ -285,7 +271,7 @@ pub(super) unsafe extern "C" fn on_handshake(request: *mut ngx_http_request_t) -
 pub(super) unsafe extern "C" fn on_status(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls content handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
-    let respond = |worker: &mut Worker, ()| Outcome::Respond(worker.status(request));
+    let respond = |worker: &mut Hub, ()| Outcome::Respond(worker.status(request));
     content::handle(request, || (), respond)
 }
 
@@ -300,7 +286,7 @@ pub(super) unsafe extern "C" fn on_publish(request: *mut ngx_http_request_t) -> 
 pub(super) unsafe extern "C" fn on_publish_body(request: *mut ngx_http_request_t) {
     // SAFETY: nginx calls body handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
-    let work = |worker: &mut Worker, post: Result<_, request::Response>| {
+    let work = |worker: &mut Hub, post: Result<_, Response>| {
         if let Err(response) = &post {
             worker.note_refused_post(request, response.status);
         }

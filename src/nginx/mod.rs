@@ -29,30 +29,5 @@ pub mod ssl;
 pub mod timer;
 pub mod variable;
 
-pub use client::{ClientId, Clients, Io};
-pub use event::Effect;
+pub use client::{Clients, Io};
 pub use request::Request;
-
-/// Outcome of a read from a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Received {
-    /// So many bytes, at least one.
-    Bytes(usize),
-    /// Nothing now; nginx will say when.
-    Again,
-    /// The peer has sent its FIN (or its TLS close_notify).
-    Eof,
-    /// The connection is broken; nginx has logged why.
-    Failed,
-}
-
-/// Outcome of a write to a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// So many bytes were taken: the socket may take more.
-    Bytes(usize),
-    /// Nothing now; nginx will say when.
-    Again,
-    /// The connection is broken; nginx has logged why.
-    Failed,
-}

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use hub::outside::Level;
 use nginx_sys::{
     NGX_CORE_MODULE, NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_command_t, ngx_conf_t,
     ngx_core_module_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_http_module_t,
@@ -10,10 +11,10 @@ use nginx_sys::{
 };
 use ngx::ngx_string;
 
-use super::log::{self, Level};
-use super::{directive, event, guard, pool, process, variable};
+use super::log;
+use super::{directive, event, pool, process, variable};
 use crate::conf::{self, Location, Main, Process};
-use crate::worker::Worker;
+use crate::module;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
@@ -106,7 +107,7 @@ unsafe extern "C" fn create_process_conf(cycle: *mut ngx_cycle_t) -> *mut c_void
 }
 
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    let added = variable::add(cf, &crate::variables::TABLE);
+    let added = variable::add(cf, &module::variables::TABLE);
     (if added { NGX_OK as i32 } else { NGX_ERROR }) as ngx_int_t
 }
 
@@ -117,11 +118,12 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     unsafe {
         let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let main = &mut *(*(*context).main_conf.add(context_index())).cast::<Main>();
-        main.logs_the_end = crate::variables::KNOWN_AT_THE_END
+        let settings = &mut main.settings;
+        settings.logs_the_end = module::variables::KNOWN_AT_THE_END
             .iter()
             .any(|name| variable::is_used(cf, name));
-        main.names_channels = variable::is_used(cf, crate::variables::CHANNEL);
-        main.arguments = variable::used_after(cf, crate::variables::ARGUMENT);
+        settings.names_channels = variable::is_used(cf, module::variables::CHANNEL);
+        settings.arguments = variable::used_after(cf, module::variables::ARGUMENT);
         for line in main.take_warnings() {
             log::write((*cf).log, Level::Warn, format_args!("{line}"));
         }
@@ -167,10 +169,10 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             ),
         );
     }
-    guard::install();
+    hub::guard::install();
     // SAFETY: as above.
     let io_uring = main.io_uring(unsafe { process_conf_of(cycle) });
-    match Worker::new(main, io_uring) {
+    match module::hub(main, io_uring) {
         Ok(worker) => event::install(worker),
         Err(cause) => {
             log::cycle(

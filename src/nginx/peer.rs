@@ -2,6 +2,7 @@
 
 use std::ptr::{self, NonNull};
 
+use hub::outside::{PeerId, Progress, Received, Sent};
 use nginx_sys::{
     NGX_AGAIN, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_create_pool, ngx_cycle,
     ngx_destroy_pool, ngx_event_connect_peer, ngx_event_get_peer, ngx_handle_read_event,
@@ -9,13 +10,9 @@ use nginx_sys::{
     ngx_str_t,
 };
 
+use super::client;
 use super::event::{on_peer_read, on_peer_write};
 use super::ssl::{self, PeerTls};
-use super::{Received, Sent, client};
-
-/// Which peer an event is about; chosen by the worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerId(pub u32);
 
 /// A socket address, resolved when the configuration was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,23 +31,12 @@ enum Stage {
     Open,
 }
 
-/// What [`Peer::advance`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Not yet usable; wait for its next event.
-    Pending,
-    /// It has just become usable.
-    Opened,
-    /// It is usable, and was before.
-    Open,
-    /// It failed, by this cause.
-    Failed(String),
-}
-
 /// An outgoing connection. Dropping it closes it.
 pub struct Peer {
     connection: NonNull<ngx_connection_t>,
     stage: Stage,
+    /// The address, for the log.
+    name: &'static str,
 }
 
 impl Peer {
@@ -58,7 +44,11 @@ impl Peer {
     ///
     /// # Errors
     /// The cause, for the log.
-    pub fn connect(address: &Address, tls: Option<&PeerTls>, id: PeerId) -> Result<Peer, String> {
+    pub fn connect(
+        address: &'static Address,
+        tls: Option<&PeerTls>,
+        id: PeerId,
+    ) -> Result<Peer, String> {
         let name = ngx_str_t {
             len: address.name.len(),
             data: address.name.as_ptr().cast_mut(),
@@ -84,6 +74,7 @@ impl Peer {
         let peer = Peer {
             connection,
             stage: Stage::Connecting,
+            name: &address.name,
         };
         peer.prepare(tls, id)?;
         Ok(peer)
@@ -115,28 +106,8 @@ impl Peer {
         }
     }
 
-    /// Moves the connection on, from its read and write events, until it is open.
-    pub fn advance(&mut self) -> Progress {
-        let c = self.connection.as_ptr();
-        if self.stage == Stage::Connecting {
-            if let Some(cause) = self.socket_error() {
-                return Progress::Failed(cause);
-            }
-            // SAFETY: the connection is live.
-            if unsafe { (*(*c).write).ready() } == 0 {
-                return Progress::Pending;
-            }
-            // SAFETY: the connection is live.
-            if unsafe { (*c).ssl.is_null() } {
-                self.stage = Stage::Open;
-                return Progress::Opened;
-            }
-            self.stage = Stage::Handshaking;
-        }
-        if self.stage == Stage::Handshaking {
-            return self.handshake();
-        }
-        Progress::Open
+    fn failed(&self, cause: String) -> Progress {
+        Progress::Failed(format!("{cause} while connecting to {}", self.name))
     }
 
     fn handshake(&mut self) -> Progress {
@@ -155,7 +126,7 @@ impl Peer {
                         return Progress::Pending;
                     }
                     rc if rc == NGX_OK as isize => done(c),
-                    _ => return Progress::Failed(self.tls_error()),
+                    _ => return self.failed(self.tls_error()),
                 }
             }
             done(c);
@@ -200,14 +171,37 @@ impl Peer {
             _ => Some(std::io::Error::last_os_error().to_string()),
         }
     }
+}
 
-    /// It may be read and written.
-    pub fn is_open(&self) -> bool {
+impl hub::outside::Peer for Peer {
+    fn advance(&mut self) -> Progress {
+        let c = self.connection.as_ptr();
+        if self.stage == Stage::Connecting {
+            if let Some(cause) = self.socket_error() {
+                return self.failed(cause);
+            }
+            // SAFETY: the connection is live.
+            if unsafe { (*(*c).write).ready() } == 0 {
+                return Progress::Pending;
+            }
+            // SAFETY: the connection is live.
+            if unsafe { (*c).ssl.is_null() } {
+                self.stage = Stage::Open;
+                return Progress::Opened;
+            }
+            self.stage = Stage::Handshaking;
+        }
+        if self.stage == Stage::Handshaking {
+            return self.handshake();
+        }
+        Progress::Open
+    }
+
+    fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Reads what the socket has, at most `buf.len()` bytes.
-    pub fn recv(&self, buf: &mut [u8]) -> Received {
+    fn recv(&self, buf: &mut [u8]) -> Received {
         let received = client::receive(self.connection, buf);
         if !self.is_readable() {
             // SAFETY: the connection is live.
@@ -216,14 +210,12 @@ impl Peer {
         received
     }
 
-    /// False once the socket is known to be empty: its read event says when to go on.
-    pub fn is_readable(&self) -> bool {
+    fn is_readable(&self) -> bool {
         // SAFETY: the connection is live.
         unsafe { (*(*self.connection.as_ptr()).read).ready() != 0 }
     }
 
-    /// Writes; after [`Sent::Again`] the write event says when to go on.
-    pub fn send(&self, bytes: &[u8]) -> Sent {
+    fn send(&self, bytes: &[u8]) -> Sent {
         let sent = client::send(self.connection, bytes);
         if sent == Sent::Again {
             // SAFETY: the connection is live.
@@ -232,8 +224,7 @@ impl Peer {
         sent
     }
 
-    /// Calls the read handler once more in the next round of the event loop.
-    pub fn read_again(&self) {
+    fn read_again(&self) {
         // SAFETY: the connection is live; closing it takes its events out of the queue.
         unsafe {
             ngx_post_event(

@@ -1,9 +1,12 @@
 //! An HTTP request: what its headers say, its complex values, its answer.
 
-use std::borrow::Cow;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
+use hub::answer::{Response, Switching, Text};
+use hub::outside::{EvaluationFailed, Level, Request as _, Sent};
+use hub::session::Summary;
+use hub::settings::Template;
 use nginx_sys::{
     NGX_ERROR, NGX_HTTP_FLUSH, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_LAST,
     NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t, ngx_connection_t, ngx_event_t,
@@ -17,64 +20,16 @@ use nginx_sys::{
 use super::bindings::{ngx_http_core_loc_conf_s, ngx_http_request_s};
 use super::client::{self, ClientId};
 use super::event::{self, on_client_request_gone, on_parked_request_gone, with};
-use super::log::{self, Level};
-use super::{Sent, module, pool};
-use crate::session::Summary;
-use proto::websocket::deflate::Agreed;
-use smallvec::SmallVec;
+use super::{log, module, pool};
 
 /// A live request. The handle is valid until nginx tells of the request's end; methods of a
-/// [`Worker`](crate::worker::Worker) keep it only for requests that they have parked.
+/// [`Hub`](hub::Hub) keep it only for requests that they have parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
-
-/// Response headers: name, value.
-pub type Headers = Vec<(&'static str, Cow<'static, str>)>;
-
-/// What a 101 says besides `Upgrade` and `Connection` (RFC 6455, 4.2.2).
-#[derive(Debug)]
-pub struct Switching {
-    /// `Sec-WebSocket-Accept`.
-    pub accept: [u8; 28],
-    /// `Sec-WebSocket-Protocol`.
-    pub subprotocol: Option<&'static str>,
-    /// `Sec-WebSocket-Extensions`.
-    pub extensions: Option<Agreed>,
-}
-
-/// A plain HTTP answer. Where `error_page` names its status of 300 or more, it replaces the answer.
-#[derive(Debug, Default)]
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// Further headers: name, value.
-    pub headers: Headers,
-    /// `Content-Type`, with a body.
-    pub content_type: &'static str,
-    /// May be empty.
-    pub body: Vec<u8>,
-}
-
-impl Response {
-    /// A status without headers or body of its own.
-    pub fn status(status: u16) -> Response {
-        Response {
-            status,
-            ..Response::default()
-        }
-    }
-}
 
 /// A part of a request that nginx compiled from a directive's argument, variables in it.
 #[derive(Clone, Copy)]
 pub struct ComplexValue(pub(super) NonNull<ngx_http_complex_value_t>);
-
-/// The value of a [`ComplexValue`]; a short one is not on the heap.
-pub type Text = SmallVec<[u8; 48]>;
-
-/// Evaluating a complex value failed: out of memory, or a variable's own failure.
-#[derive(Debug)]
-pub struct EvaluationFailed;
 
 impl ComplexValue {
     /// Its value for this request, valid as long as the request.
@@ -134,129 +89,14 @@ impl Request {
         unsafe { &*self.r().main.cast() }
     }
 
-    pub(super) fn connection(self) -> NonNull<ngx_connection_t> {
-        // SAFETY: a live request has a connection.
-        unsafe { NonNull::new_unchecked(self.r().connection) }
-    }
-
-    /// True for `GET`.
-    pub fn is_get(self) -> bool {
-        self.r().method == nginx_sys::NGX_HTTP_GET as usize
-    }
-
-    /// True for `HEAD`.
-    pub fn is_head(self) -> bool {
-        self.r().method == nginx_sys::NGX_HTTP_HEAD as usize
-    }
-
-    /// True for `POST`.
-    pub fn is_post(self) -> bool {
-        self.r().method == nginx_sys::NGX_HTTP_POST as usize
-    }
-
-    /// False for a subrequest.
-    pub fn is_main(self) -> bool {
-        self.r().main == self.as_ptr()
-    }
-
-    /// Major and minor version, as in `HTTP/1.1`.
-    pub fn http_version(self) -> (usize, usize) {
-        (self.r().http_version / 1000, self.r().http_version % 1000)
-    }
-
-    /// True if the request has a body of at least one byte, also one that nginx has dropped already.
-    pub fn has_body(self) -> bool {
-        let headers = &self.r().headers_in;
-        // nginx counts the number down while it drops a body. A subrequest has a body of its own.
-        // SAFETY: the header line lives as long as the request.
-        let announced = unsafe { headers.content_length.as_ref() };
-        let is_announced = announced.is_some_and(|line| {
-            let length = line.value.as_bytes();
-            length.iter().any(|digit| (b'1'..=b'9').contains(digit))
-        });
-        headers.content_length_n > 0 || headers.chunked() != 0 || (self.is_main() && is_announced)
-    }
-
-    /// True if the client came over TLS.
-    pub fn is_tls(self) -> bool {
-        // SAFETY: a live request has a live connection.
-        !unsafe { (*self.r().connection).ssl.is_null() }
-    }
-
-    /// The header lines in order, names as the client wrote them.
-    pub fn headers<'a>(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let mut part: *const nginx_sys::ngx_list_part_t =
-            &raw const self.r().headers_in.headers.part;
-        let mut index = 0;
-        std::iter::from_fn(move || {
-            // SAFETY: nginx's list of headers lives as long as the request.
-            unsafe {
-                while index >= (*part).nelts {
-                    part = (*part).next;
-                    index = 0;
-                    if part.is_null() {
-                        part = &raw const EMPTY.0;
-                        return None;
-                    }
-                }
-                let line = &*(*part).elts.cast::<ngx_table_elt_t>().add(index);
-                index += 1;
-                Some((bytes(line.key), bytes(line.value)))
-            }
-        })
-    }
-
-    /// The authority of the target, `HOST[:PORT]`, if it has one: then `Host` is to be ignored (RFC
-    /// 9112, 3.2.2). Over HTTP/2 and HTTP/3 it is `:authority`. A subrequest has its main request's.
-    pub fn authority(&self) -> Option<&[u8]> {
-        let r = self.main_request();
-        let start = NonNull::new(r.host_start)?.as_ptr();
-        // SAFETY: `host_start` is within `request_line`, or with `host_end` in a header's value of
-        // HTTP/2 or HTTP/3; all of them live as long as the request.
-        unsafe {
-            let end = match self.http_version() {
-                (0 | 1, _) => r.request_line.data.add(r.request_line.len),
-                _ => r.host_end,
-            };
-            let len = end.offset_from(start) as usize;
-            let rest = bytes(ngx_str_t { len, data: start });
-            rest.split(|byte| b"/? ".contains(byte)).next()
-        }
-    }
-
-    /// The status that `error_page`, which has led here, puts in place of the one that a handler
-    /// sends: the error's, or N of `=N`. `=` alone leaves it to the handler.
-    pub fn error_status(self) -> Option<u16> {
-        u16::try_from(self.r().err_status)
-            .ok()
-            .filter(|&status| status > 0)
-    }
-
-    /// The query string, without its question mark.
-    pub fn query(&self) -> &[u8] {
-        // SAFETY: lies in the request's pool.
-        unsafe { bytes(self.r().args) }
-    }
-
-    /// The query string of the request line: [`Request::query`] may have been rewritten.
-    pub fn first_query(&self) -> &[u8] {
-        // SAFETY: lies in the buffers or the pool of the request.
-        let target = unsafe { bytes(self.r().unparsed_uri) };
-        let mark = target.iter().position(|&byte| byte == b'?');
-        mark.map_or(&[], |mark| &target[mark + 1..])
-    }
-
-    /// The configuration of the `http` block.
-    pub fn main(self) -> &'static crate::conf::Main {
+    fn main_conf(&self) -> &'static crate::conf::Main {
         // SAFETY: made by `create_main_conf`, and kept as long as the cycle.
         unsafe { &*(*self.r().main_conf.add(module::context_index())).cast() }
     }
 
-    /// The configuration of the location that handles the request.
-    pub fn location(self) -> &'static crate::conf::Location {
-        // SAFETY: made by `create_loc_conf`, merged, and kept as long as the cycle; a worker's
-        // clients end before its cycle does.
-        unsafe { &*(*self.r().loc_conf.add(module::context_index())).cast() }
+    pub(super) fn connection(self) -> NonNull<ngx_connection_t> {
+        // SAFETY: a live request has a connection.
+        unsafe { NonNull::new_unchecked(self.r().connection) }
     }
 
     /// nginx's `tcp_nodelay`.
@@ -299,78 +139,6 @@ impl Request {
         let pool = unsafe { (*self.as_bound()).pool };
         let record = summary.and_then(|summary| pool::keep(pool, client::Record::new(summary)));
         self.set_context(record.map_or(ptr::null_mut(), |record| record.as_ptr().cast()));
-    }
-
-    /// Writes to the connection's log, which adds client and request.
-    pub fn log(self, level: Level, text: std::fmt::Arguments<'_>) {
-        // SAFETY: a live request has a live connection, which has a log.
-        log::write(unsafe { (*self.r().connection).log }, level, text);
-    }
-
-    /// As [`Request::log`], at `warn`, or at `error` where the log shows no `warn`: nginx's default.
-    /// For lines that an operator should see and that are few.
-    pub fn log_to_operator(self, text: std::fmt::Arguments<'_>) {
-        // SAFETY: as `log`.
-        let log = unsafe { (*self.r().connection).log };
-        let levels = [Level::Warn, Level::Error];
-        // SAFETY: as `log`.
-        let shown = levels
-            .into_iter()
-            .find(|level| unsafe { level.is_shown(log) });
-        if let Some(level) = shown {
-            log::write(log, level, text);
-        }
-    }
-
-    /// True if the request has a body, but not all of it is here once nginx says that it has arrived:
-    /// it was discarded before, by another location or for a 413, or reading it failed; or this is a
-    /// subrequest of a request whose body nobody has read.
-    pub fn lacks_its_body(self) -> bool {
-        // SAFETY: the body's state lives as long as the request.
-        let Some(body) = (unsafe { self.r().request_body.as_ref() }) else {
-            return self.has_body();
-        };
-        // Of a body that was discarded, nginx reads the empty rest. A subrequest may have been given
-        // a body that was never read.
-        let may_be_empty = self.r().headers_in.chunked() != 0;
-        let is_here = body.last_saved() != 0 && (may_be_empty || self.body_length() > 0);
-        self.is_main() && self.has_body() && !is_here
-    }
-
-    /// Number of bytes of the whole body.
-    pub fn body_length(self) -> usize {
-        let mut length = 0;
-        // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
-        unsafe {
-            let body = self.r().request_body.as_ref();
-            let mut link = body.map_or(ptr::null_mut(), |body| body.bufs);
-            while let Some(chain) = link.as_ref() {
-                length += buffer_length(&*chain.buf);
-                link = chain.next;
-            }
-        }
-        length
-    }
-
-    /// The whole body, from memory or from its file.
-    ///
-    /// # Errors
-    /// Reading the file failed.
-    pub fn body(self) -> std::io::Result<Vec<u8>> {
-        let mut body = Vec::with_capacity(self.body_length());
-        let r = self.r();
-        // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
-        unsafe {
-            let mut link = r
-                .request_body
-                .as_ref()
-                .map_or(ptr::null_mut(), |body| body.bufs);
-            while let Some(chain) = link.as_ref() {
-                read_buffer(&*chain.buf, &mut body)?;
-                link = chain.next;
-            }
-        }
-        Ok(body)
     }
 
     /// What the client sent after its handshake, already read by nginx.
@@ -507,11 +275,6 @@ impl Request {
         let r = self.r();
         // SAFETY: a live request has a live connection.
         unsafe { (*r.connection).sent = (r.header_size as u64 + frames) as libc::off_t };
-    }
-
-    /// True while nginx runs the request once more for `post_action`.
-    pub fn is_post_action(self) -> bool {
-        self.r().post_action() != 0
     }
 
     /// The 101 did not fit the socket: writes on, then reads.
@@ -680,6 +443,182 @@ impl Request {
             (*link.as_ptr()).buf = buffer.as_ptr();
             ngx_http_output_filter(self.as_ptr(), link.as_ptr())
         }
+    }
+}
+
+impl hub::outside::Request for Request {
+    fn is_get(&self) -> bool {
+        self.r().method == nginx_sys::NGX_HTTP_GET as usize
+    }
+
+    fn is_head(&self) -> bool {
+        self.r().method == nginx_sys::NGX_HTTP_HEAD as usize
+    }
+
+    fn is_post(&self) -> bool {
+        self.r().method == nginx_sys::NGX_HTTP_POST as usize
+    }
+
+    fn is_main(&self) -> bool {
+        self.r().main == self.as_ptr()
+    }
+
+    fn http_version(&self) -> (usize, usize) {
+        (self.r().http_version / 1000, self.r().http_version % 1000)
+    }
+
+    fn has_body(&self) -> bool {
+        let headers = &self.r().headers_in;
+        // nginx counts the number down while it drops a body. A subrequest has a body of its own.
+        // SAFETY: the header line lives as long as the request.
+        let announced = unsafe { headers.content_length.as_ref() };
+        let is_announced = announced.is_some_and(|line| {
+            let length = line.value.as_bytes();
+            length.iter().any(|digit| (b'1'..=b'9').contains(digit))
+        });
+        headers.content_length_n > 0 || headers.chunked() != 0 || (self.is_main() && is_announced)
+    }
+
+    fn is_tls(&self) -> bool {
+        // SAFETY: a live request has a live connection.
+        !unsafe { (*self.r().connection).ssl.is_null() }
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut part: *const nginx_sys::ngx_list_part_t =
+            &raw const self.r().headers_in.headers.part;
+        let mut index = 0;
+        std::iter::from_fn(move || {
+            // SAFETY: nginx's list of headers lives as long as the request.
+            unsafe {
+                while index >= (*part).nelts {
+                    part = (*part).next;
+                    index = 0;
+                    if part.is_null() {
+                        part = &raw const EMPTY.0;
+                        return None;
+                    }
+                }
+                let line = &*(*part).elts.cast::<ngx_table_elt_t>().add(index);
+                index += 1;
+                Some((bytes(line.key), bytes(line.value)))
+            }
+        })
+    }
+
+    fn authority(&self) -> Option<&[u8]> {
+        let r = self.main_request();
+        let start = NonNull::new(r.host_start)?.as_ptr();
+        // SAFETY: `host_start` is within `request_line`, or with `host_end` in a header's value of
+        // HTTP/2 or HTTP/3; all of them live as long as the request.
+        unsafe {
+            let end = match self.http_version() {
+                (0 | 1, _) => r.request_line.data.add(r.request_line.len),
+                _ => r.host_end,
+            };
+            let len = end.offset_from(start) as usize;
+            let rest = bytes(ngx_str_t { len, data: start });
+            rest.split(|byte| b"/? ".contains(byte)).next()
+        }
+    }
+
+    fn error_status(&self) -> Option<u16> {
+        u16::try_from(self.r().err_status)
+            .ok()
+            .filter(|&status| status > 0)
+    }
+
+    fn query(&self) -> &[u8] {
+        // SAFETY: lies in the request's pool.
+        unsafe { bytes(self.r().args) }
+    }
+
+    fn first_query(&self) -> &[u8] {
+        // SAFETY: lies in the buffers or the pool of the request.
+        let target = unsafe { bytes(self.r().unparsed_uri) };
+        let mark = target.iter().position(|&byte| byte == b'?');
+        mark.map_or(&[], |mark| &target[mark + 1..])
+    }
+
+    fn main(&self) -> &'static hub::settings::Main {
+        &self.main_conf().settings
+    }
+
+    fn location(&self) -> &'static hub::settings::Location {
+        // SAFETY: made by `create_loc_conf`, merged, and kept as long as the cycle; a worker's
+        // clients end before its cycle does.
+        let location: &'static crate::conf::Location =
+            unsafe { &*(*self.r().loc_conf.add(module::context_index())).cast() };
+        &location.settings
+    }
+
+    fn evaluate(&self, template: Template) -> Result<Text, EvaluationFailed> {
+        self.main_conf().templates[template.number].evaluate(*self)
+    }
+
+    fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
+        // SAFETY: a live request has a live connection, which has a log.
+        log::write(unsafe { (*self.r().connection).log }, level, text);
+    }
+
+    fn log_to_operator(&self, text: std::fmt::Arguments<'_>) {
+        // SAFETY: as `log`.
+        let of_connection = unsafe { (*self.r().connection).log };
+        let levels = [Level::Warn, Level::Error];
+        // SAFETY: as `log`.
+        let shown = levels
+            .into_iter()
+            .find(|level| unsafe { log::is_shown(of_connection, *level) });
+        if let Some(level) = shown {
+            log::write(of_connection, level, text);
+        }
+    }
+
+    fn lacks_its_body(&self) -> bool {
+        // SAFETY: the body's state lives as long as the request.
+        let Some(body) = (unsafe { self.r().request_body.as_ref() }) else {
+            return self.has_body();
+        };
+        // Of a body that was discarded, nginx reads the empty rest. A subrequest may have been given
+        // a body that was never read.
+        let may_be_empty = self.r().headers_in.chunked() != 0;
+        let is_here = body.last_saved() != 0 && (may_be_empty || self.body_length() > 0);
+        self.is_main() && self.has_body() && !is_here
+    }
+
+    fn body_length(&self) -> usize {
+        let mut length = 0;
+        // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
+        unsafe {
+            let body = self.r().request_body.as_ref();
+            let mut link = body.map_or(ptr::null_mut(), |body| body.bufs);
+            while let Some(chain) = link.as_ref() {
+                length += buffer_length(&*chain.buf);
+                link = chain.next;
+            }
+        }
+        length
+    }
+
+    fn body(&self) -> std::io::Result<Vec<u8>> {
+        let mut body = Vec::with_capacity(self.body_length());
+        let r = self.r();
+        // SAFETY: after the body's arrival the chain is whole and lives as long as the request.
+        unsafe {
+            let mut link = r
+                .request_body
+                .as_ref()
+                .map_or(ptr::null_mut(), |body| body.bufs);
+            while let Some(chain) = link.as_ref() {
+                read_buffer(&*chain.buf, &mut body)?;
+                link = chain.next;
+            }
+        }
+        Ok(body)
+    }
+
+    fn is_post_action(&self) -> bool {
+        self.r().post_action() != 0
     }
 }
 

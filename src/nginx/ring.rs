@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types::Fd};
 
-use super::Sent;
+use hub::outside::Sent;
 
 /// Most sends of one system call.
 const ENTRIES: u32 = 4096;

@@ -9,7 +9,7 @@ use nginx_sys::{
 
 use super::event;
 
-/// The timer and the posted event of a worker. Both call back into [`crate::worker::Worker`].
+/// The timer and the posted event of a worker. Both call back into [`hub::Hub`].
 pub struct Timer {
     timer: Box<ngx_event_t>,
     turn: Box<ngx_event_t>,

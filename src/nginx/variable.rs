@@ -85,7 +85,7 @@ unsafe extern "C" fn on_get_prefix(
     unsafe {
         let name = &*std::ptr::with_exposed_provenance::<ngx_str_t>(data);
         let request = Request::from_raw(r);
-        let mut rows = crate::variables::TABLE.iter();
+        let mut rows = crate::module::variables::TABLE.iter();
         let found = rows.find_map(|row| match row.name {
             Name::Prefix(prefix) => Some((row, name.as_bytes().strip_prefix(prefix.as_bytes())?)),
             Name::Once(_) | Name::Always(_) => None,

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
 
+use hub::settings::Detach;
 use nginx_sys::{
     NGX_OK, ngx_connection_t, ngx_cycle, ngx_http_free_request, ngx_module_t, ngx_palloc,
     ngx_pfree, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_shm_zone_t, ngx_ssl_free_buffer,
@@ -12,7 +13,7 @@ use nginx_sys::{
 use super::super::bindings::ngx_http_request_s;
 use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
-use super::{ClientId, Detach, adopt};
+use super::{ClientId, adopt};
 
 /// True if `policy` and the other modules allow to free the request now.
 pub(super) fn may(request: Request, policy: Detach) -> bool {

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
+use hub::outside::{Io as _, Level, Received, Sent};
 use nginx_sys::{
     NGX_AGAIN, NGX_OK, ngx_connection_error, ngx_connection_t, ngx_handle_read_event,
     ngx_handle_write_event, ngx_post_event, ngx_posted_next_events, ngx_use_epoll_rdhup,
@@ -10,8 +11,7 @@ use nginx_sys::{
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
-use super::super::log::{self, Level};
-use super::super::{Received, Sent, ssl};
+use super::super::{log, ssl};
 
 /// A client's connection. Valid while the client has its seat.
 #[derive(Clone, Copy)]
@@ -32,45 +32,6 @@ impl Io {
         self.connection.as_ptr()
     }
 
-    /// Reads what the socket has, at most `buf.len()` bytes.
-    pub fn recv(&self, buf: &mut [u8]) -> Received {
-        receive(self.connection, buf)
-    }
-
-    /// Writes; over TLS by nginx's `c->send`, at most 16 KiB a call: OpenSSL commits all it is
-    /// offered, and must be offered the same bytes again. After [`Sent::Again`] the caller waits
-    /// by [`Io::want_write`].
-    pub fn send(&self, bytes: &[u8]) -> Sent {
-        match self.plain_fd() {
-            Some(fd) => send_plain(fd, bytes),
-            None => send(self.connection, bytes),
-        }
-    }
-
-    /// The descriptor if frames may be written to it directly; `None` over TLS.
-    pub fn plain_fd(&self) -> Option<i32> {
-        // SAFETY: the connection lives while the client has its seat.
-        unsafe { (*self.c()).ssl.is_null().then_some((*self.c()).fd) }
-    }
-
-    /// True if reads would find something, or have not yet found nothing.
-    pub fn is_readable(&self) -> bool {
-        // SAFETY: the connection lives while the client has its seat.
-        unsafe { (*(*self.c()).read).ready() != 0 }
-    }
-
-    /// Its socket has something that no event has been handled for yet: input, or room for more
-    /// after it was full. A system call.
-    pub fn has_news(&self) -> bool {
-        let (input, room) = self.news();
-        input || room
-    }
-
-    /// The same, of room alone: for one who is not read.
-    pub fn has_room_again(&self) -> bool {
-        self.news().1
-    }
-
     fn news(&self) -> (bool, bool) {
         // SAFETY: the connection lives while the client has its seat; `poll` writes one structure.
         unsafe {
@@ -84,129 +45,6 @@ impl Io {
             let input = is_told && asked.revents & libc::POLLIN != 0;
             let room = is_told && asked.revents & libc::POLLOUT != 0;
             (input || self.is_readable(), room)
-        }
-    }
-
-    /// Bytes that the kernel holds for the peer: not yet sent, or not yet acknowledged.
-    pub fn unacknowledged(&self) -> u64 {
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: writes one int; the connection lives while the client has its seat.
-        let rc = unsafe { libc::ioctl((*self.c()).fd, libc::TIOCOUTQ, &raw mut bytes) };
-        if rc == 0 {
-            bytes.unsigned_abs().into()
-        } else {
-            0
-        }
-    }
-
-    /// Calls the read handler once more in the next round of the event loop.
-    pub fn read_again(&self) {
-        // SAFETY: the connection lives while the client has its seat; closing it unposts.
-        unsafe { ngx_post_event((*self.c()).read, &raw mut ngx_posted_next_events) };
-    }
-
-    /// Calls the write handler in the next round of the event loop.
-    pub fn write_again(&self) {
-        // SAFETY: the connection lives while the client has its seat; closing it unposts.
-        unsafe { ngx_post_event((*self.c()).write, &raw mut ngx_posted_next_events) };
-    }
-
-    /// Waits for readability. False: the event could not be set, the connection is of no use.
-    #[must_use]
-    pub fn want_read(&self) -> bool {
-        // SAFETY: the connection lives while the client has its seat.
-        unsafe { ngx_handle_read_event((*self.c()).read, 0) == NGX_OK as isize }
-    }
-
-    /// Waits for writability after a short write. False: the event could not be set.
-    #[must_use]
-    pub fn want_write(&self) -> bool {
-        // SAFETY: the connection lives while the client has its seat. A direct `send(2)` does
-        // not clear `ready`, as `c->send` does.
-        unsafe {
-            let write = (*self.c()).write;
-            (*write).set_ready(0);
-            ngx_handle_write_event(write, 0) == NGX_OK as isize
-        }
-    }
-
-    /// No more will be written: TLS close_notify, then `shutdown(SHUT_WR)`. Reads go on, raw.
-    pub fn shutdown(&self) {
-        // SAFETY: the connection lives while the client has its seat.
-        unsafe {
-            ssl::say_goodbye(self.c());
-            libc::shutdown((*self.c()).fd, libc::SHUT_WR);
-        }
-    }
-
-    /// The connection is about to be closed though its peer may not read. What it has not taken
-    /// would stay in the kernel for minutes, beyond every limit: it is dropped after `patience_ms`
-    /// without progress (`TCP_USER_TIMEOUT`).
-    pub fn abandon(&self, patience_ms: libc::c_int) {
-        self.set_tcp_option(libc::TCP_USER_TIMEOUT, patience_ms);
-    }
-
-    /// The process exits after a graceful quit that took too long: older versions of nginx take each open
-    /// socket for a bug then. The connection's memory goes with the process; it is not used again.
-    pub fn close_at_exit(&self) {
-        // SAFETY: the connection lives while the client has its seat, and no event comes any more.
-        unsafe { nginx_sys::ngx_close_connection(self.c()) };
-    }
-
-    /// Reads and drops what the socket has, after [`Io::shutdown`], at most `max` bytes.
-    pub fn discard(&self, buf: &mut [u8], max: usize) -> Received {
-        let mut dropped = 0;
-        while dropped < max {
-            // SAFETY: the connection lives while the client has its seat, so its descriptor is open.
-            let socket = unsafe { BorrowedFd::borrow_raw((*self.c()).fd) };
-            // TLS has ended, its records are dropped too.
-            match net::recv(socket, &mut *buf, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Received::Eof,
-                Ok((count, _)) => dropped += count,
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    // SAFETY: the connection lives while the client has its seat.
-                    unsafe { (*(*self.c()).read).set_ready(0) };
-                    return Received::Again;
-                }
-                Err(_) => return Received::Failed,
-            }
-        }
-        Received::Bytes(dropped)
-    }
-
-    /// True once nginx has freed the request.
-    pub fn is_detached(&self) -> bool {
-        self.detached
-    }
-
-    /// `TCP_NOTSENT_LOWAT`: how much unsent the kernel takes. 0 leaves the system's.
-    pub fn set_notsent_lowat(&self, bytes: usize) {
-        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        if value > 0 {
-            self.set_tcp_option(libc::TCP_NOTSENT_LOWAT, value);
-        }
-    }
-
-    /// The kernel sizes the buffer for what is not read yet no more by itself: it stays as it is, or
-    /// shrinks to `most` bytes (`SO_RCVBUF`, so the kernel takes it twice). What it holds already
-    /// stays; what comes beyond is dropped, and sent again.
-    pub fn bound_receive_buffer(&self, most: usize) {
-        let mut size: libc::c_int = 0;
-        let mut len = size_of_val(&size) as libc::socklen_t;
-        // SAFETY: an int option; the descriptor is open while the client has its seat.
-        let got = unsafe {
-            libc::getsockopt(
-                (*self.c()).fd,
-                libc::SOL_SOCKET,
-                libc::SO_RCVBUF,
-                (&raw mut size).cast(),
-                &raw mut len,
-            )
-        };
-        if got == 0 {
-            let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
-            // It tells twice what it was told.
-            self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, most.min(size / 2));
         }
     }
 
@@ -226,9 +64,144 @@ impl Io {
             );
         }
     }
+}
 
-    /// Writes to the connection's log, which adds client and request.
-    pub fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
+impl hub::outside::Io for Io {
+    fn recv(&self, buf: &mut [u8]) -> Received {
+        receive(self.connection, buf)
+    }
+
+    fn send(&self, bytes: &[u8]) -> Sent {
+        match self.plain_fd() {
+            Some(fd) => send_plain(fd, bytes),
+            None => send(self.connection, bytes),
+        }
+    }
+
+    fn plain_fd(&self) -> Option<i32> {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe { (*self.c()).ssl.is_null().then_some((*self.c()).fd) }
+    }
+
+    fn is_readable(&self) -> bool {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe { (*(*self.c()).read).ready() != 0 }
+    }
+
+    fn has_news(&self) -> bool {
+        let (input, room) = self.news();
+        input || room
+    }
+
+    fn has_room_again(&self) -> bool {
+        self.news().1
+    }
+
+    fn unacknowledged(&self) -> u64 {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: writes one int; the connection lives while the client has its seat.
+        let rc = unsafe { libc::ioctl((*self.c()).fd, libc::TIOCOUTQ, &raw mut bytes) };
+        if rc == 0 {
+            bytes.unsigned_abs().into()
+        } else {
+            0
+        }
+    }
+
+    fn read_again(&self) {
+        // SAFETY: the connection lives while the client has its seat; closing it unposts.
+        unsafe { ngx_post_event((*self.c()).read, &raw mut ngx_posted_next_events) };
+    }
+
+    fn write_again(&self) {
+        // SAFETY: the connection lives while the client has its seat; closing it unposts.
+        unsafe { ngx_post_event((*self.c()).write, &raw mut ngx_posted_next_events) };
+    }
+
+    fn want_read(&self) -> bool {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe { ngx_handle_read_event((*self.c()).read, 0) == NGX_OK as isize }
+    }
+
+    fn want_write(&self) -> bool {
+        // SAFETY: the connection lives while the client has its seat. A direct `send(2)` does
+        // not clear `ready`, as `c->send` does.
+        unsafe {
+            let write = (*self.c()).write;
+            (*write).set_ready(0);
+            ngx_handle_write_event(write, 0) == NGX_OK as isize
+        }
+    }
+
+    fn shutdown(&self) {
+        // SAFETY: the connection lives while the client has its seat.
+        unsafe {
+            ssl::say_goodbye(self.c());
+            libc::shutdown((*self.c()).fd, libc::SHUT_WR);
+        }
+    }
+
+    fn abandon(&self, patience_ms: libc::c_int) {
+        self.set_tcp_option(libc::TCP_USER_TIMEOUT, patience_ms);
+    }
+
+    fn close_at_exit(&self) {
+        // SAFETY: the connection lives while the client has its seat, and no event comes any more.
+        unsafe { nginx_sys::ngx_close_connection(self.c()) };
+    }
+
+    fn discard(&self, buf: &mut [u8], max: usize) -> Received {
+        let mut dropped = 0;
+        while dropped < max {
+            // SAFETY: the connection lives while the client has its seat, so its descriptor is open.
+            let socket = unsafe { BorrowedFd::borrow_raw((*self.c()).fd) };
+            // TLS has ended, its records are dropped too.
+            match net::recv(socket, &mut *buf, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Received::Eof,
+                Ok((count, _)) => dropped += count,
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    // SAFETY: the connection lives while the client has its seat.
+                    unsafe { (*(*self.c()).read).set_ready(0) };
+                    return Received::Again;
+                }
+                Err(_) => return Received::Failed,
+            }
+        }
+        Received::Bytes(dropped)
+    }
+
+    fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    fn set_notsent_lowat(&self, bytes: usize) {
+        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        if value > 0 {
+            self.set_tcp_option(libc::TCP_NOTSENT_LOWAT, value);
+        }
+    }
+
+    fn bound_receive_buffer(&self, most: usize) {
+        let mut size: libc::c_int = 0;
+        let mut len = size_of_val(&size) as libc::socklen_t;
+        // SAFETY: an int option; the descriptor is open while the client has its seat.
+        let got = unsafe {
+            libc::getsockopt(
+                (*self.c()).fd,
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUF,
+                (&raw mut size).cast(),
+                &raw mut len,
+            )
+        };
+        if got == 0 {
+            let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
+            // It tells twice what it was told.
+            self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, most.min(size / 2));
+        }
+    }
+
+    fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
         // SAFETY: the connection lives while the client has its seat.
         log::write(unsafe { (*self.c()).log }, level, text);
     }

@@ -8,7 +8,7 @@ use nginx_sys::{ngx_connection_t, ngx_pool_t};
 use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
 use super::{ClientId, Io};
-use crate::session::Summary;
+use hub::session::Summary;
 
 /// Where a client's state lies, with what belongs to nginx in front of it.
 #[repr(C)] // the front is read without knowing `T`
@@ -80,12 +80,13 @@ impl<T> Default for Clients<T> {
     }
 }
 
-impl<T> Clients<T> {
-    /// Gives the client behind `request` a seat.
-    ///
+impl<T> hub::outside::Clients<T> for Clients<T> {
+    type Request = Request;
+    type Io = Io;
+
     /// The state lies in the unused rest of the connection's pool if it fits, where it costs
     /// nothing. Request headers above 1 KB use that rest up, as long as the request lives.
-    pub fn insert(&mut self, request: Request, state: T) -> ClientId {
+    fn insert(&mut self, request: Request, state: T) -> ClientId {
         let connection = request.connection();
         // SAFETY: a live request has a live connection, which has a pool.
         let (seat, pool_bytes) = unsafe { find_place((*connection.as_ptr()).pool) };
@@ -111,16 +112,15 @@ impl<T> Clients<T> {
         id
     }
 
-    /// The client's connection and state.
-    pub fn get(&mut self, id: ClientId) -> Option<(Io, &mut T)> {
+    #[inline]
+    fn get(&mut self, id: ClientId) -> Option<(Io, &mut T)> {
         let seat = (*self.seats.get(id.0 as usize)?)?;
         // SAFETY: seats in the table are live, and `&mut self` makes this the only reference.
         let seat = unsafe { &mut *seat.as_ptr() };
         Some((Io::new(seat.connection, seat.detached), &mut seat.state))
     }
 
-    /// Takes the client's state out; its seat is free. The connection is not touched.
-    pub fn remove(&mut self, id: ClientId) -> Option<T> {
+    fn remove(&mut self, id: ClientId) -> Option<T> {
         let seat = self.seats.get_mut(id.0 as usize)?.take()?;
         self.free.push(id.0);
         // SAFETY: the seat was in the table, so it is live; it is read once, then gone.
@@ -135,19 +135,19 @@ impl<T> Clients<T> {
         }
     }
 
-    /// Number of clients.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.seats.len() - self.free.len()
     }
 
-    /// The ids of all clients.
-    pub fn ids(&self) -> impl Iterator<Item = ClientId> {
+    fn ids(&self) -> impl Iterator<Item = ClientId> {
         let seats = self.seats.iter().enumerate();
         seats
             .filter(|(_, seat)| seat.is_some())
             .map(|(id, _)| ClientId(id as u32))
     }
+}
 
+impl<T> Clients<T> {
     /// The request of a client that is attached to it.
     pub fn request(&self, id: ClientId) -> Option<Request> {
         let seat = (*self.seats.get(id.0 as usize)?)?;

@@ -1,0 +1,73 @@
+//! `websocket_status`: the worker's counters as JSON.
+
+use serde::Serialize;
+
+use crate::answer::Response;
+
+/// What the worker tells of itself. Counters count from its start.
+#[derive(Serialize)]
+pub struct Status<'a> {
+    /// Process id of the worker that answers: each counts for itself.
+    pub worker_pid: i32,
+    /// Its number, from 0.
+    pub worker: usize,
+    /// Clients with a 101, those that are closing included.
+    pub connections: usize,
+    /// Handshakes that wait for Redis.
+    pub pending: usize,
+    /// Channels and patterns that are subscribed.
+    pub channels: usize,
+    /// Distinct lists of channels and wire forms.
+    pub feeds: usize,
+    /// Clients that cannot be sent to now.
+    pub lagging: usize,
+    /// Counters.
+    pub counters: &'a crate::worker::Counters,
+    /// Refused handshakes, by reason.
+    pub refused: &'a crate::worker::Refusals,
+    /// The Redis servers.
+    pub redis: Vec<RedisStatus>,
+    /// Bytes held for clients.
+    pub memory: MemoryStatus,
+}
+
+/// One Redis server.
+#[derive(Serialize)]
+pub struct RedisStatus {
+    /// Its address, without credentials.
+    pub server: String,
+    /// The subscriber link is usable.
+    pub subscriber: bool,
+    /// The publisher link is usable.
+    pub publisher: bool,
+    /// Publishes whose answer is awaited.
+    pub unanswered: usize,
+}
+
+/// The memory account, in bytes.
+#[derive(Serialize)]
+pub struct MemoryStatus {
+    /// `websocket_memory`.
+    pub limit: u64,
+    /// Messages that some client has not taken yet.
+    pub logs: u64,
+    /// Parts of messages from clients, input not taken apart, and frames of their own that they have not
+    /// taken.
+    pub partial_messages: u64,
+    /// Queues and pending replies of the links, and posts that wait for one.
+    pub replies: u64,
+    /// The compression history of clients' messages.
+    pub contexts: u64,
+}
+
+/// The answer.
+pub fn response(status: &Status<'_>) -> Response {
+    let body = serde_json::to_vec_pretty(status).unwrap_or_default();
+    let headers = vec![("Cache-Control", "no-store".into())];
+    Response {
+        status: 200,
+        headers,
+        content_type: "application/json",
+        body,
+    }
+}

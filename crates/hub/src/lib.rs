@@ -1,0 +1,30 @@
+//! One worker of the module, without nginx: handshakes, sessions, brokers, delivery, limits,
+//! publishing, status.
+//!
+//! ```text
+//!            handshake                        message
+//!   client ───────────> upgrade              Redis socket
+//!      │                  │ subscribed?          │
+//!      │                  v                      v
+//!      │ frames        session ──publish──> broker (proto::redis::Link)
+//!      └─────────────────>│                      │ Event::Message
+//!                         │                      v
+//!   one write per dirty   │                   worker
+//!   client  <─────────────┴── flush <── feeds of the channel (fanout::Registry), framed once
+//! ```
+//!
+//! A [`Hub`] holds all of it. Events of the outside call its methods; what it asks of the outside it
+//! asks through one seam, [`outside::Outside`]. It names neither nginx nor a clock nor a socket.
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod broker;
+pub mod guard;
+pub mod http;
+pub mod outside;
+pub mod session;
+pub mod settings;
+pub mod upgrade;
+mod worker;
+
+pub use worker::{Counters, Hub, Refusals};

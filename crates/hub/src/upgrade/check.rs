@@ -1,0 +1,366 @@
+//! Is this request a handshake that this location takes? Runs before the worker is lent: variables
+//! of other modules may be evaluated.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use fanout::Kind;
+use proto::redis::PROBE_PREFIX;
+use proto::websocket::deflate;
+use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
+use smallvec::SmallVec;
+
+use super::argument::unfit_argument;
+use crate::answer::{Response, Switching, Text};
+use crate::outside::{Level, Request};
+use crate::settings::{Location, MAX_CHANNEL, Service, Template};
+
+/// Channels and patterns; most clients have one.
+pub type Subscriptions = SmallVec<[(Kind, Text); 1]>;
+
+/// What a client that may come in wants.
+pub struct Wish {
+    /// How it will be served.
+    pub location: &'static Location,
+    /// Channels and patterns to listen to.
+    pub subscriptions: Subscriptions,
+    /// Where its messages are published.
+    pub publish: Option<Box<[u8]>>,
+    /// What the 101 says.
+    pub switching: Switching,
+}
+
+/// Why a client may not come in. Each has a counter of its own in `websocket_status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is no handshake that the RFC allows.
+    Handshake(Refusal),
+    /// `websocket_origin`.
+    Origin,
+    /// The channel's name, and what is wrong with it, such as "is empty".
+    Channel(&'static str),
+    /// A subrequest.
+    Subrequest,
+    /// `error_page` has led here, to show an error of this status.
+    ErrorPage(u16),
+    /// Memory, or another failure of ours.
+    Internal,
+    /// `websocket_max_pending`.
+    Pending,
+    /// `websocket_reserve`.
+    Reserve,
+    /// `websocket_memory`.
+    Memory,
+    /// The worker is about to exit.
+    Exiting,
+    /// Redis is away.
+    BrokerAway,
+    /// Redis has not confirmed in time.
+    BrokerSlow,
+    /// Redis's ACL forbids a channel.
+    Forbidden,
+}
+
+impl Refused {
+    /// Its HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Refused::Handshake(refusal) => refusal.status(),
+            Refused::Origin | Refused::Forbidden => 403,
+            Refused::Channel(_) | Refused::Subrequest => 400,
+            // "error_page 403 =200" makes 200 of any answer, but a 200 is no WebSocket.
+            Refused::ErrorPage(status) if status < 300 => 500,
+            Refused::ErrorPage(status) => status,
+            Refused::Internal => 500,
+            Refused::Pending
+            | Refused::Reserve
+            | Refused::Memory
+            | Refused::Exiting
+            | Refused::BrokerAway => 503,
+            Refused::BrokerSlow => 504,
+        }
+    }
+
+    /// Its answer to a request with this query. Where the request itself is wrong, a line of text
+    /// tells how to mend it.
+    pub fn response(self, query: &[u8]) -> Response {
+        let mut response = Response::status(self.status());
+        response.content_type = "text/plain";
+        response.body = self.text(query).into_bytes();
+        let headers: &[(&'static str, &str)] = match self {
+            Refused::Handshake(Refusal::NotUpgrade) => &[("Upgrade", "websocket")],
+            Refused::Handshake(Refusal::Version) => {
+                &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+            }
+            Refused::Handshake(Refusal::Method) => &[("Allow", "GET")],
+            _ => &[],
+        };
+        response
+            .headers
+            .extend(headers.iter().map(|(name, value)| (*name, (*value).into())));
+        response
+    }
+
+    /// For the one who wrote the client. Nothing that the request says stands in it.
+    fn text(self, query: &[u8]) -> String {
+        let text = match self {
+            Refused::Handshake(Refusal::NotUpgrade) if is_socket_io(query) => {
+                "This is no Socket.IO server: connect to it by a plain WebSocket, not by a Socket.IO \
+                 client."
+            }
+            Refused::Handshake(refusal) => mend(refusal),
+            Refused::Channel(cause) => return format!("The channel's name {cause}.\n"),
+            _ => return String::new(),
+        };
+        format!("{text}\n")
+    }
+}
+
+/// What a client should do instead.
+fn mend(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotUpgrade => {
+            "A WebSocket is wanted here: a request with \"Upgrade: websocket\" and \"Connection: \
+             Upgrade\". A proxy on the way must pass both on."
+        }
+        Refusal::Http2 => "A WebSocket begins over HTTP/1.1, not over HTTP/2 or HTTP/3.",
+        Refusal::OldHttp => {
+            "A WebSocket begins over HTTP/1.1. A proxy on the way must use it: nginx by \
+             \"proxy_http_version 1.1\"."
+        }
+        Refusal::Method => "A WebSocket begins with GET.",
+        Refusal::Body => "A request for a WebSocket has no body.",
+        Refusal::Version => "\"Sec-WebSocket-Version\" must be 13.",
+        Refusal::Key => {
+            "\"Sec-WebSocket-Key\" must be there once, and be the base64 of 16 random bytes."
+        }
+        Refusal::Origin => "\"Origin\" must not be there twice.",
+        Refusal::Subprotocol => "\"Sec-WebSocket-Protocol\" must be a list of tokens.",
+        Refusal::Extensions => "\"Sec-WebSocket-Extensions\" is malformed.",
+    }
+}
+
+/// Engine.IO's long polling, by which a Socket.IO client begins.
+fn is_socket_io(query: &[u8]) -> bool {
+    let mut pairs = query.split(|&byte| byte == b'&');
+    let is_polling = pairs.clone().any(|pair| pair == b"transport=polling");
+    is_polling && pairs.any(|pair| pair.starts_with(b"EIO="))
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Handshake(refusal) => return refusal.fmt(f),
+            Refused::Channel(cause) => return write!(f, "channel {cause}"),
+            Refused::ErrorPage(status) => {
+                return write!(f, "\"error_page\" shows an error of status {status} by it");
+            }
+            Refused::Origin => "origin is not allowed by \"websocket_origin\"",
+            Refused::Subrequest => "a subrequest cannot become a WebSocket",
+            Refused::Internal => "internal error",
+            Refused::Pending => "as many as \"websocket_max_pending\" allows wait for redis",
+            Refused::Reserve => "the free worker_connections are kept by \"websocket_reserve\"",
+            Refused::Memory => "clients hold more than \"websocket_memory\"",
+            Refused::Exiting => "worker is exiting",
+            Refused::BrokerAway => "redis is away",
+            Refused::BrokerSlow => "redis has not confirmed the subscription in time",
+            Refused::Forbidden => "redis forbids the channel",
+        })
+    }
+}
+
+/// Judges the request and evaluates the channels' names.
+///
+/// # Errors
+/// Why it is refused; an `info` line is written already.
+pub fn check<R: Request>(request: R) -> Result<Wish, Refused> {
+    if !request.is_main() || request.is_post_action() {
+        return Err(refuse(request, Refused::Subrequest, Refused::Subrequest));
+    }
+    if let Some(status) = request.error_status() {
+        // nginx would send that status in place of 101, and the client frames after it.
+        let refused = Refused::ErrorPage(status);
+        return Err(refuse(request, refused, refused));
+    }
+    let version = match request.http_version() {
+        (0, _) => HttpVersion::V09,
+        (1, 0) => HttpVersion::V10,
+        (1, _) => HttpVersion::V11,
+        (2, _) => HttpVersion::V2,
+        _ => HttpVersion::V3,
+    };
+    let line = RequestLine {
+        method_is_get: request.is_get(),
+        version,
+        has_body: request.has_body(),
+    };
+    let handshake = handshake::check(&line, request.headers())
+        .map_err(|refusal| refuse(request, Refused::Handshake(refusal), refusal))?;
+    let location = request.location();
+    let host = request.authority().or(handshake.host());
+    if !location
+        .origin()
+        .allows(handshake.origin(), host, request.is_tls())
+    {
+        let origin = String::from_utf8_lossy(handshake.origin().unwrap_or_default()).into_owned();
+        let cause = format_args!("origin \"{origin}\" is not allowed by \"websocket_origin\"");
+        return Err(refuse(request, Refused::Origin, cause));
+    }
+    let listed = location.subprotocols.unwrap_or_default();
+    let mut offered = handshake.subprotocols();
+    let subprotocol = offered.find_map(|offer| listed.iter().find(|name| name.as_bytes() == offer));
+    let extensions = location
+        .deflate()
+        .and_then(|settings| deflate::negotiate(handshake.extensions(), &settings));
+    let (subscriptions, publish) = names(request, location)?;
+    Ok(Wish {
+        location,
+        subscriptions,
+        publish,
+        switching: Switching {
+            accept: handshake.accept(),
+            subprotocol: subprotocol.map(String::as_str),
+            extensions,
+        },
+    })
+}
+
+type Names = (Subscriptions, Option<Box<[u8]>>);
+
+fn names<R: Request>(request: R, location: &Location) -> Result<Names, Refused> {
+    let mut subscriptions = Subscriptions::with_capacity(location.subscriptions.len());
+    for subscription in &location.subscriptions {
+        let name = channel(request, subscription.kind, subscription.name)?;
+        subscriptions.push((subscription.kind, name));
+    }
+    if subscriptions.len() > 1 {
+        // A client may have a thousand.
+        let mut seen = HashSet::with_capacity(subscriptions.len());
+        subscriptions.retain(|wanted| seen.insert((*wanted).clone()));
+    }
+    let publish = match location.publish {
+        Some(name) => Some(channel(request, Kind::Channel, name)?.into_boxed_slice()),
+        None => None,
+    };
+    Ok((subscriptions, publish))
+}
+
+/// The name of a channel or pattern for this request.
+///
+/// # Errors
+/// It is not one that Redis or its operator should see; an `info` line is written already.
+pub fn channel<R: Request>(request: R, kind: Kind, template: Template) -> Result<Text, Refused> {
+    let variable = template.has_variables;
+    if variable && let Some(argument) = unfit_argument(&request) {
+        let argument = argument.escape_ascii();
+        let cause = format_args!("argument \"{argument}\" has a control character");
+        return Err(refuse(request, Refused::Channel(CONTROL), cause));
+    }
+    let name = request.evaluate(template).map_err(|_| Refused::Internal)?;
+    match judge(kind, template.text, variable, &name) {
+        Ok(()) => Ok(name),
+        Err(wrong) => {
+            let shown = name.escape_ascii().to_string();
+            let cause = format_args!("channel \"{shown}\" {wrong}");
+            Err(refuse(request, Refused::Channel(wrong), cause))
+        }
+    }
+}
+
+const CONTROL: &str = "has a control character";
+
+fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(), &'static str> {
+    let globs = |text: &[u8]| text.iter().filter(|b| b"*?[]\\".contains(b)).count();
+    if name.is_empty() {
+        Err("is empty")
+    } else if name.len() > MAX_CHANNEL {
+        Err("is longer than 512 bytes")
+    } else if name.iter().any(|b| b.is_ascii_control()) {
+        Err(CONTROL)
+    } else if variable && name.starts_with(b"__key") && !template.starts_with(b"__key") {
+        Err("is a keyspace notification's")
+    } else if name.starts_with(PROBE_PREFIX) {
+        Err("is reserved for probes of the redis links")
+    } else if kind == Kind::Pattern && globs(name) != globs(template) {
+        Err("has a glob character from a variable")
+    } else {
+        Ok(())
+    }
+}
+
+fn refuse<R: Request>(request: R, refused: Refused, cause: impl fmt::Display) -> Refused {
+    log_refused(request, cause);
+    refused
+}
+
+fn what<R: Request>(request: R) -> &'static str {
+    match request.location().service {
+        Some(Service::Publisher) => "publish",
+        _ => "websocket handshake",
+    }
+}
+
+/// The own line of each refused handshake, or post whose channel is refused.
+pub fn log_refused<R: Request>(request: R, cause: impl fmt::Display) {
+    request.log(
+        Level::Info,
+        format_args!("{} refused: {cause}", what(request)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_io_is_known_by_its_polling() {
+        for (query, is_it) in [
+            ("EIO=4&transport=polling&t=abc", true),
+            ("transport=polling&EIO=3", true),
+            ("EIO=4&transport=websocket", false),
+            ("EIO=4", false),
+            ("transport=polling", false),
+            ("xEIO=4&transport=polling", false),
+            ("", false),
+        ] {
+            assert_eq!(is_socket_io(query.as_bytes()), is_it, "{query}");
+        }
+    }
+
+    #[test]
+    fn names_that_redis_should_not_see_are_refused() {
+        use Kind::{Channel, Pattern};
+        let judge = |kind, template: &str, name: &str| {
+            judge(
+                kind,
+                template.as_bytes(),
+                template.contains('$'),
+                name.as_bytes(),
+            )
+        };
+        for (kind, template, name, good) in [
+            (Channel, "$a", "foo", true),
+            (Channel, "news:$a", "news:ü *", true),
+            (Channel, "$a", "", false),
+            (Channel, "$a", "a\nb", false),
+            (Channel, "$a", "a\0", false),
+            (Channel, "$a", "__keyspace@0__:x", false),
+            (Channel, "__keyspace@0__:$a", "__keyspace@0__:x", true),
+            (Channel, "__keyevent@0__:set", "__keyevent@0__:set", true),
+            (Channel, "$a", "ngx_ws_probe:00", false),
+            (Pattern, "news.*", "news.*", true),
+            (Pattern, "news.$a.*", "news.de.*", true),
+            (Pattern, "news.$a.*", "news.*.*", false),
+            (Pattern, "news.$a.*", "news.[a].*", false),
+            (Pattern, "$a", "\\", false),
+        ] {
+            assert_eq!(
+                judge(kind, template, name).is_ok(),
+                good,
+                "{template} -> {name}"
+            );
+        }
+        assert!(judge(Channel, "$a", &"x".repeat(MAX_CHANNEL)).is_ok());
+        assert!(judge(Channel, "$a", &"x".repeat(MAX_CHANNEL + 1)).is_err());
+    }
+}

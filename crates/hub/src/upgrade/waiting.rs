@@ -1,0 +1,160 @@
+//! Handshakes that wait for Redis to confirm their subscriptions.
+
+use std::collections::{BTreeSet, HashMap};
+
+use fanout::ChannelId;
+use smallvec::SmallVec;
+
+use super::check::Wish;
+use crate::outside::Request;
+
+/// A handshake so long may wait before it gets 504.
+pub const PATIENCE_MS: u64 = 5_000;
+
+/// The channels of a handshake; most have one.
+pub type Channels = SmallVec<[ChannelId; 4]>;
+
+/// One handshake that waits.
+pub struct Waiting<R> {
+    /// The request, parked.
+    pub request: R,
+    /// What it wants.
+    pub wish: Wish,
+    /// Its channels, confirmed or not.
+    pub channels: Channels,
+    missing: usize,
+    deadline: u64,
+}
+
+/// The waiting handshakes of a worker, by number: numbers are never used again.
+pub struct WaitingRoom<R> {
+    handshakes: HashMap<u64, Waiting<R>>,
+    /// In the order in which they came.
+    by_channel: HashMap<ChannelId, BTreeSet<u64>>,
+    /// How many have a channel among theirs, confirmed or not.
+    wanted: HashMap<ChannelId, usize>,
+    deadlines: BTreeSet<(u64, u64)>,
+}
+
+impl<R> Default for WaitingRoom<R> {
+    fn default() -> Self {
+        WaitingRoom {
+            handshakes: HashMap::new(),
+            by_channel: HashMap::new(),
+            wanted: HashMap::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+}
+
+impl<R: Request> WaitingRoom<R> {
+    /// Lets a handshake wait for `missing` of its `channels`.
+    pub fn enter(
+        &mut self,
+        number: u64,
+        request: R,
+        wish: Wish,
+        channels: Channels,
+        missing: &[ChannelId],
+        now: u64,
+    ) {
+        for &channel in missing {
+            self.by_channel.entry(channel).or_default().insert(number);
+        }
+        for &channel in &channels {
+            *self.wanted.entry(channel).or_default() += 1;
+        }
+        let deadline = now + PATIENCE_MS;
+        self.deadlines.insert((deadline, number));
+        let missing = missing.len();
+        self.handshakes.insert(
+            number,
+            Waiting {
+                request,
+                wish,
+                channels,
+                missing,
+                deadline,
+            },
+        );
+    }
+
+    /// Takes a handshake out, whatever it waits for.
+    pub fn leave(&mut self, number: u64) -> Option<Waiting<R>> {
+        let waiting = self.handshakes.remove(&number)?;
+        self.deadlines.remove(&(waiting.deadline, number));
+        for channel in &waiting.channels {
+            if let Some(count) = self.wanted.get_mut(channel) {
+                *count -= 1;
+                if *count == 0 {
+                    self.wanted.remove(channel);
+                }
+            }
+            if let Some(numbers) = self.by_channel.get_mut(channel) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_channel.remove(channel);
+                }
+            }
+        }
+        Some(waiting)
+    }
+
+    /// A channel is confirmed: those who waited for it alone may go in now.
+    pub fn confirmed(&mut self, channel: ChannelId) -> Vec<u64> {
+        let mut ready = Vec::new();
+        for number in self.by_channel.remove(&channel).unwrap_or_default() {
+            if let Some(waiting) = self.handshakes.get_mut(&number) {
+                waiting.missing -= 1;
+                if waiting.missing == 0 {
+                    ready.push(number);
+                }
+            }
+        }
+        ready
+    }
+
+    /// Those who wait for a channel.
+    pub fn waiting_for(&self, channel: ChannelId) -> Vec<u64> {
+        let numbers = self.by_channel.get(&channel);
+        numbers.into_iter().flatten().copied().collect()
+    }
+
+    /// Somebody waiting has this channel among its own, confirmed or not.
+    pub fn wants(&self, channel: ChannelId) -> bool {
+        self.wanted.contains_key(&channel)
+    }
+
+    /// All that wait at one broker.
+    pub fn at_broker(&self, broker: u16) -> Vec<u64> {
+        let here = |waiting: &Waiting<R>| waiting.wish.location.redis == Some(broker);
+        self.handshakes
+            .iter()
+            .filter(|(_, w)| here(w))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Those whose patience has ended.
+    pub fn expired(&self, now: u64) -> Vec<u64> {
+        self.deadlines
+            .range(..=(now, u64::MAX))
+            .map(|(_, number)| *number)
+            .collect()
+    }
+
+    /// When the next one's patience ends.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The parked request of a handshake.
+    pub fn request(&self, number: u64) -> Option<R> {
+        self.handshakes.get(&number).map(|waiting| waiting.request)
+    }
+
+    /// Number of waiting handshakes.
+    pub(crate) fn len(&self) -> usize {
+        self.handshakes.len()
+    }
+}

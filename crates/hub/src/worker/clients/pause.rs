@@ -1,0 +1,122 @@
+//! Clients that are not read until the publisher link of their Redis has room.
+//!
+//! They queue, and the first is read when the link has room and its [turn](super::turns) among all
+//! that send has come. The others stay where they are until then; if it sends more than there is room
+//! for, it goes to the end of the queue. So does who comes while others wait. So one that floods is
+//! heard no more often than each of the others.
+
+use fanout::{ClientId, Queue};
+
+use crate::outside::{Clients, Io, Outside};
+use crate::session::Phase;
+use crate::settings::Location;
+use crate::worker::Hub;
+
+/// Those who wait, for each Redis.
+pub(in crate::worker) struct Paused(Vec<Queue>);
+
+impl Paused {
+    /// Nobody waits.
+    pub(in crate::worker) fn new(brokers: usize) -> Paused {
+        Paused((0..brokers).map(|_| Queue::default()).collect())
+    }
+
+    /// Nobody waits for this Redis.
+    pub(in crate::worker) fn is_empty(&self, broker: usize) -> bool {
+        self.0[broker].is_empty()
+    }
+
+    /// A client of this location waits.
+    pub(super) fn contains(&self, id: ClientId, location: &Location) -> bool {
+        let broker = location.redis.map(usize::from);
+        broker.is_some_and(|broker| self.0[broker].contains(id))
+    }
+
+    /// A client of this location has left. Returns whether it waited.
+    pub(super) fn forget(&mut self, id: ClientId, location: &Location) -> bool {
+        let broker = location.redis.map(usize::from);
+        broker.is_some_and(|broker| self.0[broker].remove(id))
+    }
+}
+
+impl<O: Outside> Hub<O> {
+    pub(super) fn is_publisher_congested(&mut self, id: ClientId) -> bool {
+        let Some((_, session)) = self.clients.get(id) else {
+            return false;
+        };
+        let (Some(channel), Some(broker)) = (session.publish_channel(), session.location.redis)
+        else {
+            return false;
+        };
+        let message = session.location.limits().max_message;
+        let message = usize::try_from(message).unwrap_or(usize::MAX);
+        self.brokers[usize::from(broker)].is_congested(message.saturating_add(channel.len()))
+    }
+
+    pub(super) fn pause(&mut self, id: ClientId) {
+        if let Some((io, session)) = self.clients.get(id)
+            && let Some(broker) = session.location.redis
+        {
+            session.paused = true;
+            session.narrow(&io);
+            self.paused.0[usize::from(broker)].push(id);
+        }
+    }
+
+    /// The client has something to publish, and others have been waiting to do so.
+    pub(super) fn must_queue(&mut self, id: ClientId) -> bool {
+        let Some((io, session)) = self.clients.get(id) else {
+            return false;
+        };
+        let Some(broker) = session.location.redis else {
+            return false;
+        };
+        !self.paused.is_empty(usize::from(broker))
+            && session.phase == Phase::Open
+            && !session.paused
+            && session.publish_channel().is_some()
+            && (session.kept.is_some() || io.is_readable())
+    }
+
+    /// The publisher links may have room again.
+    pub(in crate::worker) fn resume_reading(&mut self) {
+        for broker in 0..self.brokers.len() {
+            self.call_first(broker);
+        }
+    }
+
+    /// Who has waited longest for this Redis queues for its turn, if there is room for what it sends.
+    pub(super) fn call_first(&mut self, broker: usize) {
+        if let Some(id) = self.paused.0[broker].first()
+            && !(self.is_open(id) && self.is_publisher_congested(id))
+        {
+            self.await_turn(id);
+        }
+    }
+
+    /// The turn of a client has come. If it is the first of those who wait for a Redis, and there is
+    /// room, it waits no more: returns which Redis that is.
+    pub(super) fn resume(&mut self, id: ClientId) -> Option<usize> {
+        let (_, session) = self.clients.get(id)?;
+        let broker = usize::from(session.location.redis?);
+        let is_open = session.phase == Phase::Open;
+        let is_first = self.paused.0[broker].first() == Some(id);
+        if !is_first || (is_open && self.is_publisher_congested(id)) {
+            return None;
+        }
+        self.paused.0[broker].pop();
+        // The next one is not forgotten whatever happens in this turn.
+        self.turn |= !self.paused.is_empty(broker);
+        let tick = self.session_tick(self.out.now());
+        let (_, session) = self.clients.get(id)?;
+        session.paused = session.must_take_first();
+        session.pulse.note_alive(tick);
+        session.forgive_message(tick);
+        Some(broker)
+    }
+
+    fn is_open(&mut self, id: ClientId) -> bool {
+        let client = self.clients.get(id);
+        client.is_some_and(|(_, session)| session.phase == Phase::Open)
+    }
+}

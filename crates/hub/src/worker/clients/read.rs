@@ -1,0 +1,286 @@
+//! What a client sends.
+
+use fanout::ClientId;
+use proto::redis::{NotPublished, Role};
+use proto::websocket::close::CloseCode;
+
+use crate::outside::{Clients, Io, Level, Outside, Received};
+use crate::session::{End, Inbox, Kept, Phase, Session, life, work};
+use crate::worker::{BUFFER, Hub};
+
+impl<O: Outside> Hub<O> {
+    /// The socket has something to read.
+    pub fn client_readable(&mut self, id: ClientId) {
+        if self.turns.is_free() {
+            self.read_client(id);
+        } else {
+            self.await_turn(id);
+        }
+    }
+
+    /// Reads a client, at most for one turn, unless others wait for the same Redis.
+    pub(super) fn read_client(&mut self, id: ClientId) {
+        if self.must_queue(id) {
+            self.pause(id);
+        } else {
+            self.read_turn(id);
+        }
+    }
+
+    /// Reads a client, at most for one turn.
+    pub(super) fn read_turn(&mut self, id: ClientId) {
+        let mut left = work::TURN;
+        while left > 0 {
+            let Some(work) = self.read_some(id) else {
+                return;
+            };
+            left = left.saturating_sub(work);
+            self.turns.spend(work);
+        }
+        if let Some((io, session)) = self.clients.get(id) {
+            session.freeze(&io);
+        }
+        self.await_turn(id);
+    }
+
+    /// Goes on with what is kept of the last read, or reads once. Returns the work done; `None`: there
+    /// is nothing to do now.
+    fn read_some(&mut self, id: ClientId) -> Option<usize> {
+        let (io, session) = self.clients.get(id)?;
+        match session.phase {
+            Phase::Opening | Phase::Lost => return None,
+            Phase::Closing if io.plain_fd().is_none() => return None,
+            Phase::Closing | Phase::Lingering => {
+                self.discard(id);
+                return None;
+            }
+            Phase::Open => {}
+        }
+        if session.paused {
+            return None;
+        }
+        if session.kept.is_none() && !io.is_readable() {
+            if !io.want_read() {
+                self.lose(id);
+            }
+            return None;
+        }
+        if self.is_publisher_congested(id) {
+            self.pause(id);
+            return None;
+        }
+        match self.take_kept(id) {
+            Some(kept) => Some(self.go_on(id, kept)),
+            None => self.receive(id),
+        }
+    }
+
+    fn receive(&mut self, id: ClientId) -> Option<usize> {
+        let (io, session) = self.clients.get(id)?;
+        let size = session.read_size(self.buffer.len());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let received = io.recv(&mut buffer[..size]);
+        let mut work = work::READ;
+        if let Received::Bytes(count) = received {
+            if count == BUFFER
+                && let Some((io, session)) = self.clients.get(id)
+            {
+                session.freeze(&io);
+            }
+            self.note_received(id, count);
+            let (input, mut at) = (&mut buffer[..count], 0);
+            work += self.take_input(id, input, &mut at);
+            if at < count {
+                self.keep(id, Kept::new(buffer[at..count].to_vec()));
+            }
+        }
+        self.buffer = buffer;
+        match received {
+            Received::Bytes(_) | Received::Again => Some(work),
+            Received::Eof | Received::Failed => {
+                self.lose(id);
+                None
+            }
+        }
+    }
+
+    fn go_on(&mut self, id: ClientId, mut kept: Box<Kept>) -> usize {
+        let work = self.take_input(id, &mut kept.bytes, &mut kept.at);
+        if !kept.is_done() {
+            self.keep(id, kept);
+        }
+        work
+    }
+
+    /// Keeps input that could not be taken apart yet; nothing is read before it has been.
+    pub(super) fn keep(&mut self, id: ClientId, kept: Box<Kept>) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Open {
+            return;
+        }
+        let bytes = kept.held_bytes();
+        session.kept = Some(kept);
+        self.hold(0, bytes);
+        if self.budget.over() {
+            self.refuse_more(id);
+        }
+    }
+
+    fn take_kept(&mut self, id: ClientId) -> Option<Box<Kept>> {
+        let (_, session) = self.clients.get(id)?;
+        let kept = session.kept.take()?;
+        self.hold(kept.held_bytes(), 0);
+        Some(kept)
+    }
+
+    pub(super) fn note_received(&mut self, id: ClientId, bytes: usize) {
+        self.counters.bytes_in += bytes as u64;
+        if let Some((_, session)) = self.clients.get(id)
+            && let Some(notes) = &mut session.notes
+        {
+            notes.bytes_in += bytes as u64;
+        }
+    }
+
+    /// Takes what a client sent apart, portion by portion, and does it: as far as its turn, room
+    /// downstream and its end allow. Returns the work.
+    fn take_input(&mut self, id: ClientId, input: &mut [u8], at: &mut usize) -> usize {
+        let mut work = 0;
+        loop {
+            let begun = *at;
+            work += self.take_portion(id, input, at) + (*at - begun);
+            if *at == input.len() || work >= work::TURN || !self.may_go_on(id) {
+                return work;
+            }
+        }
+    }
+
+    fn may_go_on(&mut self, id: ClientId) -> bool {
+        let is_open = |session: &Session| session.phase == Phase::Open && !session.paused;
+        let has_room = self
+            .clients
+            .get(id)
+            .is_some_and(|(_, session)| is_open(session));
+        has_room && !self.is_publisher_congested(id)
+    }
+
+    fn take_portion(&mut self, id: ClientId, input: &mut [u8], at: &mut usize) -> usize {
+        let tick = self.session_tick(self.out.now());
+        let Some((_, session)) = self.clients.get(id) else {
+            return 0;
+        };
+        if session.phase != Phase::Open {
+            return 0;
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let before = session.held_bytes();
+        let context = session.context_bytes();
+        let inflater = session.is_inflated().then(|| self.wires.inflater());
+        inbox.fill(session, input, at, inflater);
+        session.note_input(inbox.messages, inbox.heard, tick);
+        if let Some(notes) = &mut session.notes {
+            notes.messages_in += inbox.messages;
+        }
+        let work = inbox.work(session.compresses_echoes_from());
+        let after = session.held_bytes();
+        let context_after = session.context_bytes();
+        self.counters.messages_in += inbox.messages;
+        self.hold(before, after);
+        self.hold_context(context, context_after);
+        self.serve(id, &inbox, input);
+        inbox.empty();
+        self.inbox = inbox;
+        let served = self
+            .clients
+            .get(id)
+            .map_or(0, |(_, session)| session.held_bytes());
+        if (served > before || context_after > context) && self.budget.over() {
+            self.refuse_more(id);
+        }
+        if context_after > context && self.contexts_exceed() {
+            self.refuse_context(id);
+        }
+        work
+    }
+
+    /// What is kept of this client's compressed messages finds no memory. It comes back, and finds
+    /// permessage-deflate declined.
+    fn refuse_context(&mut self, id: ClientId) {
+        self.report_contexts();
+        let reason = "out of websocket_memory for compression";
+        self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
+    }
+
+    /// A growing message, or echoes not taken, find no memory even after those who lag have been
+    /// treated.
+    pub(super) fn refuse_more(&mut self, id: ClientId) {
+        self.enforce_memory();
+        if self.budget.over() {
+            self.close(
+                id,
+                CloseCode::TRY_AGAIN,
+                "out of websocket_memory",
+                Level::Warn,
+            );
+        }
+    }
+
+    /// Messages go where the location says; then the pong; then the end.
+    pub(super) fn serve(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
+        #[cfg(feature = "test-panic")]
+        crate::session::panic_if_asked(inbox, input);
+        if inbox.messages > 0 {
+            self.publish_from(id, inbox, input);
+        }
+        self.reply(id, inbox, input);
+        match &inbox.end {
+            None => {}
+            Some(End::Close(received)) => {
+                let code = received.code.map_or(1005, CloseCode::get);
+                self.start_closing(id, &received.reply(), code);
+            }
+            Some(End::Misbehaved(misbehaved)) => {
+                self.counters.protocol_errors += 1;
+                self.close(
+                    id,
+                    misbehaved.close_code(),
+                    &misbehaved.to_string(),
+                    Level::Info,
+                );
+            }
+        }
+    }
+
+    pub(super) fn publish_from(&mut self, id: ClientId, inbox: &Inbox, input: &[u8]) {
+        let now = self.out.now();
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let token = life::token(id, session.life());
+        let (Some(channel), Some(broker)) = (session.publish_channel(), session.location.redis)
+        else {
+            return;
+        };
+        let broker = &mut self.brokers[usize::from(broker)];
+        let (mut lost, mut why) = (0, None);
+        for body in inbox.bodies(input) {
+            let link = &mut broker.wire(Role::Publisher).link;
+            match link.publish(channel, body, token, now) {
+                Ok(()) => broker.unanswered += 1,
+                Err(cause) => (lost, why) = (lost + 1, Some(cause)),
+            }
+        }
+        self.counters.published += inbox.messages - lost;
+        self.turn = true; // all clients' messages of this round go out together
+        if let Some(cause) = why {
+            self.counters.publish_failed += lost;
+            let reason = match cause {
+                NotPublished::Away => "redis is away",
+                NotPublished::QueueFull => "queue to redis is full",
+            };
+            self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A client begins, and is watched by the wheel.
+
+use fanout::{Category, ClientId};
+use proto::websocket::close::CloseCode;
+use proto::websocket::frame::ControlFrame;
+
+use crate::answer::Effect;
+use crate::outside::{Clients, Io, Level, Outside};
+use crate::session::{Check, Kept, Leaving, Phase, Session, TICK_MS};
+use crate::settings::Detach;
+use crate::worker::Hub;
+
+/// Sessions that one timer event looks at; they may all have to be pinged, or closed.
+const CHECK_BUDGET: usize = 256;
+
+/// So many new clients are bounded together when no fan-out comes before.
+const MOST_FRESH: usize = 1_024;
+
+/// Without progress for so long, the kernel drops what a closed client has not read.
+pub(super) const UNREAD_MS: i32 = 5_000;
+
+/// Who is not judged as its socket has something that we have not looked at yet is looked at again
+/// after so long.
+pub(super) const NEWS_MS: u64 = 1_000;
+
+impl<O: Outside> Hub<O> {
+    /// The 101 is out and the connection is ours. `early` came with the handshake.
+    pub fn client_open(&mut self, id: ClientId, early: Vec<u8>) {
+        let now = self.out.now();
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        session.phase = Phase::Open;
+        session.opened = true;
+        session.pulse.note_alive(tick);
+        let check = session.next_check(tick);
+        let attached = !io.is_detached();
+        let wants_detach = attached && self.detach_policy(id) != Some(Detach::Off);
+        self.counters.accepted += 1;
+        self.fresh.push(id);
+        if self.fresh.len() == MOST_FRESH {
+            self.bound_fresh();
+        }
+        self.schedule(id, check, wants_detach);
+        if self.registry.feed_of(id).is_some() && !self.registry.unmute(id) {
+            self.write_client(id);
+        }
+        if self.out.is_exiting() {
+            self.begin_drain(now);
+        }
+        if let Some((_, session)) = self.clients.get(id)
+            && (session.leaving.is_some() || self.out.is_exiting())
+        {
+            session.leaving.get_or_insert(Leaving::Exit);
+            return self.part_with(id);
+        }
+        if !early.is_empty() {
+            self.note_received(id, early.len());
+            self.keep(id, Kept::new(early));
+        }
+        self.client_readable(id);
+    }
+
+    /// Before a fan-out: no socket takes more of it than the session's location allows.
+    pub(in crate::worker) fn bound_fresh(&mut self) {
+        for id in self.fresh.drain(..) {
+            if let Some((io, session)) = self.clients.get(id) {
+                session.bound(&io);
+            }
+        }
+    }
+
+    /// Watches a session: at `check`, in ticks, or soon when its request could not be freed at the
+    /// 101, as a mirror still used it.
+    pub(super) fn schedule(&mut self, id: ClientId, check: Option<u32>, wants_detach: bool) {
+        const DETACH_AGAIN_MS: u64 = 1_000;
+        let check = check.map(|tick| self.born + u64::from(tick - 1) * TICK_MS);
+        let again = wants_detach.then(|| self.out.now() + DETACH_AGAIN_MS);
+        let due = match (check, again) {
+            (Some(check), Some(again)) => check.min(again),
+            (Some(due), None) | (None, Some(due)) => due,
+            (None, None) => {
+                self.wheel.cancel(id.0);
+                return;
+            }
+        };
+        self.watch(id, due);
+    }
+
+    /// Sets the session's one deadline.
+    pub(in crate::worker) fn watch(&mut self, id: ClientId, due: u64) {
+        self.wheel.schedule(id.0, due);
+    }
+
+    /// The memory account's part of one session has changed.
+    pub(super) fn hold(&mut self, before: usize, after: usize) {
+        if after > before {
+            self.budget
+                .take(Category::PartialMessages, (after - before) as u64);
+        } else if before > after {
+            self.budget
+                .give_back(Category::PartialMessages, (before - after) as u64);
+        }
+    }
+
+    /// The same for what is kept of its compressed messages.
+    pub(super) fn hold_context(&mut self, before: usize, after: usize) {
+        if after > before {
+            self.budget
+                .take(Category::Contexts, (after - before) as u64);
+        } else if before > after {
+            self.budget
+                .give_back(Category::Contexts, (before - after) as u64);
+        }
+    }
+
+    /// The wheel: liveness, closes that are due, closing that takes too long.
+    pub(in crate::worker) fn look_at_due_sessions(&mut self, now: u64) {
+        let mut due = std::mem::take(&mut self.due);
+        // What is left comes with the next tick, at once.
+        self.wheel.expire(now, CHECK_BUDGET, &mut due);
+        for id in due.drain(..) {
+            self.look_at(ClientId(id), now);
+        }
+        self.due = due;
+    }
+
+    pub(super) fn look_at(&mut self, id: ClientId, now: u64) {
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        match session.phase {
+            Phase::Opening => {
+                io.abandon(UNREAD_MS);
+                self.end(id);
+            }
+            Phase::Closing | Phase::Lingering => self.look_at_closing(id, now),
+            Phase::Lost => {}
+            Phase::Open if session.leaving.is_some() => self.part_with(id),
+            Phase::Open => self.look_at_open(id, now),
+        }
+    }
+
+    fn look_at_open(&mut self, id: ClientId, now: u64) {
+        let tick = self.session_tick(now);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        let attached = !io.is_detached();
+        if self.paused.contains(id, session.location) {
+            // It is we who do not listen.
+            session.pulse.note_alive(tick);
+        }
+        let waits = self.turns.contains(id);
+        match session.check(tick) {
+            Check::Alive => {}
+            Check::Ping => {
+                session.note_pinged(tick);
+                if session.outbox.is_none() {
+                    self.send_own(id, &ControlFrame::ping(b""));
+                }
+            }
+            Check::Silent | Check::Unfinished if has_news(&io, session, waits) => {
+                return self.watch(id, now + NEWS_MS);
+            }
+            Check::Silent => return self.give_up(id, CloseCode::GOING_AWAY, "client is silent"),
+            Check::Unfinished => {
+                return self.give_up(id, CloseCode::POLICY, "message comes too slowly");
+            }
+        }
+        if attached && self.detach_policy(id) != Some(Detach::Off) {
+            self.effects.push_back(Effect::Detach(id));
+        }
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let check = session.next_check(tick);
+        self.schedule(id, check, false);
+    }
+
+    fn give_up(&mut self, id: ClientId, code: CloseCode, reason: &str) {
+        self.counters.timed_out += 1;
+        self.close(id, code, reason, Level::Info);
+    }
+}
+
+/// A worker that was held up may have heard nothing of what lies in the client's socket, nor that it
+/// takes more again; what it sends while it is paused tells nothing.
+fn has_news(io: &impl Io, session: &Session, waits_for_turn: bool) -> bool {
+    if session.paused {
+        io.has_room_again()
+    } else {
+        // Who waits for a turn has sent something.
+        waits_for_turn || io.has_news()
+    }
+}

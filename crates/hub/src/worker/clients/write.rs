@@ -1,0 +1,229 @@
+//! What a client is sent beside the flush: its own frames, and what it could not take before.
+
+use fanout::ClientId;
+
+use crate::outside::{Clients, Io, Outside, Sent};
+use crate::session::{Inbox, Phase};
+use crate::worker::{BUFFER, Hub, flush, handshake};
+
+/// A client is written at most so much in one event.
+const WRITE_BUDGET: usize = 1 << 20;
+
+/// All clients that are behind are written so much in one round of the event loop: hundreds of them
+/// may become writable at once.
+pub(in crate::worker) const ROUND_BUDGET: usize = 4 << 20;
+
+impl<O: Outside> Hub<O> {
+    /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
+    pub(super) fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
+        if inbox.is_empty() {
+            return;
+        }
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        if session.phase != Phase::Open {
+            // RFC 6455, 5.5.1: publishing may just have queued its Close.
+            return;
+        }
+        let echo = session.location.echo;
+        let deflate = handshake::deflate(session.location, session.deflate_bits);
+        if let Some(outbox) = &mut session.outbox
+            && let Some(pong) = inbox.only_pong(input)
+        {
+            return outbox.set_pong(pong);
+        }
+        if echo {
+            self.counters.echoed += inbox.messages;
+            if let Some(notes) = &mut session.notes {
+                notes.messages_out += inbox.messages;
+            }
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        let deflate = if inbox.messages > 0 { deflate } else { None };
+        let compression = deflate.map(|deflate| self.wires.compression(deflate));
+        let frames = inbox.replies(echo, compression, input, &mut spare);
+        self.send_own(id, frames);
+        // One large message must not be paid for forever.
+        spare.clear();
+        spare.shrink_to(BUFFER);
+        self.spare = spare;
+    }
+
+    /// Sends frames of the client's own: at once if nothing is before them.
+    pub(super) fn send_own(&mut self, id: ClientId, frames: &[u8]) {
+        if frames.is_empty() {
+            return;
+        }
+        let joined = self.registry.feed_of(id).is_some();
+        let at_boundary = !joined || self.registry.at_boundary(id);
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        session.bound(&io);
+        let mut rest = frames;
+        if session.outbox.is_none() && at_boundary {
+            loop {
+                match io.send(rest) {
+                    Sent::Bytes(count) => {
+                        session.note_sent(count);
+                        rest = &rest[count..];
+                        if rest.is_empty() {
+                            return;
+                        }
+                    }
+                    Sent::Again => break,
+                    Sent::Failed => return self.lose(id),
+                }
+            }
+        }
+        let before = session.held_bytes();
+        let outbox = session.outbox.get_or_insert_default();
+        outbox.push(rest);
+        if outbox.blocks_reading() {
+            session.paused = true;
+            session.narrow(&io);
+        }
+        let after = session.held_bytes();
+        self.hold(before, after);
+        if joined {
+            self.registry.hold(id);
+        }
+        self.write_client(id);
+    }
+
+    /// The socket takes more.
+    pub fn client_writable(&mut self, id: ClientId) {
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        if !matches!(session.phase, Phase::Open | Phase::Closing) {
+            return;
+        }
+        if self.round_left == 0 {
+            io.write_again();
+            self.turn = true;
+            return;
+        }
+        self.write_client(id);
+    }
+
+    /// Writes what is due to a client that is not current: the frame begun, its own frames, the
+    /// rest of its feed.
+    pub(in crate::worker) fn write_client(&mut self, id: ClientId) {
+        self.tell_time();
+        let mut written = 0;
+        loop {
+            let joined = self.registry.feed_of(id).is_some();
+            let Some((io, session)) = self.clients.get(id) else {
+                return;
+            };
+            session.bound(&io);
+            let due = if joined {
+                self.registry.unsent(id)
+            } else {
+                None
+            };
+            if let Some(due) = due {
+                let due = &due[..due.len().min(WRITE_BUDGET)];
+                match io.send(due) {
+                    Sent::Bytes(count) => {
+                        written += count;
+                        self.registry.sent(id, count, 0);
+                    }
+                    Sent::Again => {
+                        let committed = flush::committed(&io, due.len());
+                        self.registry.sent(id, 0, committed);
+                        return self.await_writable(id, written);
+                    }
+                    Sent::Failed => return self.lose(id),
+                }
+            } else if session.outbox.is_some() {
+                if joined && !self.registry.at_boundary(id) {
+                    // The rest of a large frame comes with the flush, which resumes the client.
+                    break;
+                }
+                match self.write_outbox(id) {
+                    Sent::Bytes(count) => written += count,
+                    Sent::Again => return self.await_writable(id, written),
+                    Sent::Failed => return self.lose(id),
+                }
+            } else if !joined || self.registry.release(id) || self.registry.unsent(id).is_none() {
+                break;
+            }
+            if written >= WRITE_BUDGET {
+                let Some((io, _)) = self.clients.get(id) else {
+                    return;
+                };
+                io.write_again();
+                break;
+            }
+        }
+        self.note_progress(id, written);
+    }
+
+    /// Writes the client's own frames once.
+    fn write_outbox(&mut self, id: ClientId) -> Sent {
+        let Some((io, session)) = self.clients.get(id) else {
+            return Sent::Failed;
+        };
+        let before = session.held_bytes();
+        let Some(outbox) = &mut session.outbox else {
+            return Sent::Failed;
+        };
+        let sent = io.send(outbox.unsent(&mut self.spare));
+        let mut is_empty = false;
+        if let Sent::Bytes(count) = sent {
+            outbox.written(count);
+            is_empty = outbox.is_empty();
+            session.note_sent(count);
+        }
+        let after = session.held_bytes();
+        self.hold(before, after);
+        if is_empty {
+            self.outbox_is_empty(id);
+        }
+        sent
+    }
+
+    pub(super) fn await_writable(&mut self, id: ClientId, written: usize) {
+        self.note_progress(id, written);
+        if let Some((io, _)) = self.clients.get(id)
+            && !io.want_write()
+        {
+            self.lose(id);
+        }
+    }
+
+    /// Bytes went past a socket buffer that had been full: the client reads.
+    pub(super) fn note_progress(&mut self, id: ClientId, written: usize) {
+        self.round_left = self.round_left.saturating_sub(written);
+        let tick = self.session_tick(self.out.now());
+        if written > 0
+            && let Some((_, session)) = self.clients.get(id)
+        {
+            session.pulse.note_alive(tick);
+        }
+    }
+
+    /// The client's own frames are out: it is read again, or, after its Close, shut.
+    pub(super) fn outbox_is_empty(&mut self, id: ClientId) {
+        let tick = self.session_tick(self.out.now());
+        let Some((io, session)) = self.clients.get(id) else {
+            return;
+        };
+        let before = session.held_bytes();
+        session.outbox = None;
+        let after = session.held_bytes();
+        let closing = session.phase == Phase::Closing;
+        if session.paused && !self.paused.contains(id, session.location) {
+            session.paused = false;
+            session.forgive_message(tick);
+            io.read_again();
+        }
+        self.hold(before, after);
+        if closing {
+            self.linger(id);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Limits of the whole worker: connections kept for HTTP, memory, lines in the log.
+
+use std::collections::HashMap;
+
+use fanout::{Category, ChannelId, Furthest};
+
+use crate::outside::{Clients, Level, Outside, Request};
+use crate::session::{Phase, Session};
+use crate::upgrade::Refused;
+
+use super::Hub;
+
+/// When a line that may come often was last written.
+#[derive(Default)]
+pub struct Limits {
+    /// By the names of their counters.
+    refusals: HashMap<&'static str, Throttle>,
+    not_text: Throttle,
+    unframed: Throttle,
+    contexts: Throttle,
+    not_published: Throttle,
+    refused: Throttle,
+}
+
+/// A line is written at most once in so many milliseconds. nginx's clock is a few milliseconds
+/// behind, so this is a little more than a second: no two lines have the same second.
+const QUIET_MS: u64 = 1_010;
+
+/// While memory is short, one event treats at most so many clients.
+const TREAT_BUDGET: usize = 1_000;
+
+/// Redis is not read while more bytes than this, or than this part of `websocket_memory`, have still
+/// to be offered to clients. One message is always read.
+const MOST_UNOFFERED: u64 = 4 << 20;
+const UNOFFERED_PART: u64 = 4;
+
+/// The same for work: messages on end count once for each list of channels that they go to.
+const HEAR_BUDGET: u64 = 50_000;
+
+/// A line that may come often: it is written at most once a second.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    written_at: Option<u64>,
+    withheld: u64,
+}
+
+impl Throttle {
+    /// `Some`: the line is due, and so many were withheld since the last one.
+    pub(super) fn due(&mut self, now: u64) -> Option<u64> {
+        if self.written_at.is_some_and(|last| now < last + QUIET_MS) {
+            self.withheld += 1;
+            return None;
+        }
+        self.written_at = Some(now);
+        Some(std::mem::take(&mut self.withheld))
+    }
+}
+
+impl<O: Outside> Hub<O> {
+    /// Whether one more client may come in.
+    pub(super) fn has_room(&mut self) -> Result<(), Refused> {
+        if self.out.is_exiting() {
+            return Err(Refused::Exiting);
+        }
+        let (total, free) = self.out.connections();
+        if free < self.main.reserved(total) {
+            return Err(Refused::Reserve);
+        }
+        self.account();
+        if self.budget.over() {
+            return Err(Refused::Memory);
+        }
+        Ok(())
+    }
+
+    /// The compression history may take half of `websocket_memory`: the rest stays for messages.
+    fn most_contexts(&self) -> u64 {
+        self.budget.limit() / 2
+    }
+
+    /// The compression history of clients' messages has taken more memory than it may.
+    pub(super) fn contexts_exceed(&self) -> bool {
+        self.budget.held(Category::Contexts) > self.most_contexts()
+    }
+
+    /// The compression history may take so many bytes more.
+    pub(super) fn has_room_for_context(&self, bytes: u64) -> bool {
+        self.budget.held(Category::Contexts) + bytes <= self.most_contexts()
+    }
+
+    /// Counts a refused handshake. The log tells the count, for each reason at most once a second:
+    /// the line that each refusal has of its own is shown at level `info` only.
+    pub(super) fn note_refused(&mut self, request: O::Request, refused: Refused) {
+        let (name, total) = self.refusals.count(refused);
+        let throttle = self.limits.refusals.entry(name).or_default();
+        if throttle.due(self.out.now()).is_none() {
+            return;
+        }
+        let cause = match refused {
+            Refused::Reserve => {
+                let (all, free) = self.out.connections();
+                format!("{free} of {all} worker_connections are free, see \"websocket_reserve\"")
+            }
+            Refused::Memory => {
+                let (held, limit) = (self.budget.total(), self.budget.limit());
+                format!("clients hold {held} bytes of \"websocket_memory\" {limit}")
+            }
+            other => other.to_string(),
+        };
+        request.log_to_operator(format_args!(
+            "websocket handshakes are refused: {cause} (refused.{name}: {total} so far)"
+        ));
+    }
+
+    /// Counts a refused post; the log tells as much of it as of a handshake.
+    pub fn note_refused_post(&mut self, request: O::Request, status: u16) {
+        self.refusals.publish += 1;
+        let total = self.refusals.publish;
+        let throttle = self.limits.refusals.entry("publish").or_default();
+        if throttle.due(self.out.now()).is_some() {
+            request.log_to_operator(format_args!(
+                "posts to \"websocket_publisher\" are refused: status {status} \
+                 (refused.publish: {total} so far)"
+            ));
+        }
+    }
+
+    /// Redis did not take a message, or may not have. The caller has counted it.
+    pub(super) fn report_not_published(&mut self, reason: &str) {
+        if self.limits.not_published.due(self.out.now()).is_some() {
+            let total = self.counters.publish_failed;
+            self.out.log(
+                Level::Warn,
+                format_args!(
+                    "message was not published: {reason} (counters.publish_failed: {total} so far)"
+                ),
+            );
+        }
+    }
+
+    /// Redis refuses a subscription, perhaps one of thousands.
+    pub(super) fn report_refused(&mut self, channel: ChannelId, reason: &str, now: u64) {
+        let Some(withheld) = self.limits.refused.due(now) else {
+            return;
+        };
+        let (_, _, name) = self.registry.name(channel);
+        let name = name.escape_ascii();
+        let more = and_more(withheld);
+        self.out.log(
+            Level::Error,
+            format_args!("redis refuses to subscribe to \"{name}\": {reason}{more}"),
+        );
+    }
+
+    /// The compression history of clients' messages has taken all the memory that it may.
+    pub(super) fn report_contexts(&mut self) {
+        if self.limits.contexts.due(self.out.now()).is_some() {
+            let (held, limit) = (self.budget.held(Category::Contexts), self.budget.limit());
+            self.out.log(
+                Level::Warn,
+                format_args!(
+                    "compression history of clients' messages holds {held} bytes of \
+                     \"websocket_memory\" {limit}: new clients are not compressed"
+                ),
+            );
+        }
+    }
+
+    /// Counts and logs messages that could not be framed for some of their clients.
+    pub(super) fn report_dropped(&mut self) {
+        let dropped = self.wires.dropped();
+        if dropped.not_text > self.counters.not_text {
+            self.counters.not_text = dropped.not_text;
+            self.tell_not_text(dropped.not_text);
+        }
+        if dropped.unframed > self.counters.unframed {
+            self.counters.unframed = dropped.unframed;
+            self.tell_unframed(dropped.unframed);
+        }
+    }
+
+    fn tell_not_text(&mut self, total: u64) {
+        if self.limits.not_text.due(self.out.now()).is_some() {
+            self.out.log(
+                Level::Error,
+                format_args!(
+                    "message dropped for \"websocket_frame text\": it is not UTF-8 ({total} so far)"
+                ),
+            );
+        }
+    }
+
+    fn tell_unframed(&mut self, total: u64) {
+        let panic = self.wires.take_panic();
+        if let Some(panic) = panic
+            && self.limits.unframed.due(self.out.now()).is_some()
+        {
+            self.out.log(
+                Level::Alert,
+                format_args!("websocket panic {panic}: a message was dropped ({total} so far)"),
+            );
+        }
+    }
+
+    /// The registry's clock: it tells by it who has stopped.
+    pub(super) fn tell_time(&mut self) {
+        // It may wrap: nobody is behind for weeks.
+        self.registry.tell_time(self.out.now() as u32);
+    }
+
+    /// While more is held than `websocket_memory` allows, treats clients by their policies, those
+    /// furthest behind first. It may take all of them: what one holds, others may hold, too.
+    pub(super) fn enforce_memory(&mut self) {
+        self.tell_time();
+        self.account();
+        self.cut_off_leaving();
+        let mut left = TREAT_BUDGET;
+        while self.budget.over() {
+            if left == 0 {
+                // The next turn goes on with the round.
+                self.turn = true;
+                return;
+            }
+            left -= 1;
+            let Some(furthest) = self.registry.furthest_behind() else {
+                return;
+            };
+            self.treat(furthest);
+            self.account();
+            self.cut_off_leaving();
+        }
+        self.registry.end_shortage();
+    }
+
+    fn treat(&mut self, furthest: Furthest) {
+        match furthest {
+            Furthest::Lags(client) => {
+                self.registry.treat(client, &mut self.flushed);
+                self.after_flush();
+            }
+            Furthest::InFrame(client) => {
+                self.counters.slow_closed += 1;
+                self.cut_off(client);
+            }
+        }
+    }
+
+    /// Clients that were closed within a large frame still hold its rest. While memory is short they
+    /// are cut off instead of being sent it.
+    fn cut_off_leaving(&mut self) {
+        while self.budget.over()
+            && let Some(client) = self.leaving_in_frame.pop()
+        {
+            let is_waiting = |(_, session): (_, &mut Session)| session.phase == Phase::Closing;
+            if self.clients.get(client).is_some_and(is_waiting) {
+                self.cut_off(client);
+                self.account();
+            }
+        }
+    }
+
+    /// Redis is not to be read before clients have been offered what it has sent. Until then it is
+    /// not known who is slow, so no policy could free memory.
+    pub(super) fn has_heard_enough(&mut self) -> bool {
+        let (bytes, notes) = self.registry.unoffered();
+        notes >= HEAR_BUDGET || bytes > MOST_UNOFFERED.min(self.budget.limit() / UNOFFERED_PART)
+    }
+}
+
+/// The end of a line of which so many like it were withheld.
+fn and_more(withheld: u64) -> String {
+    match withheld {
+        0 => String::new(),
+        _ => format!(", and {withheld} more since the last such line"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_how_many_like_it_were_withheld() {
+        assert_eq!(and_more(0), "");
+        assert_eq!(and_more(3), ", and 3 more since the last such line");
+    }
+
+    #[test]
+    fn a_line_is_written_once_a_second_and_what_was_withheld_is_known() {
+        let mut throttle = Throttle::default();
+        let times = [5_000, 5_000, 6_009, 6_010, 9_000, 9_500, 10_010];
+        let due = times.map(|now| throttle.due(now));
+        assert_eq!(due, [Some(0), None, None, Some(2), Some(0), None, Some(1)]);
+    }
+}

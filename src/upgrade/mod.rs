@@ -1,7 +1,0 @@
-//! From a request to a client: check, wait until subscribed, accept.
-
-mod check;
-mod waiting;
-
-pub use check::{Refused, Wish, channel, check, log_refused};
-pub use waiting::{Channels, WaitingRoom};

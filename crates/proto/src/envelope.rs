@@ -13,7 +13,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::websocket::deflate::Deflater;
+use crate::websocket::deflate::{Deflater, append_frame};
 use crate::websocket::frame::{self, Opcode};
 
 /// What is told around a message.
@@ -64,7 +64,7 @@ impl Compression<'_> {
     /// Appends a payload as one whole frame, compressed if that pays.
     pub fn append(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
         *self.count += u64::from(payload.len() >= self.min_length);
-        frame::append_compressed(out, opcode, payload, self.deflater, self.min_length);
+        append_frame(out, opcode, payload, self.deflater, self.min_length);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::frame::MAX_CLIENT_HEADER;
 use super::mask::Mask;
+use super::message::Kind;
 use super::utf8::{InvalidUtf8, Utf8};
 
 /// Unmasking and checking go in turns over blocks of this size, so that the check finds the bytes
@@ -9,15 +10,6 @@ use super::utf8::{InvalidUtf8, Utf8};
 const BLOCK: usize = 16 << 10;
 /// A message has room for what its header announces, up to so many times what has really come.
 const TRUST: usize = 16;
-
-/// What a message holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// UTF-8.
-    Text,
-    /// Any bytes.
-    Binary,
-}
 
 /// The kind of a message under way, and how far its text is checked.
 #[derive(Clone, Copy, Debug)]

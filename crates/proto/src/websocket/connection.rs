@@ -9,78 +9,17 @@
 //!       └───────────┴──── Between <──────────────┘
 //! ```
 
-use std::ops::Range;
-
 use super::assembler::{Assembler, Content, Fragment};
-use super::close::CloseReceived;
 use super::deflate::{Inflater, Takeover};
-use super::frame::{Header, MAX_CLIENT_HEADER, Opcode};
-use super::mask::Mask;
+use super::frame::{Header, Opcode};
 
-pub use super::assembler::Kind;
+mod parts;
+
+use parts::{Aside, Compressed, Control, Part, Pending, Prefix, Rules, Signal};
+
+pub use super::event::Event;
+pub use super::message::{Kind, Limits, Payload};
 pub use super::misbehaved::Misbehaved;
-
-/// What a client may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a message, all its fragments together.
-    pub max_message: u64,
-    /// Bytes of one data frame's payload.
-    pub max_frame: u64,
-}
-
-/// What a client did.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A whole message, checked.
-    Message {
-        /// Text or binary.
-        kind: Kind,
-        /// Its bytes.
-        payload: Payload,
-    },
-    /// A whole compressed message that nobody wants to read: it was not inflated.
-    Unread,
-    /// To be answered by [`ControlFrame::pong`](super::frame::ControlFrame::pong).
-    Ping(Payload),
-    /// A sign of life.
-    Pong(Payload),
-    /// The last event: to be answered by [`CloseReceived::reply`] unless a Close was sent before.
-    Close(CloseReceived),
-}
-
-/// Where an event's unmasked bytes are.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// In the buffer given to [`Connection::receive`]. Before them is their own header, now free: at
-    /// least four bytes more than the header of a server's frame with the same payload takes.
-    InPlace(Range<usize>),
-    /// Collected from several buffers or fragments, or inflated.
-    Assembled(Vec<u8>),
-}
-
-impl Payload {
-    /// The bytes; `buf` is the buffer of the `receive` that gave the event.
-    pub fn bytes<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::InPlace(range) => &buf[range.clone()],
-            Self::Assembled(bytes) => bytes,
-        }
-    }
-
-    /// Number of bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::InPlace(range) => range.len(),
-            Self::Assembled(bytes) => bytes.len(),
-        }
-    }
-
-    /// There is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// One client's incoming side. Between messages it is two words and owns no heap.
 ///
@@ -90,68 +29,6 @@ impl Payload {
 pub struct Connection {
     pending: Option<Box<Pending>>,
     over: bool,
-}
-
-/// What has begun and not ended: a message, a frame, or a frame within a message.
-#[derive(Debug, Default)]
-struct Pending {
-    message: Option<Assembler>,
-    aside: Aside,
-}
-
-/// What stands between a message's bytes.
-#[derive(Debug, Default)]
-enum Aside {
-    /// Nothing: the next byte is the message's, or a header's first.
-    #[default]
-    None,
-    Header(Prefix),
-    Control(Control),
-}
-
-/// The first bytes of a header.
-#[derive(Debug)]
-struct Prefix {
-    bytes: [u8; MAX_CLIENT_HEADER],
-    len: usize,
-}
-
-/// A control frame whose payload is under way.
-#[derive(Debug)]
-struct Control {
-    signal: Signal,
-    mask: Mask,
-    missing: usize,
-    payload: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Signal {
-    Close,
-    Ping,
-    Pong,
-}
-
-/// What was agreed with the client.
-struct Rules<'a> {
-    limits: &'a Limits,
-    compressed: Compressed<'a>,
-}
-
-/// What becomes of compressed messages.
-enum Compressed<'a> {
-    /// permessage-deflate was not agreed.
-    Refused,
-    /// Nobody reads them.
-    Unread,
-    Inflated(&'a mut Inflater, Takeover<'a>),
-}
-
-/// What a frame is to the message under way.
-enum Part {
-    First(Kind),
-    Next,
-    Control(Signal),
 }
 
 impl Connection {
@@ -528,131 +405,5 @@ impl Connection {
                 payload: Payload::Assembled(bytes),
             },
         }))
-    }
-}
-
-impl Rules<'_> {
-    /// A whole message, still compressed.
-    #[inline(never)]
-    fn read_compressed(&mut self, compressed: &[u8], kind: Kind) -> Result<Event, Misbehaved> {
-        match &mut self.compressed {
-            Compressed::Refused => Err(Misbehaved::ReservedBits),
-            Compressed::Unread => Ok(Event::Unread),
-            Compressed::Inflated(inflater, takeover) => {
-                let limit = self.limits.max_message;
-                let message = inflater.message(compressed, kind, limit, takeover)?;
-                let payload = Payload::Assembled(message);
-                Ok(Event::Message { kind, payload })
-            }
-        }
-    }
-}
-
-impl Compressed<'_> {
-    fn is_agreed(&self) -> bool {
-        !matches!(self, Self::Refused)
-    }
-}
-
-impl Limits {
-    /// DEFLATE's fixed codes take nine bits for some bytes; then there are headers of blocks.
-    fn of_deflated(&self) -> Self {
-        const HEADERS: u64 = 64;
-        let deflated = |bytes: u64| bytes.saturating_add(bytes / 8 + HEADERS);
-        Self {
-            max_message: deflated(self.max_message),
-            max_frame: deflated(self.max_frame),
-        }
-    }
-
-    fn check(&self, before: u64, payload: u64) -> Result<(), Misbehaved> {
-        if payload > self.max_frame {
-            return Err(Misbehaved::FrameTooBig { announced: payload });
-        }
-        // Both are below 2^63.
-        let announced = before + payload;
-        if announced > self.max_message {
-            return Err(Misbehaved::MessageTooBig { announced });
-        }
-        Ok(())
-    }
-}
-
-impl Pending {
-    fn held_bytes(&self) -> usize {
-        let aside = match &self.aside {
-            Aside::None | Aside::Header(_) => 0,
-            Aside::Control(control) => control.payload.capacity(),
-        };
-        aside + self.message.as_ref().map_or(0, Assembler::held_bytes)
-    }
-
-    /// The next byte is payload, not a header's, or the message's last was read in place.
-    fn is_in_payload(&self) -> bool {
-        match &self.aside {
-            Aside::None => self
-                .message
-                .as_ref()
-                .is_some_and(|message| message.is_in_fragment() || message.is_whole()),
-            Aside::Header(_) => false,
-            Aside::Control(_) => true,
-        }
-    }
-}
-
-impl Prefix {
-    /// `begun` is shorter than a header.
-    fn new(begun: &[u8]) -> Self {
-        let mut bytes = [0; MAX_CLIENT_HEADER];
-        bytes[..begun.len()].copy_from_slice(begun);
-        Self {
-            bytes,
-            len: begun.len(),
-        }
-    }
-
-    /// Takes the header's further bytes from `buf`.
-    fn complete(&mut self, buf: &[u8], at: &mut usize) -> Result<Option<Header>, Misbehaved> {
-        while let Some(&byte) = buf.get(*at) {
-            self.bytes[self.len] = byte;
-            self.len += 1;
-            *at += 1;
-            if let Some((header, _)) = Header::parse(&self.bytes[..self.len])? {
-                return Ok(Some(header));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Control {
-    /// `missing` is at most 125: `Header::parse` lets no longer control frame through.
-    fn new(signal: Signal, mask: Mask, missing: usize) -> Self {
-        Self {
-            signal,
-            mask,
-            missing,
-            payload: Vec::with_capacity(missing),
-        }
-    }
-
-    /// Unmasks and keeps what `arrived` has of the payload: the bytes used.
-    fn push(&mut self, arrived: &[u8]) -> usize {
-        let used = self.missing.min(arrived.len());
-        let begin = self.payload.len();
-        self.payload.extend_from_slice(&arrived[..used]);
-        self.mask.apply(&mut self.payload[begin..]);
-        self.missing -= used;
-        used
-    }
-}
-
-impl Signal {
-    fn event(self, payload: Payload, buf: &[u8]) -> Result<Event, Misbehaved> {
-        Ok(match self {
-            Self::Close => Event::Close(CloseReceived::parse(payload.bytes(buf))?),
-            Self::Ping => Event::Ping(payload),
-            Self::Pong => Event::Pong(payload),
-        })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 
-use super::deflate::Deflater;
 use super::mask::Mask;
 use super::misbehaved::Misbehaved;
 
@@ -223,28 +222,6 @@ pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(&bytes);
     out.truncate(begin + len);
     out.extend_from_slice(payload);
-}
-
-/// Appends a server's whole frame, compressed (RFC 7692, 6.1) unless its payload has less than
-/// `min_length` bytes or compression makes it no smaller.
-pub fn append_compressed(
-    out: &mut Vec<u8>,
-    opcode: Opcode,
-    payload: &[u8],
-    deflater: &mut Deflater,
-    min_length: usize,
-) {
-    let worthy = payload.len() >= min_length;
-    match worthy.then(|| deflater.message(payload)).flatten() {
-        None => append(out, opcode, payload),
-        Some(deflated) => {
-            let (bytes, len) = header(true, true, opcode, deflated.len());
-            out.reserve(len + deflated.len());
-            out.extend_from_slice(&bytes[..len]);
-            out.extend_from_slice(deflated);
-        }
-    }
-    deflater.shrink();
 }
 
 /// A server's control frame, whole, without heap; dereferences to its bytes.

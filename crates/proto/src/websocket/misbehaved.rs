@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::close::CloseCode;
+use super::close_code::CloseCode;
 use super::utf8::InvalidUtf8;
 
 /// A client's misdeed. The connection can only be closed, with [`Misbehaved::close_code`].

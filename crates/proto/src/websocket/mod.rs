@@ -11,12 +11,15 @@
 
 pub mod assembler;
 pub mod close;
+mod close_code;
 pub mod connection;
 pub mod deflate;
+mod event;
 pub mod extension;
 pub mod frame;
 pub mod handshake;
 pub mod mask;
+mod message;
 pub mod misbehaved;
 pub mod origin;
 pub mod utf8;

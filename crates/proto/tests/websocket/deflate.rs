@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proto::envelope::{Compression, Envelope, FrameKind, Wire};
 use proto::websocket::connection::Limits;
-use proto::websocket::deflate::{Deflater, History};
+use proto::websocket::deflate::{Deflater, History, append_frame};
 use proto::websocket::frame::{self, Opcode};
 use zlib_rs::{Deflate, DeflateFlush};
 
@@ -491,7 +491,7 @@ fn frames_are_compressed_when_it_pays() {
         ("nothing", b"", 0, false),
     ] {
         let mut out = b"before".to_vec();
-        frame::append_compressed(&mut out, Opcode::Binary, payload, &mut deflater, min_length);
+        append_frame(&mut out, Opcode::Binary, payload, &mut deflater, min_length);
         let mut plain = b"before".to_vec();
         frame::append(&mut plain, Opcode::Binary, payload);
         assert_eq!(out[6], if compressed { 0xc2 } else { 0x82 }, "{rule}");

@@ -13,7 +13,8 @@ use std::fmt;
 
 use zlib_rs::{Deflate, DeflateFlush};
 
-use super::{LEVELS, TAIL, WINDOW_BITS};
+use super::super::frame::{Opcode, append, header};
+use super::parameters::{LEVELS, TAIL, WINDOW_BITS};
 
 /// A compressor's buffer that is larger does not outlive its message ([`Deflater::shrink`]).
 const KEPT_BUFFER: usize = 256 * 1024;
@@ -81,6 +82,28 @@ impl Deflater {
     }
 }
 
+/// Appends a server's whole frame, compressed (RFC 7692, 6.1) unless its payload has less than
+/// `min_length` bytes or compression makes it no smaller.
+pub fn append_frame(
+    out: &mut Vec<u8>,
+    opcode: Opcode,
+    payload: &[u8],
+    deflater: &mut Deflater,
+    min_length: usize,
+) {
+    let worthy = payload.len() >= min_length;
+    match worthy.then(|| deflater.message(payload)).flatten() {
+        None => append(out, opcode, payload),
+        Some(deflated) => {
+            let (bytes, len) = header(true, true, opcode, deflated.len());
+            out.reserve(len + deflated.len());
+            out.extend_from_slice(&bytes[..len]);
+            out.extend_from_slice(deflated);
+        }
+    }
+    deflater.shrink();
+}
+
 /// The most that a message of `len` bytes takes with its flush: zlib's `deflateBound` for any window,
 /// and some bytes more, so that a call which has completed leaves room.
 fn most_deflated(len: usize) -> usize {
@@ -97,7 +120,6 @@ fn deflate_all(zlib: &mut Deflate, payload: &[u8], room: &mut [u8]) -> Option<us
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::frame::{Opcode, append_compressed};
     use super::*;
 
     /// Random bytes, no two calls' the same.
@@ -183,7 +205,7 @@ mod tests {
         let large = vec![b'x'; 2 * KEPT_BUFFER];
         for payload in [&large, &noise(&mut 1, 2 * KEPT_BUFFER)] {
             let mut out = Vec::new();
-            append_compressed(&mut out, Opcode::Binary, payload, &mut deflater, 0);
+            append_frame(&mut out, Opcode::Binary, payload, &mut deflater, 0);
             assert_eq!(deflater.buffer.capacity(), 0);
         }
         deflater.message(b"x");

@@ -6,7 +6,7 @@ use t::process::{self, Signal};
 use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, until};
 
 /// More clients than epoll tells of at once.
-const CROWD: usize = 1_100;
+const CROWD: usize = 1_500;
 
 /// A worker is stopped for longer than `websocket_timeout`, and longer than a handshake may wait for
 /// Redis. What clients and Redis sent meanwhile lies in the sockets.

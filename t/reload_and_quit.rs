@@ -174,6 +174,45 @@ fn worker_shutdown_timeout_cuts_the_drain_short() {
     until("it has exited", || nginx.has_exited());
 }
 
+/// A worker that stands still over `worker_shutdown_timeout` has not told all of them when it strikes:
+/// they are told by it.
+#[test]
+fn who_is_open_when_worker_shutdown_timeout_strikes_is_told_before_it_is_cut() {
+    let redis = Redis::start();
+    let conf = Conf::push(&redis)
+        .drain("600s")
+        .main("worker_shutdown_timeout 5s;")
+        .location("/echo", "websocket_echo;");
+    let mut nginx = Nginx::start(conf);
+    // Many more than one event of the worker's own timer tells.
+    let mut crowd = Crowd::accepted(&nginx, 1_000, |_| "/ws?channel=foo".to_owned());
+    let mut raws: Vec<_> = Transport::BOTH
+        .into_iter()
+        .flat_map(|over| ["/ws?channel=foo", "/echo"].map(|to| Raw::accepted(&nginx, over, to)))
+        .collect();
+    // Two of them are in the middle of a message.
+    raws.iter_mut()
+        .skip(1)
+        .step_by(2)
+        .for_each(|raw| raw.send_frame(&frames::text("begun").more()));
+    let worker = nginx.worker();
+    nginx.quit();
+    nginx.until_log("worker exits: 1004 websocket clients leave");
+    process::signal(worker, process::Signal::STOP);
+    std::thread::sleep(Duration::from_millis(5_500));
+    process::signal(worker, process::Signal::CONT);
+    all_were_told(&mut crowd);
+    for raw in &mut raws {
+        raw.expect_close(1012);
+    }
+    until("it has exited", || nginx.has_exited());
+    let drained = nginx.count_log("websocket closed with 1012: server is restarting");
+    assert!(
+        drained < 1_004,
+        "nobody was left for worker_shutdown_timeout"
+    );
+}
+
 #[test]
 fn the_drain_stays_below_worker_shutdown_timeout() {
     let redis = Redis::start();
@@ -244,7 +283,7 @@ fn a_restart_by_the_system_tells_everyone() {
     let redis = Redis::start();
     let conf = Conf::push(&redis).default_drain().workers(2);
     let mut nginx = Nginx::start(conf);
-    let mut crowd = Crowd::accepted(&nginx, 1_000, |i| format!("/ws?channel=foo-{}", i % 7));
+    let mut crowd = Crowd::accepted(&nginx, 2_000, |i| format!("/ws?channel=foo-{}", i % 7));
     nginx.quit();
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {

@@ -110,6 +110,60 @@ fn those_whose_answer_is_outstanding_when_redis_goes_are_told_and_no_others() {
     }
 }
 
+/// One has gone before Redis answers, and its id is now that of a client that publishes nothing. The
+/// log names channels, so that there are notes of such clients, too.
+#[test]
+fn who_publishes_nothing_is_not_told_of_the_message_of_one_that_has_left() {
+    let redis = Redis::start();
+    let user = ["ACL", "SETUSER", "guest", "on", ">secret", "+@all", "~*"];
+    let channels = ["resetchannels", "&ok", "&ngx_ws_probe:*"];
+    redis.command(&[&user[..], &channels].concat());
+    let proxy = Proxy::start(redis.port());
+    let conf = talking(&proxy.url().replace("//", "//guest:secret@"))
+        .access_log("$websocket_channel")
+        .location("/echo", "websocket_echo;")
+        .location("/hear", "websocket_subscribe ok;");
+    let nginx = Nginx::start(conf);
+    let _subscribes = Client::connect(&nginx, "/hear");
+    let ways = [
+        ("/echo", false),
+        ("/echo", true),
+        ("/hear", false),
+        ("/hear", true),
+    ];
+    for (round, (target, is_cut)) in (1..).zip(ways) {
+        proxy.hold_replies(true);
+        let forbidden = format!("forbidden-{round}");
+        let mut gone = Raw::accepted(&nginx, Transport::Ws, &format!("/say?channel={forbidden}"));
+        gone.send_frame(&frames::text("lost"));
+        proxy.until_command("PUBLISH", &forbidden);
+        let connections = status(&nginx, "/connections");
+        gone.reset();
+        until("it has gone", || {
+            status(&nginx, "/connections") < connections
+        });
+        let mut heir = Client::connect(&nginx, target);
+        if is_cut {
+            proxy.cut();
+        }
+        proxy.hold_replies(false);
+        until("the message is lost", || {
+            status(&nginx, "/counters/publish_failed") == round
+        });
+        until("redis is there", || {
+            let redis = &nginx.get("/status").json()["redis"][0];
+            redis["publisher"] == true && redis["subscriber"] == true
+        });
+        redis.until_subscribers("ok", 1);
+        match target {
+            "/echo" => heir.send("hello"),
+            _ => drop(redis.publish("ok", "hello")),
+        }
+        heir.expect(["hello"]);
+    }
+    assert_eq!(nginx.count_log("websocket closed with 1013"), 0);
+}
+
 /// More than are told in one round of the event loop.
 #[test]
 fn hundreds_are_told_while_http_is_served() {

@@ -12,8 +12,15 @@ use std::path::{Path, PathBuf};
 const ARROWS: [(&str, &[&str]); 3] = [
     ("conf", &["nginx"]),
     ("module", &["conf", "nginx"]),
-    ("nginx", &["conf", "module"]),
+    ("nginx", &[]),
 ];
+
+/// The one file that may name all: nginx finds a module by symbols, which have concrete types, and both
+/// need `unsafe`. So that this does no harm, nobody may name it.
+const EXPORTED: &str = "nginx::exported";
+
+/// What the room `nginx` may name of the crates here: what both sides of the seam must know.
+const SEAM: [&str; 3] = ["hub::answer", "hub::guard", "hub::outside"];
 
 /// A crate's files by their module paths, such as `worker::links`, and what each of them names.
 struct Crate {
@@ -194,7 +201,30 @@ fn rooms_name_whom_they_may() {
         };
         let foreign = targets.iter().filter(|target| room(target) != room(file));
         let forbidden = foreign.filter(|target| !allowed.contains(&room(target).as_str()));
-        wrong.extend(forbidden.map(|target| format!("{file} names {target}")));
+        let forbidden = forbidden.filter(|_| file != EXPORTED);
+        let exported = targets.iter().filter(|target| *target == EXPORTED);
+        let named = forbidden.chain(exported);
+        wrong.extend(named.map(|target| format!("{file} names {target}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(source.files.contains_key(EXPORTED));
+}
+
+#[test]
+fn nginx_does_not_know_what_it_is_for() {
+    let source = Crate::read(&root().join("src"));
+    let of_nginx = source.files.iter();
+    let of_nginx = of_nginx.filter(|(name, _)| name.starts_with("nginx") && *name != EXPORTED);
+    let mut wrong = Vec::new();
+    for (name, file) in of_nginx {
+        let code = code(&fs::read_to_string(file).expect("a source file"));
+        let crates = ["hub::", "fanout::", "proto::"].iter();
+        let named = crates.flat_map(|prefix| code.match_indices(prefix).map(|(at, _)| &code[at..]));
+        let foreign = named.filter(|path| !SEAM.iter().any(|seam| path.starts_with(seam)));
+        wrong.extend(foreign.map(|path| format!("{name}: {}", path.lines().next().unwrap_or(""))));
+        let words = ["websocket", "redis", "channel", "subscri"].into_iter();
+        let words = words.filter(|word| code.to_lowercase().contains(word));
+        wrong.extend(words.map(|word| format!("{name}: {word}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -209,7 +239,6 @@ fn no_files_of_a_pure_crate_name_each_other_in_a_circle() {
 }
 
 #[test]
-#[ignore = "not yet so"]
 fn no_files_of_two_rooms_name_each_other_in_a_circle() {
     let source = Crate::read(&root().join("src"));
     let room = |file: &str| file.split("::").next().unwrap_or_default().to_owned();

@@ -2,9 +2,10 @@
 //!
 //! The crate `hub` is one worker of the module without nginx. Here is the shell around it. Rooms, and
 //! who may call whom:
-//! - [`nginx`] is the only home of FFI and `unsafe`. Its trampolines call the hub;
-//! - [`conf`] holds what nginx.conf says;
-//! - [`module`] is the one place that knows all of them: it makes a hub whose outside is nginx.
+//! - [`nginx`] is the only home of FFI and `unsafe`. It calls whoever is its `Host`, and names nobody;
+//! - [`conf`] holds what nginx.conf says, and names nginx;
+//! - [`module`] is the one place that knows all of them: it makes a hub whose outside is nginx, and which
+//!   is nginx's host.
 //!
 //! `arrows` tests that it stays so.
 #![deny(unsafe_code)]

@@ -8,9 +8,12 @@ use hub::settings::{self, Template};
 
 use super::Process;
 use super::mention::{Mention, Numbers};
-use crate::nginx::directive::{Args, Complaint};
+use crate::nginx::args::{Args, Complaint};
+use crate::nginx::complex::ComplexValue;
 use crate::nginx::peer::Address;
-use crate::nginx::request::ComplexValue;
+
+/// Redis's own. A parsed URL names its port, so nginx never needs it.
+const PORT: u16 = 6379;
 
 /// Values of the `http` block; `None` is "not set".
 #[derive(Default)]
@@ -73,7 +76,7 @@ impl Main {
             ServerAddress::Tcp { host, port } => format!("{host}:{port}"),
         };
         let addresses = args
-            .resolve(0, &place)
+            .resolve(0, &place, PORT)
             .map_err(|complaint| match complaint {
                 // The value may hold a password.
                 Complaint::Value(_, cause) => {

@@ -1,27 +1,12 @@
 //! Where nginx.conf says what: complaints name its lines, and what is set for nothing is told.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 use hub::settings::Service;
 
 use super::location::Location;
 use super::main::Main;
-
-/// A line of nginx.conf or of a file that it includes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Path of the file, as nginx names it.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
+use crate::nginx::args::Place;
 
 /// A directive of this module in nginx.conf.
 #[derive(Debug)]

@@ -5,11 +5,12 @@ mod location;
 mod main;
 mod mention;
 mod names;
+mod nginx_conf;
 mod process;
 mod table;
 
 pub use location::Location;
 pub use main::Main;
-pub use mention::Place;
+pub use nginx_conf::NginxConf;
 pub use process::Process;
 pub use table::{DIRECTIVES, PROCESS_DIRECTIVES};

@@ -9,22 +9,24 @@ use proto::websocket::close::CloseCode;
 use proto::websocket::deflate::{LEVELS, WINDOW_BITS};
 use proto::websocket::origin::Policy;
 
-use hub::settings::{Detach, Gap, Location, Service, Subscription, Template};
+use hub::settings::{Detach, Gap, Service, Subscription, Template};
 
+use super::location::Location;
 use super::main::Main;
 use super::names::{self, Fault};
+use super::nginx_conf::NginxConf;
 use super::process::Process;
+use crate::nginx::args::{Args, Complaint, Obeyed};
 use crate::nginx::directive::{
-    Args, Complaint,
     Context::{Any, Http, Location as InLocation, Main as TopLevel},
-    Directive,
-    Set::{self},
+    Directive, Set,
     Takes::{self, Many, One, OneOrTwo},
 };
 
-type Result = std::result::Result<(), Complaint>;
-
-const fn http(name: &'static CStr, set: fn(&mut Main, &Args<'_>) -> Result) -> Directive {
+const fn http(
+    name: &'static CStr,
+    set: fn(&mut Main, &Args<'_>) -> Obeyed,
+) -> Directive<NginxConf> {
     Directive {
         name,
         context: Http,
@@ -36,8 +38,8 @@ const fn http(name: &'static CStr, set: fn(&mut Main, &Args<'_>) -> Result) -> D
 const fn any(
     name: &'static CStr,
     takes: Takes,
-    set: fn(&mut Location, &mut Main, &Args<'_>) -> Result,
-) -> Directive {
+    set: fn(&mut Location, &mut Main, &Args<'_>) -> Obeyed,
+) -> Directive<NginxConf> {
     Directive {
         name,
         context: Any,
@@ -49,8 +51,8 @@ const fn any(
 const fn location(
     name: &'static CStr,
     takes: Takes,
-    set: fn(&mut Location, &mut Main, &Args<'_>) -> Result,
-) -> Directive {
+    set: fn(&mut Location, &mut Main, &Args<'_>) -> Obeyed,
+) -> Directive<NginxConf> {
     Directive {
         name,
         context: InLocation,
@@ -60,9 +62,9 @@ const fn location(
 }
 
 /// All directives of the `http` block and below.
-pub const DIRECTIVES: [Directive; 30] = [
+pub const DIRECTIVES: [Directive<NginxConf>; 30] = [
     any(c"websocket_redis", One, |l, main, a| {
-        put(&mut l.redis, main.broker(a)?)
+        put(&mut l.settings.redis, main.broker(a)?)
     }),
     location(c"websocket_subscribe", Many, |l, main, a| {
         subscribe(l, main, a, Kind::Channel)
@@ -71,24 +73,27 @@ pub const DIRECTIVES: [Directive; 30] = [
         subscribe(l, main, a, Kind::Pattern)
     }),
     location(c"websocket_publish", One, |l, main, a| {
-        put(&mut l.publish, channel(main, a, 0, "websocket_publish")?)?;
+        put(
+            &mut l.settings.publish,
+            channel(main, a, 0, "websocket_publish")?,
+        )?;
         serve(l, Service::WebSocket, "websocket_publish")
     }),
     location(c"websocket_echo", Takes::None, |l, _, _| {
-        if std::mem::replace(&mut l.echo, true) {
+        if std::mem::replace(&mut l.settings.echo, true) {
             return Err(Complaint::Duplicate);
         }
         serve(l, Service::WebSocket, "websocket_echo")
     }),
     location(c"websocket_publisher", One, |l, main, a| {
         put(
-            &mut l.publisher,
+            &mut l.settings.publisher,
             channel(main, a, 0, "websocket_publisher")?,
         )?;
         serve(l, Service::Publisher, "websocket_publisher")
     }),
     location(c"websocket_status", Takes::None, |l, _, _| {
-        if l.service == Some(Service::Status) {
+        if l.settings.service == Some(Service::Status) {
             return Err(Complaint::Duplicate);
         }
         serve(l, Service::Status, "websocket_status")
@@ -99,7 +104,7 @@ pub const DIRECTIVES: [Directive; 30] = [
             ("json", Envelope::Json),
             ("redis", Envelope::Redis),
         ];
-        put(&mut l.envelope, a.one_of(0, &named)?)
+        put(&mut l.settings.envelope, a.one_of(0, &named)?)
     }),
     any(c"websocket_frame", One, |l, _, a| {
         let named = [
@@ -107,22 +112,22 @@ pub const DIRECTIVES: [Directive; 30] = [
             ("text", FrameKind::Text),
             ("binary", FrameKind::Binary),
         ];
-        put(&mut l.frame, a.one_of(0, &named)?)
+        put(&mut l.settings.frame, a.one_of(0, &named)?)
     }),
     any(c"websocket_origin", Many, |l, _, a| {
-        put(&mut l.origin, origin(a)?)
+        put(&mut l.settings.origin, origin(a)?)
     }),
     any(c"websocket_subprotocol", Many, |l, _, a| {
-        put(&mut l.subprotocols, subprotocols(a)?)
+        put(&mut l.settings.subprotocols, subprotocols(a)?)
     }),
     any(c"websocket_max_message", One, |l, _, a| {
-        put(&mut l.max_message, positive(a)?)
+        put(&mut l.settings.max_message, positive(a)?)
     }),
     any(c"websocket_max_frame", One, |l, _, a| {
-        put(&mut l.max_frame, positive(a)?)
+        put(&mut l.settings.max_frame, positive(a)?)
     }),
     any(c"websocket_send_queue", One, |l, _, a| {
-        put(&mut l.send_queue, a.size(0)?)
+        put(&mut l.settings.send_queue, a.size(0)?)
     }),
     any(c"websocket_slow", One, |l, _, a| {
         let named = [
@@ -130,16 +135,16 @@ pub const DIRECTIVES: [Directive; 30] = [
             ("drop_oldest", SlowPolicy::DropOldest),
             ("latest", SlowPolicy::Latest),
         ];
-        put(&mut l.slow, a.one_of(0, &named)?)
+        put(&mut l.settings.slow, a.one_of(0, &named)?)
     }),
     any(c"websocket_notsent", One, |l, _, a| {
-        put(&mut l.notsent, a.size(0)?)
+        put(&mut l.settings.notsent, a.size(0)?)
     }),
     any(c"websocket_ping_interval", One, |l, _, a| {
-        put(&mut l.ping_interval, a.time(0)?)
+        put(&mut l.settings.ping_interval, a.time(0)?)
     }),
     any(c"websocket_timeout", One, |l, _, a| {
-        put(&mut l.timeout, a.time(0)?)
+        put(&mut l.settings.timeout, a.time(0)?)
     }),
     any(c"websocket_gap", OneOrTwo, |l, _, a| {
         let closes = a.one_of(0, &[("close", true), ("keep", false)])?;
@@ -148,12 +153,12 @@ pub const DIRECTIVES: [Directive; 30] = [
             (false, false) => Gap::Keep,
             (false, true) => return Err(a.refuse(1, "only \"close\" takes a code")),
         };
-        put(&mut l.gap, gap)
+        put(&mut l.settings.gap, gap)
     }),
     any(c"websocket_drain", OneOrTwo, |l, _, a| {
-        put(&mut l.drain, a.time(0)?)?;
+        put(&mut l.settings.drain, a.time(0)?)?;
         // A directive replaces all of one further up, its code too.
-        l.drain_code = Some(code(a, a.len() > 1)?);
+        l.settings.drain_code = Some(code(a, a.len() > 1)?);
         Ok(())
     }),
     any(c"websocket_detach", One, |l, _, a| {
@@ -162,22 +167,22 @@ pub const DIRECTIVES: [Directive; 30] = [
             ("on", Detach::On),
             ("off", Detach::Off),
         ];
-        put(&mut l.detach, a.one_of(0, &named)?)
+        put(&mut l.settings.detach, a.one_of(0, &named)?)
     }),
     any(c"websocket_deflate", One, |l, _, a| {
         put(
-            &mut l.deflate,
+            &mut l.settings.deflate,
             a.one_of(0, &[("on", true), ("off", false)])?,
         )
     }),
     any(c"websocket_deflate_level", One, |l, _, a| {
-        put(&mut l.deflate_level, small(a, LEVELS)?)
+        put(&mut l.settings.deflate_level, small(a, LEVELS)?)
     }),
     any(c"websocket_deflate_min_length", One, |l, _, a| {
-        put(&mut l.deflate_min_length, a.size(0)?)
+        put(&mut l.settings.deflate_min_length, a.size(0)?)
     }),
     any(c"websocket_deflate_window", One, |l, _, a| {
-        put(&mut l.deflate_window, small(a, WINDOW_BITS)?)
+        put(&mut l.settings.deflate_window, small(a, WINDOW_BITS)?)
     }),
     any(c"websocket_deflate_takeover", One, |l, _, a| {
         let bits = if a.bytes(0) == b"off" {
@@ -185,7 +190,7 @@ pub const DIRECTIVES: [Directive; 30] = [
         } else {
             small(a, WINDOW_BITS)?
         };
-        put(&mut l.deflate_takeover, bits)
+        put(&mut l.settings.deflate_takeover, bits)
     }),
     http(c"websocket_memory", |main, a| {
         put(&mut main.settings.memory, positive(a)?)
@@ -200,7 +205,7 @@ pub const DIRECTIVES: [Directive; 30] = [
 ];
 
 /// All directives outside of `http`.
-pub const PROCESS_DIRECTIVES: [Directive; 1] = [Directive {
+pub const PROCESS_DIRECTIVES: [Directive<NginxConf>; 1] = [Directive {
     name: IO_URING,
     context: TopLevel,
     takes: One,
@@ -210,26 +215,29 @@ pub const PROCESS_DIRECTIVES: [Directive; 1] = [Directive {
 /// About the worker process, hence of the top level; but one looks for it beside the others.
 const IO_URING: &CStr = c"websocket_io_uring";
 
-fn put<T>(slot: &mut Option<T>, value: T) -> Result {
+fn put<T>(slot: &mut Option<T>, value: T) -> Obeyed {
     match slot.replace(value) {
         Some(_) => Err(Complaint::Duplicate),
         None => Ok(()),
     }
 }
 
-fn serve(location: &mut Location, service: Service, directive: &str) -> Result {
-    let served = location.serve(service);
+fn serve(location: &mut Location, service: Service, directive: &str) -> Obeyed {
+    let served = location.settings.serve(service);
     served.map_err(|cause| Complaint::Said(format!("\"{directive}\" directive {cause}")))
 }
 
-fn subscribe(location: &mut Location, main: &mut Main, args: &Args<'_>, kind: Kind) -> Result {
+fn subscribe(location: &mut Location, main: &mut Main, args: &Args<'_>, kind: Kind) -> Obeyed {
     let directive = match kind {
         Kind::Channel => "websocket_subscribe",
         Kind::Pattern => "websocket_psubscribe",
     };
     for index in 0..args.len() {
         let name = channel(main, args, index, directive)?;
-        location.subscriptions.push(Subscription { kind, name });
+        location
+            .settings
+            .subscriptions
+            .push(Subscription { kind, name });
     }
     serve(location, Service::WebSocket, directive)
 }
@@ -240,7 +248,7 @@ fn channel(
     args: &Args<'_>,
     index: usize,
     directive: &str,
-) -> std::result::Result<Template, Complaint> {
+) -> Result<Template, Complaint> {
     let name = args.complex(index)?;
     let is_pattern = directive == "websocket_psubscribe";
     match names::judge(name.text(), name.has_variables(), is_pattern) {
@@ -256,7 +264,7 @@ fn channel(
     Ok(main.template(name))
 }
 
-fn origin(args: &Args<'_>) -> std::result::Result<&'static Policy, Complaint> {
+fn origin(args: &Args<'_>) -> Result<&'static Policy, Complaint> {
     let mut values = Vec::new();
     for index in 0..args.len() {
         values.push(args.text(index)?);
@@ -270,7 +278,7 @@ fn origin(args: &Args<'_>) -> std::result::Result<&'static Policy, Complaint> {
     Ok(Box::leak(Box::new(policy)))
 }
 
-fn subprotocols(args: &Args<'_>) -> std::result::Result<&'static [String], Complaint> {
+fn subprotocols(args: &Args<'_>) -> Result<&'static [String], Complaint> {
     let mut names = Vec::new();
     for index in 0..args.len() {
         let name = args.text(index)?;
@@ -287,7 +295,7 @@ fn subprotocols(args: &Args<'_>) -> std::result::Result<&'static [String], Compl
 ///
 /// 1000 tells most clients to stay away, and the others mean faults: 1001, 1012, 1013 bring them back.
 /// Codes of 4000 and more are the application's own; clients that know no 1012 take them.
-fn code(args: &Args<'_>, is_given: bool) -> std::result::Result<CloseCode, Complaint> {
+fn code(args: &Args<'_>, is_given: bool) -> Result<CloseCode, Complaint> {
     if !is_given {
         return Ok(CloseCode::SERVICE_RESTART);
     }
@@ -298,14 +306,14 @@ fn code(args: &Args<'_>, is_given: bool) -> std::result::Result<CloseCode, Compl
         .ok_or_else(|| args.refuse(1, "it must be 1001, 1012, 1013, or from 4000 to 4999"))
 }
 
-fn positive(args: &Args<'_>) -> std::result::Result<u64, Complaint> {
+fn positive(args: &Args<'_>) -> Result<u64, Complaint> {
     match args.size(0)? {
         0 => Err(args.refuse(0, "it must be at least 1 byte")),
         size => Ok(size),
     }
 }
 
-fn fraction(args: &Args<'_>) -> std::result::Result<(u64, u64), Complaint> {
+fn fraction(args: &Args<'_>) -> Result<(u64, u64), Complaint> {
     let text = args.text(0)?;
     let parsed = match text.split_once('/') {
         None => text
@@ -324,12 +332,12 @@ fn fraction(args: &Args<'_>) -> std::result::Result<(u64, u64), Complaint> {
 }
 
 /// False: off.
-fn auto_or_off(args: &Args<'_>) -> std::result::Result<bool, Complaint> {
+fn auto_or_off(args: &Args<'_>) -> Result<bool, Complaint> {
     args.one_of(0, &[("auto", true), ("off", false)])
 }
 
 /// A number within `range`.
-fn small(args: &Args<'_>, range: RangeInclusive<u8>) -> std::result::Result<u8, Complaint> {
+fn small(args: &Args<'_>, range: RangeInclusive<u8>) -> Result<u8, Complaint> {
     let number = args
         .text(0)?
         .parse()

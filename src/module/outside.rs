@@ -4,14 +4,14 @@ use std::fmt::Arguments;
 use std::io;
 
 use hub::outside::{Level, Outside, PeerId, Sent};
-use hub::session::Session;
 use proto::redis::{Address as ServerAddress, Server};
 
+use super::Hub;
 use crate::nginx::client::send_plain;
 use crate::nginx::peer::{Address, Peer};
 use crate::nginx::ring::Ring;
 use crate::nginx::ssl::PeerTls;
-use crate::nginx::{self, log, process, request};
+use crate::nginx::{self, log, process};
 
 /// An nginx worker process.
 pub struct Nginx {
@@ -67,8 +67,8 @@ impl Place {
 impl Outside for Nginx {
     type Request = nginx::Request;
     type Io = nginx::Io;
-    type Clients = nginx::Clients<Session>;
-    type Peer = Peer;
+    type Clients = nginx::Clients<Hub>;
+    type Peer = Peer<Hub>;
 
     #[inline]
     fn now(&self) -> u64 {
@@ -100,7 +100,7 @@ impl Outside for Nginx {
         log::cycle(level, text);
     }
 
-    fn connect(&mut self, broker: usize, attempt: usize, id: PeerId) -> Result<Peer, String> {
+    fn connect(&mut self, broker: usize, attempt: usize, id: PeerId) -> Result<Peer<Hub>, String> {
         let place = &mut self.servers[broker];
         let address = &place.addresses[attempt % place.addresses.len()];
         place
@@ -147,7 +147,7 @@ impl Outside for Nginx {
     }
 
     fn unpark(&self, request: nginx::Request, number: u64) {
-        request::unpark(request, number);
+        request.unwatch_parked::<Hub>(number);
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use hub::outside::Request as _;
+use hub::outside::HttpRequest as _;
+use hub::session::Summary;
 use hub::upgrade::{argument, is_fit};
 
+use super::Hub;
+use crate::nginx::Request;
 use crate::nginx::process;
 use crate::nginx::variable::{Name, Variable};
 
@@ -34,38 +37,38 @@ pub static TABLE: [Variable; 9] = [
     Variable {
         name: Name::Always(CHANNEL),
         get: |r, _| {
-            let channel = r.summary()?.channel;
+            let channel = summary(r)?.channel;
             (!channel.is_empty()).then_some(Cow::Owned(channel))
         },
     },
     Variable {
         name: Name::Always("websocket_close_code"),
         get: |r, _| {
-            r.summary()
+            summary(r)
                 .filter(|s| s.close_code > 0)
                 .map(|s| text(s.close_code.into()))
         },
     },
     Variable {
         name: Name::Always("websocket_messages_in"),
-        get: |r, _| r.summary().map(|s| text(s.messages_in)),
+        get: |r, _| summary(r).map(|s| text(s.messages_in)),
     },
     Variable {
         name: Name::Always("websocket_messages_out"),
-        get: |r, _| r.summary().map(|s| text(s.messages_out)),
+        get: |r, _| summary(r).map(|s| text(s.messages_out)),
     },
     Variable {
         name: Name::Always("websocket_bytes_in"),
-        get: |r, _| r.summary().map(|s| text(s.bytes_in)),
+        get: |r, _| summary(r).map(|s| text(s.bytes_in)),
     },
     Variable {
         name: Name::Always("websocket_bytes_out"),
-        get: |r, _| r.summary().map(|s| text(s.bytes_out)),
+        get: |r, _| summary(r).map(|s| text(s.bytes_out)),
     },
     Variable {
         name: Name::Always("websocket_duration"),
         get: |r, _| {
-            r.summary().map(|s| {
+            summary(r).map(|s| {
                 let (seconds, ms) = (s.duration_ms / 1000, s.duration_ms % 1000);
                 Cow::Owned(format!("{seconds}.{ms:03}").into_bytes())
             })
@@ -83,6 +86,11 @@ pub const KNOWN_AT_THE_END: [&str; 6] = [
     "websocket_bytes_out",
     "websocket_duration",
 ];
+
+/// The life of a request's client.
+fn summary(request: &Request) -> Option<Summary> {
+    request.summary::<Hub>()
+}
 
 fn text(number: u64) -> Cow<'static, [u8]> {
     Cow::Owned(number.to_string().into_bytes())

@@ -1,20 +1,22 @@
-//! A WebSocket client's connection, attached to its HTTP request or detached from it.
+//! A client's connection, attached to its HTTP request or detached from it.
 //!
 //! *Attached*, nginx's request is kept: `c->data` is the request, and the seat is its context of
 //! this module. *Detached*, the request is freed as nginx does for an idle keep-alive connection
 //! (`ngx_http_set_keepalive`), and `c->data` is the seat. Nothing outside this file knows which.
 
+use std::ffi::c_void;
 use std::ptr;
 
 use hub::answer::Switching;
 use hub::outside::Clients as _;
 use nginx_sys::{
     ngx_connection_t, ngx_event_t, ngx_http_close_connection, ngx_http_finalize_request,
-    ngx_http_run_posted_requests,
+    ngx_http_request_t, ngx_http_run_posted_requests,
 };
 
 use super::bindings::ngx_http_request_s;
-use super::event::{self, on_client_read, on_client_write, with};
+use super::event::{connection, run_client, set_nodelay, with};
+use super::host::Host;
 use super::pool::Leavings;
 use super::request::{self, Request};
 use super::ssl;
@@ -23,17 +25,17 @@ mod detach;
 mod io;
 mod seat;
 
-pub use fanout::ClientId;
+pub use hub::outside::ClientId;
 pub use io::{Io, send_plain};
 pub(super) use io::{receive, send};
 pub use seat::Clients;
-pub(super) use seat::{Occupant, Record, occupant};
+pub(super) use seat::{Occupant, occupant, record};
 
 /// The client of a connection whose handlers are ours; `None` when it has left its request.
 ///
 /// # Safety
 /// `c` is a live connection, attached to a request or detached with a seat.
-pub(super) unsafe fn id_of(c: *mut ngx_connection_t) -> Option<ClientId> {
+unsafe fn id_of<H: Host>(c: *mut ngx_connection_t) -> Option<ClientId> {
     // SAFETY: `destroyed` is set from the detach on; before it `c->data` is the request.
     unsafe {
         let context: *mut () = if (*c).destroyed() != 0 {
@@ -41,30 +43,30 @@ pub(super) unsafe fn id_of(c: *mut ngx_connection_t) -> Option<ClientId> {
         } else {
             Request::from_raw((*c).data.cast()).context()
         };
-        client_in(context)
+        client_in::<H>(context)
     }
 }
 
 /// # Safety
 /// As [`occupant`], or null.
-unsafe fn client_in(context: *mut ()) -> Option<ClientId> {
+unsafe fn client_in<H: Host>(context: *mut ()) -> Option<ClientId> {
     if context.is_null() {
         return None;
     }
     // SAFETY: the caller's.
-    match unsafe { occupant(context) } {
+    match unsafe { occupant::<H::Summary>(context) } {
         Occupant::Client(id) => Some(id),
         Occupant::Record(_) => None,
     }
 }
 
 /// Sends the 101 of a client whose handshake had been parked.
-pub(super) fn accept_parked(id: ClientId, switching: &Switching) {
-    let Some(request) = with(|worker| worker.clients().request(id)).flatten() else {
+pub(super) fn accept_parked<H: Host>(id: ClientId, switching: &Switching) {
+    let Some(request) = with(|host: &mut H| host.clients().request(id)).flatten() else {
         return;
     };
     let connection = request.connection();
-    if let Some(status) = accept(request, id, switching) {
+    if let Some(status) = accept::<H>(request, id, switching) {
         request.finalize(status);
     }
     // SAFETY: nginx marks a connection that ended meanwhile as destroyed; its struct stays.
@@ -73,64 +75,79 @@ pub(super) fn accept_parked(id: ClientId, switching: &Switching) {
 
 /// Sends the 101; from its last byte on, [`take_over`] has the connection. `Some`: the request has
 /// to be finalized with this status instead.
-pub(super) fn accept(request: Request, id: ClientId, switching: &Switching) -> Option<isize> {
+pub(super) fn accept<H: Host>(
+    request: Request,
+    id: ClientId,
+    switching: &Switching,
+) -> Option<isize> {
     // SAFETY: the connection is live, and nginx's own handlers are on it.
     unsafe { request::remember_nginx_handler(request.connection().as_ptr()) };
     if let Some(status) = request.send_switching_protocols(switching) {
-        request.remember(None);
-        event::run_client(id, |worker| worker.client_gone(id));
+        request.remember::<H>(None);
+        run_client(id, |host: &mut H| host.client_gone(id));
         return Some(status);
     }
-    request.read_with(event::on_take_over);
+    request.read_with(take_over::<H>);
     None
 }
 
 /// The posted read event after the 101: takes the connection from the request.
-pub(super) fn take_over(r: *mut nginx_sys::ngx_http_request_t) {
+unsafe extern "C" fn take_over<H: Host>(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls read handlers with a live request.
     let request = unsafe { Request::from_raw(r) };
     // SAFETY: the seat was set before the 101 was sent, and is there while the request is.
-    let Some(id) = (unsafe { client_in(request.context()) }) else {
+    let Some(id) = (unsafe { client_in::<H>(request.context()) }) else {
         return;
     };
     if request.has_unsent_output() {
-        request.flush_then_read();
-        event::run_client(id, |worker| worker.client_opens_slowly(id));
+        request.flush_with(on_flush::<H>);
+        run_client(id, |host: &mut H| host.client_opens_slowly(id));
         return;
     }
     let connection = request.connection();
     let early = request.take_early_bytes();
     let is_nodelay_on = request.is_nodelay_on();
-    let policy = with(|worker| worker.detach_policy(id)).flatten();
-    if policy.is_some_and(|policy| detach::may(request, policy)) {
-        detach::detach(request, id);
-    }
+    detach_if_allowed::<H>(request, id);
     // SAFETY: the connection is live and the request is done with it, or kept for its log only.
     unsafe {
         ssl::write_in_parts(connection.as_ptr());
-        event::set_nodelay(connection.as_ptr(), is_nodelay_on);
-        set_handlers(connection.as_ptr());
+        set_nodelay::<H>(connection.as_ptr(), is_nodelay_on);
+        set_handlers::<H>(connection.as_ptr());
         (*connection.as_ptr()).set_idle(1);
     }
-    event::run_client(id, |worker| worker.client_open(id, early));
+    run_client(id, |host: &mut H| host.client_open(id, early));
+}
+
+/// Write handler while the 101 is not yet out.
+unsafe extern "C" fn on_flush<H: Host>(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls write handlers with a live request.
+    let request = unsafe { Request::from_raw(r) };
+    match request.flush() {
+        Ok(true) => request.read_with(take_over::<H>),
+        Ok(false) => {}
+        Err(status) => request.finalize(status),
+    }
 }
 
 /// Tries again to free a request that was still in use (a mirror) when its client was taken over.
-pub(super) fn try_detach(id: ClientId) {
-    let Some(request) = with(|worker| worker.clients().request(id)).flatten() else {
-        return;
-    };
-    let Some(policy) = with(|worker| worker.detach_policy(id)).flatten() else {
-        return;
-    };
-    if detach::may(request, policy) {
-        detach::detach(request, id);
+pub(super) fn try_detach<H: Host>(id: ClientId) {
+    let request = with(|host: &mut H| host.clients().request(id));
+    if let Some(request) = request.flatten() {
+        detach_if_allowed::<H>(request, id);
+    }
+}
+
+fn detach_if_allowed<H: Host>(request: Request, id: ClientId) {
+    let is_needed = || detach::is_needed::<H>(request);
+    let may_detach = with(|host: &mut H| host.may_detach(id, is_needed));
+    if may_detach == Some(true) && detach::is_idle(request) {
+        detach::detach::<H>(request, id);
     }
 }
 
 /// Our handlers are on the connection in both lives: nginx's own would answer `c->close` with an
 /// end without a Close frame. OpenSSL's read may hold the one, its write the other.
-unsafe fn set_handlers(c: *mut ngx_connection_t) {
+unsafe fn set_handlers<H: Host>(c: *mut ngx_connection_t) {
     // SAFETY: the caller's connection is live.
     unsafe {
         let (mut read, mut write): (*mut _, *mut _) = (
@@ -145,18 +162,18 @@ unsafe fn set_handlers(c: *mut ngx_connection_t) {
                 read = &raw mut ssl.saved_read_handler;
             }
         }
-        *read = Some(on_client_read as unsafe extern "C" fn(*mut ngx_event_t));
-        *write = Some(on_client_write as unsafe extern "C" fn(*mut ngx_event_t));
+        *read = Some(on_read::<H> as unsafe extern "C" fn(*mut ngx_event_t));
+        *write = Some(on_write::<H> as unsafe extern "C" fn(*mut ngx_event_t));
     }
 }
 
-/// Ends the connection. The worker's state of it goes first, so that nothing calls back into it.
-pub(super) fn close(id: ClientId) {
-    let found = with(|worker| {
-        let request = worker.clients().request(id);
-        let (io, _) = worker.clients().get(id)?;
-        let summary = request.and_then(|_| worker.summary(id));
-        worker.client_gone(id);
+/// Ends the connection. The host's state of it goes first, so that nothing calls back into it.
+pub(super) fn close<H: Host>(id: ClientId) {
+    let found = with(|host: &mut H| {
+        let request = host.clients().request(id);
+        let (io, _) = host.clients().get(id)?;
+        let summary = request.and_then(|_| host.summary(id));
+        host.client_gone(id);
         Some((io, request, summary))
     });
     let Some((io, request, summary)) = found.flatten() else {
@@ -170,8 +187,8 @@ pub(super) fn close(id: ClientId) {
         match request {
             None => ngx_http_close_connection(c),
             Some(request) => {
-                request.set_bytes_sent(summary.as_ref().map_or(0, |summary| summary.bytes_out));
-                request.remember(summary);
+                request.set_bytes_sent(summary.as_ref().map_or(0, H::bytes_sent));
+                request.remember::<H>(summary);
                 end_request(request);
                 ngx_http_run_posted_requests(c);
             }
@@ -179,13 +196,17 @@ pub(super) fn close(id: ClientId) {
     }
 }
 
-/// nginx ends the request of an attached client on its own account; its log phase comes next.
-pub(super) fn request_gone(id: ClientId) {
-    let summary = with(|worker| worker.summary(id)).flatten();
-    if let Some(request) = with(|worker| worker.clients().request(id)).flatten() {
-        request.remember(summary);
+/// Cleanup of a request that a client is attached to: nginx ends it on its own account, and its log
+/// phase comes next.
+// Known by its address, hence once only.
+#[inline(never)]
+pub(super) unsafe extern "C" fn on_request_gone<H: Host>(data: *mut c_void) {
+    let id = ClientId(data as usize as u32);
+    let summary = with(|host: &mut H| host.summary(id)).flatten();
+    if let Some(request) = with(|host: &mut H| host.clients().request(id)).flatten() {
+        request.remember::<H>(summary);
     }
-    event::run_client(id, |worker| worker.client_gone(id));
+    run_client(id, |host: &mut H| host.client_gone(id));
 }
 
 /// Finalizes an attached client's request. With `eof` set nginx neither keeps the connection alive
@@ -208,12 +229,39 @@ unsafe fn end_request(request: Request) {
 
 /// Makes the connection the client's alone: `c->data` becomes its seat. The request has left this
 /// `unused` in the connection's pool; `more` is to come there.
-fn adopt(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more: bool) {
-    let seat = with(|worker| worker.clients().set_detached(id, unused, more)).flatten();
+fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more: bool) {
+    let seat = with(|host: &mut H| host.clients().set_detached(id, unused, more)).flatten();
     // SAFETY: the connection is live. `destroyed` stays set, else nginx's
     // `ngx_http_run_posted_requests` would read `c->data` as a request.
     unsafe {
         (*c).data = seat.map_or(ptr::null_mut(), <*mut ()>::cast);
         (*c).set_destroyed(1);
+    }
+}
+
+/// Read handler of a client's connection, attached or detached.
+unsafe extern "C" fn on_read<H: Host>(event: *mut ngx_event_t) {
+    // SAFETY: this handler is set only on connections of clients that have a seat.
+    unsafe {
+        let c = connection(event);
+        let Some(id) = id_of::<H>(c) else { return };
+        if (*c).close() != 0 {
+            let forced = (*c).error() != 0;
+            (*c).set_close(0);
+            run_client(id, |host: &mut H| host.client_told_to_close(id, forced));
+            return;
+        }
+        run_client(id, |host: &mut H| host.client_readable(id));
+    }
+}
+
+/// Write handler of a client's connection, attached or detached.
+unsafe extern "C" fn on_write<H: Host>(event: *mut ngx_event_t) {
+    // SAFETY: as `on_read`.
+    unsafe {
+        let Some(id) = id_of::<H>(connection(event)) else {
+            return;
+        };
+        run_client(id, |host: &mut H| host.client_writable(id));
     }
 }

@@ -1,52 +1,91 @@
-//! The common body of the content handlers: prepare, ask the worker, do what it decides.
+//! Content handlers: prepare, ask the host, do what it decides.
+
+use std::ptr;
 
 use hub::answer::{Outcome, Response};
 use nginx_sys::{
     NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE,
-    ngx_http_run_posted_requests, ngx_int_t,
+    ngx_http_read_client_request_body, ngx_http_request_t, ngx_http_run_posted_requests, ngx_int_t,
 };
 
-use super::bindings::ngx_http_request_s;
 use super::client;
-use super::event::{self, with};
+use super::event::{run, with};
 use super::guard::guard;
+use super::host::Host;
 use super::request::Request;
-use crate::module::Hub;
 
-/// Body of a content handler that needs no body of the request. `prepare` runs while the worker is
-/// not lent: variables may be evaluated there. The request's body stays where it is until the answer
-/// is final: `error_page` may lead to another location, which wants it.
-pub(super) fn handle<T>(
-    request: Request,
-    prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Hub, T) -> Outcome,
-) -> ngx_int_t {
+/// How much of a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrived {
+    /// Its head. Its body may have come as well, but has not been read.
+    Head,
+    /// All of it.
+    Body,
+}
+
+/// How a kind of location answers its requests.
+pub trait Service: 'static {
+    /// Who decides.
+    type Host: Host;
+    /// What is found out about a request before.
+    type Prepared;
+
+    /// Runs while the host is not lent: variables may be evaluated here. `None` after the head: the body
+    /// is to be read first, and then this runs once more. Of a request whose body is not read it stays
+    /// where it is until the answer is final: `error_page` may lead to another location, which wants it.
+    fn prepare(request: Request, arrived: Arrived) -> Option<Self::Prepared>;
+
+    /// Decides. Only a request whose body was read, or does not matter, is parked or accepted.
+    fn decide(host: &mut Self::Host, request: Request, prepared: Self::Prepared) -> Outcome;
+}
+
+/// nginx's content handler for a [`Service`].
+#[derive(Clone, Copy)]
+pub struct Handler(unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t);
+
+impl Handler {
+    /// The handler for `S`.
+    pub const fn of<S: Service>() -> Handler {
+        Handler(on_request::<S>)
+    }
+
+    pub(super) fn as_raw(self) -> unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t {
+        self.0
+    }
+
+    /// Whether nginx calls this handler by `raw`.
+    pub(super) fn is(
+        self,
+        raw: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+    ) -> bool {
+        ptr::fn_addr_eq(self.0, raw)
+    }
+}
+
+// Known by its address, hence once only.
+#[inline(never)]
+unsafe extern "C" fn on_request<S: Service>(request: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls content handlers with a live request.
+    let request = unsafe { Request::from_raw(request) };
+    match guard::<S::Host, _>(|| S::prepare(request, Arrived::Head)) {
+        Ok(Some(prepared)) => handle::<S>(request, prepared),
+        Ok(None) => read_body::<S>(request),
+        Err(_) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    }
+}
+
+fn handle<S: Service>(request: Request, prepared: S::Prepared) -> ngx_int_t {
     request.hold();
-    let rc = conclude(request, prepare, work);
+    let rc = conclude::<S>(request, prepared);
     if rc != NGX_DONE as isize {
-        release(request);
+        request.release();
     }
     rc
 }
 
-/// Body of a content handler that reads the request's body, unless `check` has an answer already.
-pub(super) fn handle_with_body(
-    request: Request,
-    check: impl FnOnce() -> Result<(), Response>,
-) -> ngx_int_t {
-    match guard(check) {
-        Ok(Ok(())) => {}
-        Ok(Err(response)) => {
-            let status = response.status;
-            event::run("requests", |w| w.note_refused_post(request, status));
-            return request.respond(&response);
-        }
-        Err(_) => return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-    }
+fn read_body<S: Service>(request: Request) -> ngx_int_t {
     // SAFETY: the request is live; the handler is called once, now or later.
-    let rc = unsafe {
-        nginx_sys::ngx_http_read_client_request_body(request.as_ptr(), Some(event::on_publish_body))
-    };
+    let rc = unsafe { ngx_http_read_client_request_body(request.as_ptr(), Some(on_body::<S>)) };
     if rc >= NGX_HTTP_SPECIAL_RESPONSE as isize {
         rc
     } else {
@@ -55,57 +94,44 @@ pub(super) fn handle_with_body(
 }
 
 /// The body is there, and nginx has counted a reference for the handler.
-pub(super) fn body_arrived<T>(
-    request: Request,
-    prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Hub, T) -> Outcome,
-) {
-    let rc = conclude(request, prepare, work);
+unsafe extern "C" fn on_body<S: Service>(request: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls body handlers with a live request.
+    let request = unsafe { Request::from_raw(request) };
+    let rc = match guard::<S::Host, _>(|| S::prepare(request, Arrived::Body)) {
+        Ok(Some(prepared)) => conclude::<S>(request, prepared),
+        Ok(None) | Err(_) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    };
     if rc != NGX_DONE as isize {
         request.finalize(rc);
     }
 }
 
-/// Does what the worker decides. `NGX_DONE`: the request goes on, and keeps the caller's reference.
-fn conclude<T>(
-    request: Request,
-    prepare: impl FnOnce() -> T,
-    work: impl FnOnce(&mut Hub, T) -> Outcome,
-) -> ngx_int_t {
-    let Ok(prepared) = guard(prepare) else {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
-    };
-    match event::run("requests", |worker| work(worker, prepared)) {
+/// Does what the host decides. `NGX_DONE`: the request goes on, and keeps the caller's reference.
+fn conclude<S: Service>(request: Request, prepared: S::Prepared) -> ngx_int_t {
+    let decided = run("requests", |host| S::decide(host, request, prepared));
+    match decided {
         Some(Outcome::Respond(response)) => request.respond(&response),
         Some(Outcome::Accept(id, switching)) => {
-            client::accept(request, id, &switching).unwrap_or(NGX_DONE as isize)
+            client::accept::<S::Host>(request, id, &switching).unwrap_or(NGX_DONE as isize)
         }
         Some(Outcome::Park(parked)) => {
-            if request.park(parked) {
+            if request.park::<S::Host>(parked) {
                 return NGX_DONE as isize;
             }
-            event::run("requests", |worker| worker.parked_gone(parked));
+            run("requests", |host: &mut S::Host| host.parked_gone(parked));
             NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
         }
         None => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
     }
 }
 
-fn release(request: Request) {
-    let r = request.as_bound();
-    // SAFETY: the content phase still holds its own reference.
-    unsafe {
-        let main: *mut ngx_http_request_s = (*r).main.cast();
-        (*main).set_count((*main).count() - 1);
-    }
-}
-
 /// Performs `Effect::Answer`: the parked request ends, through `error_page` where one is set.
-pub(super) fn answer_parked(parked: u64, response: &Response) {
-    let Some(Some(request)) = with(|worker| worker.take_parked(parked)) else {
+pub(super) fn answer_parked<H: Host>(parked: u64, response: &Response) {
+    let taken = with(|host: &mut H| host.take_parked(parked));
+    let Some(request) = taken.flatten() else {
         return;
     };
-    request.unwatch_parked(parked);
+    request.unwatch_parked::<H>(parked);
     let c = request.connection().as_ptr();
     let rc = request.respond(response);
     request.finalize(rc);

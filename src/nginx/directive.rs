@@ -1,25 +1,22 @@
 //! Directives: rows of a table become nginx's commands, and each value is checked by `nginx -t`.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use hub::outside::Level;
-use hub::settings::{self, Service};
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_DIRECT_CONF,
     NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_LOG_EMERG, NGX_MAIN_CONF,
-    NGX_OK, ngx_command_t, ngx_conf_t, ngx_http_compile_complex_value,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
-    ngx_http_core_module, ngx_str_t, ngx_uint_t,
+    ngx_command_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_module, ngx_str_t, ngx_uint_t,
 };
 
+use super::args::{Args, Complaint, Obeyed};
 use super::bindings::ngx_http_core_loc_conf_s;
+use super::configuration::Configuration;
+use super::content::Handler;
 use super::log;
-use super::peer::Address;
-use super::request::ComplexValue;
-use super::{event, module, pool};
-use crate::conf::{Location, Main, Place, Process};
+use super::module::{self, LocationOf, MainOf, Module};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,18 +45,18 @@ pub enum Takes {
 }
 
 /// What a directive does with its arguments. An error is the rest of the line in the log, after
-/// `invalid value "x" in "websocket_y" directive` where it is about a value.
-pub enum Set {
+/// `invalid value "x" in "y" directive` where it is about a value.
+pub enum Set<C: Configuration> {
     /// It is about the process.
-    Process(fn(&mut Process, &Args<'_>) -> Result<(), Complaint>),
+    Process(fn(&mut C::Process, &Args<'_>) -> Obeyed),
     /// It is about the whole `http` block.
-    Main(fn(&mut Main, &Args<'_>) -> Result<(), Complaint>),
+    Main(fn(&mut C::Main, &Args<'_>) -> Obeyed),
     /// It is about a location, and inherited.
-    Location(fn(&mut settings::Location, &mut Main, &Args<'_>) -> Result<(), Complaint>),
+    Location(fn(&mut C::Location, &mut C::Main, &Args<'_>) -> Obeyed),
 }
 
 /// One row of the table of directives.
-pub struct Directive {
+pub struct Directive<C: Configuration> {
     /// Its name in nginx.conf; nginx compares names as C strings.
     pub name: &'static CStr,
     /// Where it may stand.
@@ -67,187 +64,15 @@ pub struct Directive {
     /// How many arguments it takes.
     pub takes: Takes,
     /// What it does.
-    pub set: Set,
-}
-
-/// What is wrong with a directive, for the line that `nginx -t` prints.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Complaint {
-    /// The directive was there before.
-    Duplicate,
-    /// `invalid value "…" in "…" directive, …`: the value, and how to mend it.
-    Value(String, String),
-    /// The whole line is said already, by us or by nginx.
-    Said(String),
-}
-
-/// The arguments of a directive.
-pub struct Args<'a> {
-    values: &'a [ngx_str_t],
-    cf: *mut ngx_conf_t,
-}
-
-impl Args<'_> {
-    /// Number of arguments.
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Argument `index`, from 0, as text.
-    ///
-    /// # Errors
-    /// It is not UTF-8.
-    pub fn text(&self, index: usize) -> Result<&str, Complaint> {
-        std::str::from_utf8(self.bytes(index))
-            .map_err(|_| self.refuse(index, "it must be valid UTF-8"))
-    }
-
-    /// Argument `index` as it stands.
-    pub fn bytes(&self, index: usize) -> &[u8] {
-        self.values[index].as_bytes()
-    }
-
-    /// A complaint about argument `index`; `mend` says what it should be.
-    pub fn refuse(&self, index: usize, mend: impl Into<String>) -> Complaint {
-        let value = String::from_utf8_lossy(self.bytes(index)).into_owned();
-        Complaint::Value(value, mend.into())
-    }
-
-    /// The line of nginx.conf that is being read.
-    pub fn place(&self) -> Place {
-        // SAFETY: nginx calls directives with a live configuration, within a file.
-        unsafe {
-            let file = &*(*self.cf).conf_file;
-            Place {
-                file: String::from_utf8_lossy(file.file.name.as_bytes()).into_owned(),
-                line: file.line,
-            }
-        }
-    }
-
-    /// A size in bytes, with nginx's suffixes `k`, `m`, `g`.
-    ///
-    /// # Errors
-    /// It is no size.
-    pub fn size(&self, index: usize) -> Result<u64, Complaint> {
-        let mut text = self.values[index];
-        // SAFETY: reads the argument.
-        let size = unsafe { nginx_sys::ngx_parse_offset(&raw mut text) };
-        u64::try_from(size).map_err(|_| self.refuse(index, "it must be a size such as \"64k\""))
-    }
-
-    /// A time in milliseconds, with nginx's suffixes.
-    ///
-    /// # Errors
-    /// It is no time.
-    pub fn time(&self, index: usize) -> Result<u64, Complaint> {
-        let mut text = self.values[index];
-        // SAFETY: reads the argument.
-        let time = unsafe { nginx_sys::ngx_parse_time(&raw mut text, 0) };
-        u64::try_from(time).map_err(|_| self.refuse(index, "it must be a time such as \"30s\""))
-    }
-
-    /// A whole number.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn number(&self, index: usize) -> Result<u64, Complaint> {
-        let number = self.text(index)?.parse();
-        number.map_err(|_| self.refuse(index, "it must be a whole number"))
-    }
-
-    /// One of the `named` values.
-    ///
-    /// # Errors
-    /// It is none of them.
-    pub fn one_of<T: Copy>(&self, index: usize, named: &[(&str, T)]) -> Result<T, Complaint> {
-        let found = named
-            .iter()
-            .find(|(name, _)| name.as_bytes() == self.bytes(index));
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<String> = named
-                .iter()
-                .map(|(name, _)| format!("\"{name}\""))
-                .collect();
-            let (last, first) = names
-                .split_last()
-                .map_or((String::new(), &[][..]), |(l, f)| (l.clone(), f));
-            let list = match first {
-                [] => last,
-                first => format!("{} or {last}", first.join(", ")),
-            };
-            self.refuse(index, format!("it must be {list}"))
-        })
-    }
-
-    /// Compiles a value with variables.
-    ///
-    /// # Errors
-    /// nginx has said what is wrong with it.
-    pub fn complex(&self, index: usize) -> Result<ComplexValue, Complaint> {
-        let said = || Complaint::Said(String::new());
-        // SAFETY: nginx calls directives with a live configuration.
-        unsafe {
-            let mut value = self.values[index];
-            let compiled =
-                pool::zeroed::<ngx_http_complex_value_t>((*self.cf).pool).ok_or_else(said)?;
-            let mut compile: ngx_http_compile_complex_value_t = std::mem::zeroed();
-            compile.cf = self.cf;
-            compile.value = &raw mut value;
-            compile.complex_value = compiled.as_ptr();
-            if ngx_http_compile_complex_value(&raw mut compile) != NGX_OK as isize {
-                return Err(said());
-            }
-            Ok(ComplexValue(compiled))
-        }
-    }
-
-    /// Resolves `host:port`, or `unix:path`, as `proxy_pass` does.
-    ///
-    /// # Errors
-    /// The name does not resolve; argument `index` is to blame.
-    pub fn resolve(&self, index: usize, url: &str) -> Result<Vec<Address>, Complaint> {
-        // SAFETY: nginx calls directives with a live configuration; it keeps what it points to in
-        // the configuration's pool.
-        unsafe {
-            let copy = pool::copy((*self.cf).pool, url.as_bytes());
-            let copy = copy.ok_or_else(|| Complaint::Said("out of memory".into()))?;
-            let mut parsed: nginx_sys::ngx_url_t = std::mem::zeroed();
-            parsed.url = copy;
-            parsed.default_port = 6379;
-            if nginx_sys::ngx_parse_url((*self.cf).pool, &raw mut parsed) != NGX_OK as isize {
-                let cause = match NonNull::new(parsed.err) {
-                    Some(text) => CStr::from_ptr(text.as_ptr()).to_string_lossy(),
-                    None => "out of memory".into(),
-                };
-                return Err(self.refuse(index, format!("{cause} in \"{url}\"")));
-            }
-            Ok((0..parsed.naddrs)
-                .map(|index| address(&*parsed.addrs.add(index)))
-                .collect())
-        }
-    }
-}
-
-/// # Safety
-/// `found` is one of `ngx_parse_url`'s.
-unsafe fn address(found: &nginx_sys::ngx_addr_t) -> Address {
-    // SAFETY: the caller's.
-    let sockaddr = unsafe {
-        std::slice::from_raw_parts(found.sockaddr.cast::<u8>(), found.socklen as usize).to_vec()
-    };
-    Address {
-        sockaddr,
-        name: String::from_utf8_lossy(found.name.as_bytes()).into_owned(),
-    }
+    pub set: Set<C>,
 }
 
 /// Makes nginx's table of commands from ours, with the empty row at its end.
-pub(super) const fn commands<const N: usize, const M: usize>(
-    rows: &'static [Directive; N],
-) -> [ngx_command_t; M] {
-    assert!(M == N + 1);
-    let mut commands = [const { ngx_command_t::empty() }; M];
+pub(super) const fn commands<M: Module, const N: usize, const LEN: usize>(
+    rows: &'static [Directive<M::Configuration>; N],
+) -> [ngx_command_t; LEN] {
+    assert!(LEN == N + 1);
+    let mut commands = [const { ngx_command_t::empty() }; LEN];
     let mut index = 0;
     while index < N {
         let row = &rows[index];
@@ -256,7 +81,7 @@ pub(super) const fn commands<const N: usize, const M: usize>(
             data: row.name.as_ptr().cast_mut().cast(),
         };
         commands[index].type_ = (contexts(row.context) | arity(row.takes)) as ngx_uint_t;
-        commands[index].set = Some(on_directive);
+        commands[index].set = Some(on_directive::<M>);
         commands[index].conf = match row.set {
             Set::Main(_) => NGX_HTTP_MAIN_CONF_OFFSET,
             Set::Location(_) => NGX_HTTP_LOC_CONF_OFFSET,
@@ -288,7 +113,7 @@ const fn arity(takes: Takes) -> u32 {
 }
 
 /// `set` of every command: finds its row, and says what is wrong in nginx's words.
-unsafe extern "C" fn on_directive(
+unsafe extern "C" fn on_directive<M: Module>(
     cf: *mut ngx_conf_t,
     command: *mut ngx_command_t,
     conf: *mut c_void,
@@ -296,20 +121,14 @@ unsafe extern "C" fn on_directive(
     // SAFETY: `post` is the row that `commands` put there; nginx gives the arguments, and the
     // configuration that `module` has made, of the kind that the row's `set` asks for.
     unsafe {
-        let row = &*(*command).post.cast::<Directive>();
-        let words =
-            std::slice::from_raw_parts((*(*cf).args).elts.cast::<ngx_str_t>(), (*(*cf).args).nelts);
-        let args = Args {
-            values: &words[1..],
-            cf,
-        };
+        let row = &*(*command).post.cast::<Directive<M::Configuration>>();
+        let args = Args::of(cf);
         let result = match row.set {
-            Set::Process(set) => set(&mut *conf.cast::<Process>(), &args),
-            Set::Main(set) => set(&mut *conf.cast::<Main>(), &args),
+            Set::Process(set) => set(&mut *conf.cast(), &args),
+            Set::Main(set) => set(&mut *conf.cast(), &args),
             Set::Location(set) => {
-                let location = &mut *conf.cast::<Location>();
-                set(&mut location.settings, &mut *main_conf(cf), &args)
-                    .and_then(|()| heard(row, location, &args))
+                let (main, location) = (&mut *main_conf::<M>(cf), &mut *conf.cast());
+                set(location, main, &args).and_then(|()| obeyed::<M>(cf, row, main, location))
             }
         };
         match result {
@@ -322,38 +141,40 @@ unsafe extern "C" fn on_directive(
 
 /// A directive of a location, or of what is above one, is fine: notes where it stands, and sets the
 /// content handler of what the location serves.
-fn heard(
-    row: &'static Directive,
-    location: &mut Location,
-    args: &Args<'_>,
-) -> Result<(), Complaint> {
+///
+/// # Safety
+/// `cf` is a live configuration within `http`.
+unsafe fn obeyed<M: Module>(
+    cf: *mut ngx_conf_t,
+    row: &'static Directive<M::Configuration>,
+    main: &mut MainOf<M>,
+    location: &mut LocationOf<M>,
+) -> Obeyed {
     let name = row.name.to_str().unwrap_or_default();
-    let cf = args.cf;
-    // SAFETY: nginx calls directives with a live configuration within `http`.
-    let (main, core, block) =
-        unsafe { (&mut *main_conf(cf), &mut *core_location(cf), (*cf).cmd_type) };
+    // SAFETY: the caller's.
+    let (core, block, place) = unsafe {
+        (
+            &mut *core_location(cf),
+            (*cf).cmd_type,
+            Args::of(cf).place(),
+        )
+    };
     let in_location = block & (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF) as usize == 0;
-    let mention = main.mention(name, args.place(), in_location);
-    location.mentions.note(name, mention);
-    if in_location {
-        if location.settings.service.is_some() && is_taken(core) {
-            let service = location.served_by().unwrap_or(name);
-            return Err(Complaint::Said(conflict(service)));
-        }
-        set_handler(core, location);
+    M::Configuration::note(main, location, name, place, in_location);
+    let Some(handler) = M::handler(location).filter(|_| in_location) else {
+        return Ok(());
+    };
+    if is_taken(core, handler) {
+        let service = M::Configuration::answered_by(location).unwrap_or(name);
+        return Err(Complaint::Said(conflict(service)));
     }
+    core.handler = Some(handler.as_raw());
     Ok(())
 }
 
 /// Another module answers the location's requests.
-fn is_taken(core: &ngx_http_core_loc_conf_s) -> bool {
-    core.handler.is_some_and(|handler| {
-        let ours = [event::on_handshake, event::on_publish, event::on_status];
-        !ours.iter().any(|our| {
-            let our: unsafe extern "C" fn(_) -> _ = *our;
-            ptr::fn_addr_eq(handler, our)
-        })
-    })
+fn is_taken(core: &ngx_http_core_loc_conf_s, ours: Handler) -> bool {
+    core.handler.is_some_and(|handler| !ours.is(handler))
 }
 
 fn conflict(directive: &str) -> String {
@@ -403,7 +224,7 @@ unsafe fn log_in_place(cf: *mut ngx_conf_t, line: &str) {
 ///
 /// # Safety
 /// `cf` is a live configuration within `http`.
-unsafe fn main_conf(cf: *mut ngx_conf_t) -> *mut Main {
+pub(super) unsafe fn main_conf<M: Module>(cf: *mut ngx_conf_t) -> *mut MainOf<M> {
     // SAFETY: the caller's.
     unsafe {
         let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
@@ -423,21 +244,11 @@ unsafe fn core_location(cf: *mut ngx_conf_t) -> *mut ngx_http_core_loc_conf_s {
     }
 }
 
-/// The content handler of what the location serves.
-fn set_handler(core: &mut ngx_http_core_loc_conf_s, location: &Location) {
-    match location.settings.service {
-        Some(Service::WebSocket) => core.handler = Some(event::on_handshake),
-        Some(Service::Publisher) => core.handler = Some(event::on_publish),
-        Some(Service::Status) => core.handler = Some(event::on_status),
-        None => {}
-    }
-}
-
 /// `merge_loc_conf`: what is not set here is inherited.
 ///
 /// # Safety
 /// nginx calls it with the configurations that `module` has made.
-pub(super) unsafe extern "C" fn merge_location(
+pub(super) unsafe extern "C" fn merge_location<M: Module>(
     cf: *mut ngx_conf_t,
     parent: *mut c_void,
     child: *mut c_void,
@@ -447,13 +258,14 @@ pub(super) unsafe extern "C" fn merge_location(
         let core = &mut *core_location(cf);
         // As in `ngx_http_proxy_merge_loc_conf`: blocks within a location serve what it serves.
         let within = core.noname() != 0 || core.lmt_excpt() != 0;
-        let (main, child) = (&mut *main_conf(cf), &mut *child.cast::<Location>());
-        let serves_itself = child.settings.service.is_some();
-        let mut merged = child.merge(&*parent.cast::<Location>(), within, main);
+        let main = &mut *main_conf::<M>(cf);
+        let (parent, child) = (&*parent.cast(), &mut *child.cast::<LocationOf<M>>());
+        let own = M::handler(child);
+        let mut merged = M::Configuration::merge(main, child, parent, within);
         // A directive further down in the location has replaced the handler.
-        if merged.is_ok() && serves_itself && is_taken(core) {
-            let directive = child.served_by().unwrap_or_default();
-            merged = Err(conflict(directive) + &child.at(main));
+        if merged.is_ok() && own.is_some_and(|own| is_taken(core, own)) {
+            let directive = M::Configuration::answered_by(child).unwrap_or_default();
+            merged = Err(conflict(directive) + &M::Configuration::place(main, child));
         }
         if let Err(line) = merged {
             // nginx reads the end of `http` by now: the line names its own place.
@@ -461,7 +273,7 @@ pub(super) unsafe extern "C" fn merge_location(
             return CONF_ERROR;
         }
         if core.lmt_excpt() != 0 && core.handler.is_none() {
-            set_handler(core, child);
+            core.handler = M::handler(child).map(Handler::as_raw);
         }
         ptr::null_mut()
     }

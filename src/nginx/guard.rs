@@ -3,6 +3,7 @@
 use hub::guard::catch;
 use hub::outside::Level;
 
+use super::host::Host;
 use super::log;
 
 /// A callback panicked; the `alert` with place and message is already logged.
@@ -10,9 +11,9 @@ use super::log;
 pub struct Panicked;
 
 /// Runs `work`; a panic inside becomes an `alert` and [`Panicked`].
-pub fn guard<R>(work: impl FnOnce() -> R) -> Result<R, Panicked> {
+pub(super) fn guard<H: Host, R>(work: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch(work).map_err(|panic| {
-        log::cycle(Level::Alert, format_args!("websocket panic {panic}"));
+        log::cycle(Level::Alert, format_args!("{} panic {panic}", H::NAME));
         Panicked
     })
 }

@@ -1,130 +1,86 @@
-//! `ngx_http_websocket_module`: what nginx finds in the shared object.
+//! The parts of an nginx module that run outside of events: configuration, begin and end of a process.
 
 use std::ffi::c_void;
+use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hub::outside::Level;
 use nginx_sys::{
-    NGX_CORE_MODULE, NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_command_t, ngx_conf_t,
-    ngx_core_module_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_http_module_t,
-    ngx_int_t, ngx_module_t, ngx_uint_t,
-};
-use ngx::ngx_string;
-
-use super::log;
-use super::{directive, event, pool, process, variable};
-use crate::conf::{self, Location, Main, Process};
-use crate::module;
-
-static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(preconfiguration),
-    postconfiguration: Some(postconfiguration),
-    create_main_conf: Some(create::<Main>),
-    init_main_conf: None,
-    create_srv_conf: None,
-    merge_srv_conf: None,
-    create_loc_conf: Some(create::<Location>),
-    merge_loc_conf: Some(directive::merge_location),
+    NGX_ERROR, NGX_OK, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_int_t,
 };
 
-static mut COMMANDS: [ngx_command_t; conf::DIRECTIVES.len() + 1] =
-    directive::commands(&conf::DIRECTIVES);
+use super::configuration::Configuration;
+use super::content::Handler;
+use super::host::Host;
+use super::variable::{Used, Variable};
+use super::{directive, event, log, pool, process, variable};
 
-/// What nginx looks up in the shared object. (`ngx_modules!` of the crate `ngx` takes one module
-/// only.)
-#[cfg(all(feature = "export-modules", not(test)))]
-#[allow(non_upper_case_globals)]
-mod exported {
-    use std::ffi::c_char;
+/// What nginx loads: a host, and what nginx.conf says of it. There is one in the shared object, for
+/// which `exported` compiles this room: the configurations that nginx holds for us are of its types.
+pub trait Module: Host {
+    /// What the directives are read into.
+    type Configuration: Configuration;
 
-    use super::{ngx_http_websocket_module, ngx_module_t, ngx_websocket_module, ptr};
+    /// The variables that it adds.
+    fn variables() -> &'static [Variable];
 
-    #[unsafe(no_mangle)]
-    static mut ngx_modules: [*const ngx_module_t; 3] = [
-        &raw const ngx_http_websocket_module,
-        &raw const ngx_websocket_module,
-        ptr::null(),
-    ];
+    /// Who answers a location's requests; `None`: not this module.
+    fn handler(location: &LocationOf<Self>) -> Option<Handler>;
 
-    #[unsafe(no_mangle)]
-    static mut ngx_module_names: [*const c_char; 3] = [
-        c"ngx_http_websocket_module".as_ptr(),
-        c"ngx_websocket_module".as_ptr(),
-        ptr::null(),
-    ];
+    /// All of nginx.conf is read and merged. Returns what is suspicious, a line each.
+    fn is_read(main: &mut MainOf<Self>, used: &Used<'_>) -> Vec<String>;
 
-    #[unsafe(no_mangle)]
-    static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+    /// A host for a process that serves clients; `None`: it has nothing to do.
+    ///
+    /// # Errors
+    /// The process cannot serve, by this cause.
+    fn begin(
+        main: &'static MainOf<Self>,
+        process: Option<&ProcessOf<Self>>,
+    ) -> io::Result<Option<Self>>;
 }
 
-static mut CORE_CONTEXT: ngx_core_module_t = ngx_core_module_t {
-    name: ngx_string!("websocket"),
-    create_conf: Some(create_process_conf),
-    init_conf: None,
-};
+pub(super) type ProcessOf<M> = <<M as Module>::Configuration as Configuration>::Process;
+pub(super) type MainOf<M> = <<M as Module>::Configuration as Configuration>::Main;
+pub(super) type LocationOf<M> = <<M as Module>::Configuration as Configuration>::Location;
 
-static mut CORE_COMMANDS: [ngx_command_t; conf::PROCESS_DIRECTIVES.len() + 1] =
-    directive::commands(&conf::PROCESS_DIRECTIVES);
-
-/// Its second half, for directives outside of `http`: nginx wants a module of another type.
-#[allow(non_upper_case_globals)]
-#[cfg_attr(not(test), used)]
-pub static mut ngx_websocket_module: ngx_module_t = ngx_module_t {
-    ctx: (&raw mut CORE_CONTEXT).cast(),
-    commands: (&raw mut CORE_COMMANDS).cast(),
-    type_: NGX_CORE_MODULE as ngx_uint_t,
-    ..ngx_module_t::default()
-};
-
-/// The module, by the name that nginx's tables know.
-#[allow(non_upper_case_globals)]
-#[cfg_attr(not(test), used)]
-pub static mut ngx_http_websocket_module: ngx_module_t = ngx_module_t {
-    ctx: (&raw const CONTEXT).cast_mut().cast(),
-    commands: (&raw mut COMMANDS).cast(),
-    type_: NGX_HTTP_MODULE as ngx_uint_t,
-    init_process: Some(init_process),
-    exit_process: Some(exit_process),
-    ..ngx_module_t::default()
-};
+static CONTEXT_INDEX: AtomicUsize = AtomicUsize::new(0);
 
 /// This module's number among HTTP modules; nginx gives it when it loads the module.
 pub(super) fn context_index() -> usize {
-    // SAFETY: written once, before the configuration is read.
-    unsafe { ngx_http_websocket_module.ctx_index }
+    CONTEXT_INDEX.load(Ordering::Relaxed)
 }
 
-unsafe extern "C" fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+/// nginx is about to read a configuration, and has given the module this number.
+pub(super) fn remember_context_index(index: usize) {
+    CONTEXT_INDEX.store(index, Ordering::Relaxed);
+}
+
+pub(super) unsafe extern "C" fn create_conf<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls with a live configuration, whose pool lives as long as its cycle.
     let kept = pool::keep(unsafe { (*cf).pool }, T::default());
     kept.map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
 }
 
-unsafe extern "C" fn create_process_conf(cycle: *mut ngx_cycle_t) -> *mut c_void {
+pub(super) unsafe extern "C" fn create_process_conf<M: Module>(
+    cycle: *mut ngx_cycle_t,
+) -> *mut c_void {
     // SAFETY: nginx calls with a live cycle.
-    let kept = pool::keep(unsafe { (*cycle).pool }, Process::default());
+    let kept = pool::keep(unsafe { (*cycle).pool }, ProcessOf::<M>::default());
     kept.map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
 }
 
-unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    let added = variable::add(cf, &module::variables::TABLE);
+pub(super) unsafe extern "C" fn preconfiguration<M: Module>(cf: *mut ngx_conf_t) -> ngx_int_t {
+    let added = variable::add::<M>(cf);
     (if added { NGX_OK as i32 } else { NGX_ERROR }) as ngx_int_t
 }
 
-/// Tells the configuration which variables the log wants of a connection's end, and the operator
-/// what is suspicious.
-unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+pub(super) unsafe extern "C" fn postconfiguration<M: Module>(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx calls with a live configuration within `http`.
     unsafe {
-        let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        let main = &mut *(*(*context).main_conf.add(context_index())).cast::<Main>();
-        let settings = &mut main.settings;
-        settings.logs_the_end = module::variables::KNOWN_AT_THE_END
-            .iter()
-            .any(|name| variable::is_used(cf, name));
-        settings.names_channels = variable::is_used(cf, module::variables::CHANNEL);
-        settings.arguments = variable::used_after(cf, module::variables::ARGUMENT);
-        for line in main.take_warnings() {
+        let main = &mut *directive::main_conf::<M>(cf);
+        for line in M::is_read(main, &Used::by(cf)) {
             log::write((*cf).log, Level::Warn, format_args!("{line}"));
         }
     }
@@ -132,59 +88,47 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 /// The `http` block's configuration in `cycle`, if there is such a block.
-unsafe fn main_of(cycle: *mut ngx_cycle_t) -> Option<&'static Main> {
+unsafe fn main_of<M: Module>(cycle: *mut ngx_cycle_t) -> Option<&'static MainOf<M>> {
     // SAFETY: the cycle's configuration lives as long as the worker.
     unsafe {
         let context = *(*cycle).conf_ctx.add(ngx_http_module.index);
         let context = context.cast::<ngx_http_conf_ctx_t>().as_ref()?;
-        (*context.main_conf.add(context_index()))
-            .cast::<Main>()
-            .as_ref()
+        let main = *context.main_conf.add(context_index());
+        main.cast::<MainOf<M>>().as_ref()
     }
 }
 
-/// The configuration outside of any block.
-unsafe fn process_conf_of(cycle: *mut ngx_cycle_t) -> Option<&'static Process> {
-    // SAFETY: the cycle's configuration lives as long as the worker; nginx numbers its modules
-    // before it starts any.
-    unsafe {
-        let conf = *(*cycle).conf_ctx.add(ngx_websocket_module.index);
-        conf.cast::<Process>().as_ref()
-    }
-}
-
-unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+/// A process begins; `process_index` is the number of the module whose configuration stands outside of
+/// any block.
+///
+/// # Safety
+/// nginx calls with the live cycle; its configurations are of `M`'s types.
+pub(super) unsafe fn init_process<M: Module>(
+    cycle: *mut ngx_cycle_t,
+    process_index: usize,
+) -> ngx_int_t {
     if !process::serves_clients() {
         return NGX_OK as ngx_int_t;
     }
-    // SAFETY: nginx calls with the live cycle.
-    let Some(main) = (unsafe { main_of(cycle) }).filter(|main| main.is_used()) else {
-        return NGX_OK as ngx_int_t;
-    };
-    if process::is_single() {
-        log::cycle(
-            Level::Warn,
-            format_args!(
-                "websocket clients all get their Close at once on exit with \"master_process off\""
-            ),
-        );
-    }
-    hub::guard::install();
+    // SAFETY: the caller's. The cycle's configuration lives as long as the worker.
+    let (main, process) = unsafe { (main_of::<M>(cycle), *(*cycle).conf_ctx.add(process_index)) };
     // SAFETY: as above.
-    let io_uring = main.io_uring(unsafe { process_conf_of(cycle) });
-    match module::hub(main, io_uring) {
-        Ok(worker) => event::install(worker),
+    let process = unsafe { process.cast::<ProcessOf<M>>().as_ref() };
+    match main.map_or(Ok(None), |main| M::begin(main, process)) {
+        Ok(host) => {
+            if let Some(host) = host {
+                event::install(host);
+            }
+            NGX_OK as ngx_int_t
+        }
         Err(cause) => {
-            log::cycle(
-                Level::Error,
-                format_args!("websocket worker cannot start: {cause}"),
-            );
-            return NGX_ERROR as ngx_int_t;
+            let line = format_args!("{} worker cannot start: {cause}", M::NAME);
+            log::cycle(Level::Error, line);
+            NGX_ERROR as ngx_int_t
         }
     }
-    NGX_OK as ngx_int_t
 }
 
-unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    event::uninstall();
+pub(super) unsafe extern "C" fn exit_process<M: Module>(_cycle: *mut ngx_cycle_t) {
+    event::uninstall::<M>();
 }

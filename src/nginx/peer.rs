@@ -1,17 +1,19 @@
-//! An outgoing connection in nginx's event loop: the socket of a Redis link.
+//! An outgoing connection in nginx's event loop.
 
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use hub::outside::{PeerId, Progress, Received, Sent};
 use nginx_sys::{
     NGX_AGAIN, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_create_pool, ngx_cycle,
-    ngx_destroy_pool, ngx_event_connect_peer, ngx_event_get_peer, ngx_handle_read_event,
-    ngx_handle_write_event, ngx_peer_connection_t, ngx_post_event, ngx_posted_next_events,
-    ngx_str_t,
+    ngx_destroy_pool, ngx_event_connect_peer, ngx_event_get_peer, ngx_event_t,
+    ngx_handle_read_event, ngx_handle_write_event, ngx_peer_connection_t, ngx_post_event,
+    ngx_posted_next_events, ngx_str_t,
 };
 
 use super::client;
-use super::event::{on_peer_read, on_peer_write};
+use super::event::{connection, run};
+use super::host::Host;
 use super::ssl::{self, PeerTls};
 
 /// A socket address, resolved when the configuration was read.
@@ -31,15 +33,16 @@ enum Stage {
     Open,
 }
 
-/// An outgoing connection. Dropping it closes it.
-pub struct Peer {
+/// An outgoing connection, whose events go to `H`. Dropping it closes it.
+pub struct Peer<H> {
     connection: NonNull<ngx_connection_t>,
     stage: Stage,
     /// The address, for the log.
     name: &'static str,
+    host: PhantomData<fn(&mut H)>,
 }
 
-impl Peer {
+impl<H: Host> Peer<H> {
     /// Begins to connect. Its events carry `id`.
     ///
     /// # Errors
@@ -48,7 +51,7 @@ impl Peer {
         address: &'static Address,
         tls: Option<&PeerTls>,
         id: PeerId,
-    ) -> Result<Peer, String> {
+    ) -> Result<Peer<H>, String> {
         let name = ngx_str_t {
             len: address.name.len(),
             data: address.name.as_ptr().cast_mut(),
@@ -75,6 +78,7 @@ impl Peer {
             connection,
             stage: Stage::Connecting,
             name: &address.name,
+            host: PhantomData,
         };
         peer.prepare(tls, id)?;
         Ok(peer)
@@ -89,8 +93,7 @@ impl Peer {
             (*(*c).read).log = (*c).log;
             (*(*c).write).log = (*c).log;
             (*c).set_log_error(nginx_sys::ngx_connection_log_error_e_NGX_ERROR_INFO);
-            (*(*c).read).handler = Some(on_peer_read);
-            (*(*c).write).handler = Some(on_peer_write);
+            set_handlers::<H>(c);
             (*c).pool = ngx_create_pool(512, (*c).log);
             if (*c).pool.is_null() {
                 return Err("out of memory".to_owned());
@@ -115,21 +118,17 @@ impl Peer {
         // SAFETY: the connection is live. While it is under way nginx's own handlers are on it,
         // which call `ssl->handler` at its end; ours go back there.
         unsafe {
-            let done = |c: *mut ngx_connection_t| {
-                (*(*c).read).handler = Some(on_peer_read);
-                (*(*c).write).handler = Some(on_peer_write);
-            };
             if (*(*c).ssl).handshaked() == 0 {
                 match nginx_sys::ngx_ssl_handshake(c) {
                     rc if rc == NGX_AGAIN as isize => {
-                        (*(*c).ssl).handler = Some(on_handshake_end);
+                        (*(*c).ssl).handler = Some(on_handshake_end::<H>);
                         return Progress::Pending;
                     }
-                    rc if rc == NGX_OK as isize => done(c),
+                    rc if rc == NGX_OK as isize => {}
                     _ => return self.failed(self.tls_error()),
                 }
             }
-            done(c);
+            set_handlers::<H>(c);
         }
         self.stage = Stage::Open;
         Progress::Opened
@@ -173,7 +172,7 @@ impl Peer {
     }
 }
 
-impl hub::outside::Peer for Peer {
+impl<H: Host> hub::outside::Peer for Peer<H> {
     fn advance(&mut self) -> Progress {
         let c = self.connection.as_ptr();
         if self.stage == Stage::Connecting {
@@ -235,17 +234,47 @@ impl hub::outside::Peer for Peer {
     }
 }
 
-/// nginx has finished the TLS handshake, well or not: the write event tells the worker.
-unsafe extern "C" fn on_handshake_end(c: *mut ngx_connection_t) {
+/// # Safety
+/// `c` is a live connection of a peer, whose data is its id.
+unsafe fn set_handlers<H: Host>(c: *mut ngx_connection_t) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*(*c).read).handler = Some(on_read::<H>);
+        (*(*c).write).handler = Some(on_write::<H>);
+    }
+}
+
+unsafe extern "C" fn on_read<H: Host>(event: *mut ngx_event_t) {
+    // SAFETY: this handler is set only on connections of peers, whose data is their id.
+    unsafe {
+        let c = connection(event);
+        let id = PeerId((*c).data as usize as u32);
+        if (*c).close() != 0 {
+            run("link", |host: &mut H| host.peer_told_to_close(id));
+        } else {
+            run("link", |host: &mut H| host.peer_readable(id));
+        }
+    }
+}
+
+unsafe extern "C" fn on_write<H: Host>(event: *mut ngx_event_t) {
+    // SAFETY: as `on_read`.
+    unsafe {
+        let id = PeerId((*connection(event)).data as usize as u32);
+        run("link", |host: &mut H| host.peer_writable(id));
+    }
+}
+
+/// nginx has finished the TLS handshake, well or not: the write event tells the host.
+unsafe extern "C" fn on_handshake_end<H: Host>(c: *mut ngx_connection_t) {
     // SAFETY: nginx calls it with a live connection.
     unsafe {
-        (*(*c).read).handler = Some(on_peer_read);
-        (*(*c).write).handler = Some(on_peer_write);
+        set_handlers::<H>(c);
         ngx_post_event((*c).write, &raw mut nginx_sys::ngx_posted_events);
     }
 }
 
-impl Drop for Peer {
+impl<H> Drop for Peer<H> {
     fn drop(&mut self) {
         let c = self.connection.as_ptr();
         // SAFETY: the connection is live and nobody else's.

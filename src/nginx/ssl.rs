@@ -1,4 +1,4 @@
-//! nginx's OpenSSL: clients over wss, links over rediss.
+//! nginx's OpenSSL: clients and peers over TLS.
 
 use std::ffi::{CString, c_long, c_void};
 use std::ptr::NonNull;

@@ -7,10 +7,12 @@ use nginx_sys::{
     ngx_event_t, ngx_post_event, ngx_posted_next_events,
 };
 
-use super::event;
+use super::event::run;
+use super::host::{Host, Wants};
+use super::process;
 
-/// The timer and the posted event of a worker. Both call back into [`hub::Hub`].
-pub struct Timer {
+/// The timer and the posted event of a worker. Both call its [`Host`].
+pub(super) struct Timer {
     timer: Box<ngx_event_t>,
     turn: Box<ngx_event_t>,
     due: Option<u64>,
@@ -20,23 +22,29 @@ pub struct Timer {
 
 impl Timer {
     /// Both are idle at first: an idle worker has no timer of ours.
-    pub fn new() -> Timer {
+    pub(super) fn new<H: Host>() -> Timer {
         // SAFETY: nginx makes its own connections by zeroing them.
         let mut nobody: Box<ngx_connection_t> = Box::new(unsafe { std::mem::zeroed() });
         nobody.fd = -1;
         let data = (&raw mut *nobody).cast();
         Timer {
-            timer: blank(event::on_timer, data),
-            turn: blank(event::on_turn, data),
+            timer: blank(on_timer::<H>, data),
+            turn: blank(on_turn::<H>, data),
             due: None,
             _nobody: nobody,
         }
     }
 
-    /// Calls `Worker::tick` at `due` (milliseconds of [`super::process::now`]), or never.
-    /// While `owed`, a quitting worker waits for it.
-    pub fn set(&mut self, due: Option<u64>, owed: bool) {
-        self.timer.set_cancelable(u32::from(!owed));
+    /// Sees to what the host wants.
+    pub(super) fn set(&mut self, wants: Wants) {
+        self.timer.set_cancelable(u32::from(!wants.owed));
+        self.wait_until(wants.due);
+        if wants.turn {
+            self.next_turn();
+        }
+    }
+
+    fn wait_until(&mut self, due: Option<u64>) {
         if due == self.due && (due.is_none() || self.timer.timer_set() != 0) {
             return;
         }
@@ -47,15 +55,15 @@ impl Timer {
                 ngx_del_timer(&raw mut *self.timer);
             }
             if let Some(due) = due {
-                let wait = due.saturating_sub(super::process::now()).max(1);
+                let wait = due.saturating_sub(process::now()).max(1);
                 ngx_add_timer(&raw mut *self.timer, wait as usize);
             }
         }
     }
 
-    /// Calls `Worker::turn` in the next round of the event loop, after a look at the sockets:
-    /// `ngx_posted_events` would be emptied before nginx returns to epoll.
-    pub fn next_turn(&mut self) {
+    /// The next round of the event loop begins with a look at the sockets: `ngx_posted_events` would be
+    /// emptied before nginx returns to epoll.
+    fn next_turn(&mut self) {
         // SAFETY: the event is boxed; the queue is nginx's; one thread.
         unsafe { ngx_post_event(&raw mut *self.turn, &raw mut ngx_posted_next_events) };
     }
@@ -83,4 +91,12 @@ fn blank(handler: unsafe extern "C" fn(*mut ngx_event_t), data: *mut c_void) -> 
     // SAFETY: the cycle and its log live as long as the process.
     event.log = unsafe { (*ngx_cycle).log };
     event
+}
+
+unsafe extern "C" fn on_timer<H: Host>(_event: *mut ngx_event_t) {
+    run("timer", |host: &mut H| host.tick(process::now()));
+}
+
+unsafe extern "C" fn on_turn<H: Host>(_event: *mut ngx_event_t) {
+    run("turn", H::turn);
 }

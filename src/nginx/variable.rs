@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use nginx_sys::{
     __BindgenBitfieldUnit, NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, NGX_OK,
-    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_str_t,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
+    ngx_http_core_module, ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_str_t,
     ngx_variable_value_t,
 };
 
 use super::guard::{Panicked, guard};
+use super::module::Module;
 use super::pool;
 use super::request::Request;
 
@@ -35,8 +37,8 @@ pub struct Variable {
 pub type Get = for<'a> fn(&'a Request, &[u8]) -> Option<Cow<'a, [u8]>>;
 
 /// Adds the variables, in `preconfiguration`. False: nginx has said why not.
-pub(super) fn add(cf: *mut ngx_conf_t, rows: &'static [Variable]) -> bool {
-    rows.iter().all(|row| {
+pub(super) fn add<M: Module>(cf: *mut ngx_conf_t) -> bool {
+    M::variables().iter().all(|row| {
         let (name, flags) = match row.name {
             Name::Once(name) => (name, 0),
             Name::Always(name) => (name, NGX_HTTP_VAR_NOCACHEABLE),
@@ -52,17 +54,17 @@ pub(super) fn add(cf: *mut ngx_conf_t, rows: &'static [Variable]) -> bool {
         let Some(variable) = (unsafe { variable.as_mut() }) else {
             return false;
         };
-        variable.get_handler = Some(on_get);
+        variable.get_handler = Some(on_get::<M>);
         variable.data = (&raw const *row) as usize;
         if let Name::Prefix(_) = row.name {
-            variable.get_handler = Some(on_get_prefix);
+            variable.get_handler = Some(on_get_prefix::<M>);
             variable.data = name.data as usize;
         }
         true
     })
 }
 
-unsafe extern "C" fn on_get(
+unsafe extern "C" fn on_get<M: Module>(
     r: *mut ngx_http_request_t,
     value: *mut ngx_variable_value_t,
     data: usize,
@@ -71,12 +73,16 @@ unsafe extern "C" fn on_get(
     unsafe {
         let row = &*std::ptr::with_exposed_provenance::<Variable>(data);
         let request = Request::from_raw(r);
-        set(request, &mut *value, guard(|| (row.get)(&request, &[])))
+        set(
+            request,
+            &mut *value,
+            guard::<M, _>(|| (row.get)(&request, &[])),
+        )
     }
 }
 
 /// Of a prefixed variable nginx gives the whole name as `data`; its row is found by the prefix.
-unsafe extern "C" fn on_get_prefix(
+unsafe extern "C" fn on_get_prefix<M: Module>(
     r: *mut ngx_http_request_t,
     value: *mut ngx_variable_value_t,
     data: usize,
@@ -85,12 +91,12 @@ unsafe extern "C" fn on_get_prefix(
     unsafe {
         let name = &*std::ptr::with_exposed_provenance::<ngx_str_t>(data);
         let request = Request::from_raw(r);
-        let mut rows = crate::module::variables::TABLE.iter();
+        let mut rows = M::variables().iter();
         let found = rows.find_map(|row| match row.name {
             Name::Prefix(prefix) => Some((row, name.as_bytes().strip_prefix(prefix.as_bytes())?)),
             Name::Once(_) | Name::Always(_) => None,
         });
-        let found = guard(|| found.and_then(|(row, rest)| (row.get)(&request, rest)));
+        let found = guard::<M, _>(|| found.and_then(|(row, rest)| (row.get)(&request, rest)));
         set(request, &mut *value, found)
     }
 }
@@ -135,28 +141,39 @@ fn valid(len: usize) -> [u8; 4] {
     }
 }
 
-/// True if the configuration uses variable `name` anywhere.
-pub(super) fn is_used(cf: *mut ngx_conf_t, name: &str) -> bool {
-    used(cf).any(|used| used == name.as_bytes())
-}
+/// The variables that the configuration uses, in lower case.
+pub struct Used<'a>(&'a [ngx_http_variable_t]);
 
-/// What follows `prefix` in the names of the variables that the configuration uses.
-pub(super) fn used_after(cf: *mut ngx_conf_t, prefix: &str) -> Vec<Vec<u8>> {
-    let rest = used(cf).filter_map(|name| name.strip_prefix(prefix.as_bytes()));
-    rest.map(<[u8]>::to_vec).collect()
-}
+impl Used<'_> {
+    /// # Safety
+    /// `cf` is a live configuration within `http`, and is not read any more.
+    pub(super) unsafe fn by<'a>(cf: *mut ngx_conf_t) -> Used<'a> {
+        // SAFETY: after the configuration is read, the core module lists the variables in use.
+        unsafe {
+            let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+            let core = *(*context).main_conf.add(ngx_http_core_module.ctx_index);
+            Used(
+                (*core.cast::<ngx_http_core_main_conf_t>())
+                    .variables
+                    .as_slice(),
+            )
+        }
+    }
 
-/// The names of the variables that the configuration uses, in lower case.
-fn used<'a>(cf: *mut ngx_conf_t) -> impl Iterator<Item = &'a [u8]> {
-    // SAFETY: after the configuration is read, the core module lists the variables in use.
-    unsafe {
-        let context = (*cf).ctx.cast::<nginx_sys::ngx_http_conf_ctx_t>();
-        let core = *(*context)
-            .main_conf
-            .add(nginx_sys::ngx_http_core_module.ctx_index);
-        let core = &*core.cast::<nginx_sys::ngx_http_core_main_conf_t>();
-        let used = core.variables.as_slice::<nginx_sys::ngx_http_variable_t>();
-        used.iter().map(|variable| variable.name.as_bytes())
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|variable| variable.name.as_bytes())
+    }
+
+    /// Variable `name` is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|used| used == name.as_bytes())
+    }
+
+    /// What follows `prefix` in the names of those that begin with it.
+    pub fn after(&self, prefix: &str) -> Vec<Vec<u8>> {
+        let names = self.names();
+        let rest = names.filter_map(|name| name.strip_prefix(prefix.as_bytes()));
+        rest.map(<[u8]>::to_vec).collect()
     }
 }
 

@@ -12,7 +12,7 @@ pub type Text = SmallVec<[u8; 48]>;
 /// Response headers: name, value.
 pub type Headers = Vec<(&'static str, Cow<'static, str>)>;
 
-/// What a 101 says besides `Upgrade` and `Connection` (RFC 6455, 4.2.2).
+/// What a 101 says besides `Connection` (RFC 6455, 4.2.2).
 #[derive(Debug)]
 pub struct Switching {
     /// `Sec-WebSocket-Accept`.
@@ -21,6 +21,27 @@ pub struct Switching {
     pub subprotocol: Option<&'static str>,
     /// `Sec-WebSocket-Extensions`.
     pub extensions: Option<Agreed>,
+}
+
+impl Switching {
+    /// The headers of the 101, `Connection` aside.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, [u8]>)> {
+        let extensions = self
+            .extensions
+            .map(|agreed| agreed.to_string().into_bytes());
+        let subprotocol = self.subprotocol.map(str::as_bytes);
+        let headers = [
+            ("Upgrade", Some(Cow::Borrowed(&b"websocket"[..]))),
+            (
+                "Sec-WebSocket-Accept",
+                Some(Cow::Borrowed(&self.accept[..])),
+            ),
+            ("Sec-WebSocket-Protocol", subprotocol.map(Cow::Borrowed)),
+            ("Sec-WebSocket-Extensions", extensions.map(Cow::Owned)),
+        ];
+        let headers = headers.into_iter();
+        headers.filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 /// A plain HTTP answer. Where `error_page` names its status of 300 or more, it replaces the answer.

@@ -6,7 +6,7 @@
 use std::fmt::Arguments;
 use std::io;
 
-use fanout::ClientId;
+pub use fanout::ClientId;
 
 use crate::answer::Text;
 use crate::session::Session;
@@ -129,8 +129,9 @@ pub trait Outside: 'static {
     fn unpark(&self, request: Self::Request, number: u64);
 }
 
-/// A request. The handle is valid until its end is told; the hub keeps it only while it is parked.
-pub trait Request: Copy + 'static {
+/// What a request is by itself. The handle is valid until its end is told; the hub keeps it only
+/// while it is parked.
+pub trait HttpRequest: Copy + 'static {
     /// True for `GET`.
     fn is_get(&self) -> bool;
 
@@ -169,20 +170,8 @@ pub trait Request: Copy + 'static {
     /// The query string, without its question mark.
     fn query(&self) -> &[u8];
 
-    /// The query string of the request line: [`Request::query`] may have been rewritten.
+    /// The query string of the request line: [`HttpRequest::query`] may have been rewritten.
     fn first_query(&self) -> &[u8];
-
-    /// How the location that handles the request is set.
-    fn location(&self) -> &'static Location;
-
-    /// How the whole worker is set.
-    fn main(&self) -> &'static Main;
-
-    /// The value of a name with variables for this request.
-    ///
-    /// # Errors
-    /// Out of memory, or a variable's own failure; the cause is logged.
-    fn evaluate(&self, template: Template) -> Result<Text, EvaluationFailed>;
 
     /// True if the request has a body, but not all of it is here once its arrival is told: it was
     /// discarded before, by another location or for a 413, or reading it failed; or this is a
@@ -201,9 +190,24 @@ pub trait Request: Copy + 'static {
     /// Writes a line to the connection's log, which adds client and request.
     fn log(&self, level: Level, text: Arguments<'_>);
 
-    /// As [`Request::log`], at `warn`, or at `error` where the log shows no `warn`: nginx's default.
+    /// As [`HttpRequest::log`], at `warn`, or at `error` where the log shows no `warn`: nginx's default.
     /// For lines that an operator should see and that are few.
     fn log_to_operator(&self, text: Arguments<'_>);
+}
+
+/// A request, and what the configuration says of it.
+pub trait Request: HttpRequest {
+    /// How the location that handles the request is set.
+    fn location(&self) -> &'static Location;
+
+    /// How the whole worker is set.
+    fn main(&self) -> &'static Main;
+
+    /// The value of a name with variables for this request.
+    ///
+    /// # Errors
+    /// Out of memory, or a variable's own failure; the cause is logged.
+    fn evaluate(&self, template: Template) -> Result<Text, EvaluationFailed>;
 }
 
 /// Evaluating a template failed.

@@ -3,7 +3,6 @@
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
 
-use hub::settings::Detach;
 use nginx_sys::{
     NGX_OK, ngx_connection_t, ngx_cycle, ngx_http_free_request, ngx_module_t, ngx_palloc,
     ngx_pfree, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_shm_zone_t, ngx_ssl_free_buffer,
@@ -11,36 +10,33 @@ use nginx_sys::{
 };
 
 use super::super::bindings::ngx_http_request_s;
+use super::super::host::Host;
 use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
 use super::{ClientId, adopt};
 
-/// True if `policy` and the other modules allow to free the request now.
-pub(super) fn may(request: Request, policy: Detach) -> bool {
+/// True if nobody is at work on the request now.
+pub(super) fn is_idle(request: Request) -> bool {
     let r: *mut ngx_http_request_s = request.as_bound();
     // SAFETY: the request is live.
-    let idle = unsafe {
+    unsafe {
         (*r).count() == 1
             && (*r).blocked() == 0
             && (*r).out.is_null()
             && (*r).postponed.is_null()
             && (*(*r).connection).buffered() == 0
-    };
-    idle && match policy {
-        Detach::Off => false,
-        Detach::On => true,
-        Detach::Auto => !is_needed(r),
     }
 }
 
 /// Another module waits for the request's end: a cleanup of its own on the request or its pool.
-fn is_needed(r: *mut ngx_http_request_s) -> bool {
+pub(super) fn is_needed<H: Host>(request: Request) -> bool {
+    let r: *mut ngx_http_request_s = request.as_bound();
     // SAFETY: the request is live, and so are the lists of its cleanups.
     unsafe {
         let mut cleanup = (*r).cleanup;
         while let Some(entry) = cleanup.as_ref() {
             // auth_request leaves an entry without a handler.
-            if entry.handler.is_some() && !Request::is_ours(entry) {
+            if entry.handler.is_some() && !Request::is_ours::<H>(entry) {
                 return true;
             }
             cleanup = entry.next;
@@ -60,22 +56,22 @@ fn is_needed(r: *mut ngx_http_request_s) -> bool {
 }
 
 /// Frees the request.
-pub(super) fn detach(request: Request, id: ClientId) {
+pub(super) fn detach<H: Host>(request: Request, id: ClientId) {
     let r: *mut ngx_http_request_s = request.as_bound();
     // SAFETY: `may` has seen that nobody else uses the request. What outlives it is copied first.
     unsafe {
         let c = (*r).connection;
-        request.unwatch_client(); // its log may still ask for the client's numbers
+        request.unwatch_client::<H>(); // its log may still ask for the client's numbers
         let kept = Kept::of(r);
         let http = (*r).http_connection;
         (*r).set_keepalive(0);
         ngx_http_free_request(request.as_ptr(), 0);
         let mut unused = free_buffers(c, http);
         unused.extend(kept.unused());
-        adopt(c, id, unused, !kept.is_nothing());
+        adopt::<H>(c, id, unused, !kept.is_nothing());
         kept.put(c);
         if let Some(log) = (*c).log.as_mut() {
-            log.action = c"serving websocket client".as_ptr().cast_mut();
+            log.action = H::ACTION.as_ptr().cast_mut();
         }
     }
 }

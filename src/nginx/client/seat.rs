@@ -5,10 +5,10 @@ use std::ptr::NonNull;
 
 use nginx_sys::{ngx_connection_t, ngx_pool_t};
 
+use super::super::host::Host;
 use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
 use super::{ClientId, Io};
-use hub::session::Summary;
 
 /// Where a client's state lies, with what belongs to nginx in front of it.
 #[repr(C)] // the front is read without knowing `T`
@@ -32,46 +32,44 @@ enum Kind {
 }
 
 /// The numbers of a client that has left its request, for the log phase.
-#[repr(C)]
-pub(in crate::nginx) struct Record {
+#[repr(C)] // begins as a seat does
+struct Record<S> {
     kind: Kind,
-    summary: Summary,
+    summary: S,
 }
 
-impl Record {
-    pub(in crate::nginx) fn new(summary: Summary) -> Record {
-        Record {
-            kind: Kind::Record,
-            summary,
-        }
-    }
+/// Keeps the numbers of a client that has left its request: the request's context. `None`: out of
+/// memory.
+pub(in crate::nginx) fn record<S>(pool: *mut ngx_pool_t, summary: S) -> Option<NonNull<()>> {
+    let kind = Kind::Record;
+    pool::keep(pool, Record { kind, summary }).map(NonNull::cast)
 }
 
 /// What the context of a request is.
-pub(in crate::nginx) enum Occupant<'a> {
+pub(in crate::nginx) enum Occupant<'a, S> {
     Client(ClientId),
-    Record(&'a Summary),
+    Record(&'a S),
 }
 
 /// # Safety
-/// `context` is the live context of a request: a seat, or a record.
-pub(in crate::nginx) unsafe fn occupant<'a>(context: *mut ()) -> Occupant<'a> {
+/// `context` is the live context of a request: a seat, or a record of an `S`.
+pub(in crate::nginx) unsafe fn occupant<'a, S>(context: *mut ()) -> Occupant<'a, S> {
     // SAFETY: the caller's; both begin with their kind, and a seat's front does not depend on `T`.
     unsafe {
         match *context.cast::<Kind>() {
             Kind::Seat => Occupant::Client((*context.cast::<Seat<()>>()).id),
-            Kind::Record => Occupant::Record(&(*context.cast::<Record>()).summary),
+            Kind::Record => Occupant::Record(&(*context.cast::<Record<S>>()).summary),
         }
     }
 }
 
-/// All clients of a worker, with a `T` each.
-pub struct Clients<T> {
-    seats: Vec<Option<NonNull<Seat<T>>>>,
+/// All clients of a worker.
+pub struct Clients<H: Host> {
+    seats: Vec<Option<NonNull<Seat<H::Session>>>>,
     free: Vec<u32>,
 }
 
-impl<T> Default for Clients<T> {
+impl<H: Host> Default for Clients<H> {
     fn default() -> Self {
         Clients {
             seats: Vec::new(),
@@ -80,13 +78,13 @@ impl<T> Default for Clients<T> {
     }
 }
 
-impl<T> hub::outside::Clients<T> for Clients<T> {
+impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
     type Request = Request;
     type Io = Io;
 
     /// The state lies in the unused rest of the connection's pool if it fits, where it costs
     /// nothing. Request headers above 1 KB use that rest up, as long as the request lives.
-    fn insert(&mut self, request: Request, state: T) -> ClientId {
+    fn insert(&mut self, request: Request, state: H::Session) -> ClientId {
         let connection = request.connection();
         // SAFETY: a live request has a live connection, which has a pool.
         let (seat, pool_bytes) = unsafe { find_place((*connection.as_ptr()).pool) };
@@ -108,19 +106,19 @@ impl<T> hub::outside::Clients<T> for Clients<T> {
             None => self.seats.push(Some(seat)),
         }
         request.set_context(seat.as_ptr().cast());
-        request.watch_client(id);
+        request.watch_client::<H>(id);
         id
     }
 
     #[inline]
-    fn get(&mut self, id: ClientId) -> Option<(Io, &mut T)> {
+    fn get(&mut self, id: ClientId) -> Option<(Io, &mut H::Session)> {
         let seat = (*self.seats.get(id.0 as usize)?)?;
         // SAFETY: seats in the table are live, and `&mut self` makes this the only reference.
         let seat = unsafe { &mut *seat.as_ptr() };
         Some((Io::new(seat.connection, seat.detached), &mut seat.state))
     }
 
-    fn remove(&mut self, id: ClientId) -> Option<T> {
+    fn remove(&mut self, id: ClientId) -> Option<H::Session> {
         let seat = self.seats.get_mut(id.0 as usize)?.take()?;
         self.free.push(id.0);
         // SAFETY: the seat was in the table, so it is live; it is read once, then gone.
@@ -129,7 +127,7 @@ impl<T> hub::outside::Clients<T> for Clients<T> {
                 state, pool_bytes, ..
             } = seat.read();
             if pool_bytes == 0 {
-                dealloc(seat.as_ptr().cast(), Layout::new::<Seat<T>>());
+                dealloc(seat.as_ptr().cast(), Layout::new::<Seat<H::Session>>());
             }
             Some(state)
         }
@@ -147,7 +145,7 @@ impl<T> hub::outside::Clients<T> for Clients<T> {
     }
 }
 
-impl<T> Clients<T> {
+impl<H: Host> Clients<H> {
     /// The request of a client that is attached to it.
     pub fn request(&self, id: ClientId) -> Option<Request> {
         let seat = (*self.seats.get(id.0 as usize)?)?;
@@ -183,7 +181,7 @@ impl<T> Clients<T> {
         let new = unsafe {
             let mut seat = old.read();
             match seat.pool_bytes {
-                0 => dealloc(old.as_ptr().cast(), Layout::new::<Seat<T>>()),
+                0 => dealloc(old.as_ptr().cast(), Layout::new::<Seat<H::Session>>()),
                 bytes => unused.push(Unused::before(old.as_ptr().add(1), bytes.into())),
             }
             let pool = (*seat.connection.as_ptr()).pool;

@@ -8,7 +8,7 @@ use super::Hub;
 use super::wires::{Deflate, Form};
 use crate::answer::{Effect, Outcome, Response, Switching};
 use crate::http::publish::{self, Post};
-use crate::outside::{Clients, Io, Outside, Request};
+use crate::outside::{Clients, HttpRequest, Io, Outside};
 use crate::session::{Notes, Session};
 use crate::settings::Detach;
 use crate::settings::Location;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use fanout::{Category, ChannelId, Furthest};
 
-use crate::outside::{Clients, Level, Outside, Request};
+use crate::outside::{Clients, HttpRequest, Level, Outside};
 use crate::session::{Phase, Session};
 use crate::upgrade::Refused;
 

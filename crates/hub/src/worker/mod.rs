@@ -27,7 +27,7 @@ use crate::answer::Response;
 use crate::broker::{Redis, redis};
 use crate::http::publish::{Early, Unanswered};
 use crate::http::status;
-use crate::outside::{Clients, Outside, Request};
+use crate::outside::{Clients, HttpRequest, Outside};
 use crate::session::{Inbox, Life, Phase, Summary, TICK_MS};
 use crate::settings::Detach;
 use crate::settings::Main;

@@ -1,0 +1,222 @@
+//! How a request goes on with nginx: what holds it, whose its events are, and who is told of its end.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::OnceLock;
+
+use nginx_sys::{
+    NGX_ERROR, ngx_connection_t, ngx_event_t, ngx_handle_write_event, ngx_http_cleanup_add,
+    ngx_http_cleanup_t, ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_test_reading, ngx_int_t, ngx_post_event, ngx_posted_events, ngx_str_t,
+};
+
+use super::super::bindings::ngx_http_request_s;
+use super::super::client::{self, ClientId};
+use super::super::event::run;
+use super::super::host::Host;
+use super::{Request, bytes};
+
+type Cleanup = unsafe extern "C" fn(*mut c_void);
+
+type RequestHandler = unsafe extern "C" fn(*mut ngx_http_request_t);
+
+impl Request {
+    /// What the client sent after its handshake, already read by nginx.
+    pub(in crate::nginx) fn take_early_bytes(self) -> Vec<u8> {
+        // SAFETY: `header_in` is the buffer that nginx parses from.
+        unsafe {
+            let Some(buffer) = self.r().header_in.as_mut() else {
+                return Vec::new();
+            };
+            let len = buffer.last.offset_from(buffer.pos) as usize;
+            let early = bytes(ngx_str_t {
+                len,
+                data: buffer.pos,
+            })
+            .to_vec();
+            buffer.pos = buffer.last;
+            early
+        }
+    }
+
+    pub(in crate::nginx) fn has_unsent_output(self) -> bool {
+        // OpenSSL's buffer counts too: nginx's chain is empty once it is there.
+        // SAFETY: a live request has a live connection.
+        !self.r().out.is_null() || unsafe { (*self.r().connection).buffered() != 0 }
+    }
+
+    /// The next read event, which is posted, is `handler`'s.
+    pub(in crate::nginx) fn read_with(self, handler: RequestHandler) {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(handler);
+            (*r).write_event_handler = Some(ignore_event);
+            ngx_post_event((*(*r).connection).read, &raw mut ngx_posted_events);
+        }
+    }
+
+    /// A request that ends is no longer told of its connection's events.
+    pub(in crate::nginx) fn ignore_events(self) {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(ignore_event);
+            (*r).write_event_handler = Some(ignore_event);
+        }
+    }
+
+    /// The 101 did not fit the socket: the next write event is `handler`'s, which is to
+    /// [flush](Request::flush).
+    pub(in crate::nginx) fn flush_with(self, handler: RequestHandler) {
+        let r = self.as_bound();
+        // SAFETY: the request is live; nginx's write event stays set by its write filter.
+        unsafe {
+            (*r).read_event_handler = Some(ignore_event);
+            (*r).write_event_handler = Some(handler);
+            ngx_handle_write_event((*(*r).connection).write, 0);
+        }
+    }
+
+    /// Writes out what the socket takes. True: all of it; else the next write event comes when it takes
+    /// more.
+    ///
+    /// # Errors
+    /// The request is to be finalized with this status.
+    pub(in crate::nginx) fn flush(self) -> Result<bool, ngx_int_t> {
+        // SAFETY: an empty chain makes the write filter go on with what it holds.
+        let rc = unsafe { ngx_http_output_filter(self.as_ptr(), ptr::null_mut()) };
+        if rc == NGX_ERROR as isize {
+            return Err(rc);
+        }
+        let is_out = !self.has_unsent_output();
+        if !is_out {
+            // SAFETY: the request is live.
+            unsafe { ngx_handle_write_event((*self.r().connection).write, 0) };
+        }
+        Ok(is_out)
+    }
+
+    /// Ends the request, as far as nginx has no other use for it.
+    pub(in crate::nginx) fn finalize(self, status: ngx_int_t) {
+        // SAFETY: the request is live; the handle is not used afterwards.
+        unsafe { ngx_http_finalize_request(self.as_ptr(), status) };
+    }
+
+    /// Tells the host when nginx ends the request of client `id` on its own account.
+    pub(in crate::nginx) fn watch_client<H: Host>(self, id: ClientId) {
+        self.watch(client::on_request_gone::<H>, id.0 as usize);
+    }
+
+    /// nginx need not tell of the end of its client's request any more.
+    pub(in crate::nginx) fn unwatch_client<H: Host>(self) {
+        let ours: Cleanup = client::on_request_gone::<H>;
+        self.unwatch(|handler, _| ptr::fn_addr_eq(handler, ours));
+    }
+
+    /// Keeps the request open until it is answered by an effect, and tells the host if nginx ends it
+    /// before.
+    pub(in crate::nginx) fn park<H: Host>(self, parked: u64) -> bool {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(ngx_http_test_reading);
+            (*r).write_event_handler = Some(ignore_event);
+        }
+        self.watch(on_parked_gone::<H>, parked as usize)
+    }
+
+    /// nginx need not tell of the end of this parked request any more. A main request has the
+    /// cleanups of its subrequests, too, of which others may be parked.
+    pub fn unwatch_parked<H: Host>(self, parked: u64) {
+        let ours: Cleanup = on_parked_gone::<H>;
+        self.unwatch(|handler, data| ptr::fn_addr_eq(handler, ours) && data as u64 == parked);
+    }
+
+    /// True for a cleanup that this module has set.
+    pub(in crate::nginx) fn is_ours<H: Host>(cleanup: &ngx_http_cleanup_t) -> bool {
+        let ours: [Cleanup; 2] = [client::on_request_gone::<H>, on_parked_gone::<H>];
+        cleanup
+            .handler
+            .is_some_and(|handler| ours.iter().any(|&our| ptr::fn_addr_eq(our, handler)))
+    }
+
+    /// nginx keeps the cleanups of a subrequest with its main request.
+    fn watch(self, handler: Cleanup, data: usize) -> bool {
+        // SAFETY: the request is live.
+        unsafe {
+            let cleanup = ngx_http_cleanup_add(self.as_ptr(), 0);
+            let Some(cleanup) = cleanup.as_mut() else {
+                return false;
+            };
+            cleanup.handler = Some(handler);
+            cleanup.data = data as *mut c_void;
+            true
+        }
+    }
+
+    fn unwatch(self, is_meant: impl Fn(Cleanup, usize) -> bool) {
+        let mut cleanup = self.main_request().cleanup;
+        // SAFETY: the list lives as long as the request.
+        while let Some(entry) = unsafe { cleanup.as_mut() } {
+            let data = entry.data as usize;
+            if entry.handler.is_some_and(|handler| is_meant(handler, data)) {
+                entry.handler = None;
+            }
+            cleanup = entry.next;
+        }
+    }
+
+    /// One more waits for the request's end.
+    pub(in crate::nginx) fn hold(self) {
+        self.count(1);
+    }
+
+    /// One who has [held](Request::hold) the request waits no more; others still do.
+    pub(in crate::nginx) fn release(self) {
+        self.count(-1);
+    }
+
+    fn count(self, more: i32) {
+        let r = self.as_bound();
+        // SAFETY: the request is live; a subrequest counts on its main request.
+        unsafe {
+            let main: *mut ngx_http_request_s = (*r).main.cast();
+            (*main).set_count((*main).count().wrapping_add_signed(more));
+        }
+    }
+}
+
+/// Cleanup of a parked request: nginx ends it on its own account.
+// Known by its address, hence once only.
+#[inline(never)]
+unsafe extern "C" fn on_parked_gone<H: Host>(data: *mut c_void) {
+    let parked = data as usize as u64;
+    run("handshake", |host: &mut H| host.parked_gone(parked));
+}
+
+unsafe extern "C" fn ignore_event(_request: *mut ngx_http_request_t) {}
+
+type EventHandler = unsafe extern "C" fn(*mut ngx_event_t);
+
+static NGINX_HANDLER: OnceLock<EventHandler> = OnceLock::new();
+
+/// nginx's `ngx_http_request_handler`, which is static there: seen when a client is taken over.
+pub(in crate::nginx) fn nginx_handler() -> Option<EventHandler> {
+    NGINX_HANDLER.get().copied()
+}
+
+/// Called while the connection's read handler is nginx's, or OpenSSL's in its place.
+///
+/// # Safety
+/// `c` is a live connection whose request is being handled.
+pub(in crate::nginx) unsafe fn remember_nginx_handler(c: *mut ngx_connection_t) {
+    // SAFETY: the caller's.
+    let handler = unsafe {
+        let saved = (*c).ssl.as_ref().and_then(|ssl| ssl.saved_read_handler);
+        saved.or((*(*c).read).handler)
+    };
+    if let Some(handler) = handler {
+        NGINX_HANDLER.get_or_init(|| handler);
+    }
+}

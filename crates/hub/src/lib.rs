@@ -19,6 +19,7 @@
 
 pub mod answer;
 pub mod broker;
+mod counters;
 pub mod guard;
 pub mod http;
 pub mod outside;
@@ -27,4 +28,5 @@ pub mod settings;
 pub mod upgrade;
 mod worker;
 
-pub use worker::{Counters, Hub, Refusals};
+pub use counters::{Counters, Refusals};
+pub use worker::Hub;

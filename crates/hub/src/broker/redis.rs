@@ -1,256 +1,487 @@
-//! One Redis server: the sockets around the two links of `proto::redis`.
-//!
-//! The links say what they want, this file does it with nginx's sockets. Deliveries and answers
-//! come out of [`Redis::next_event`] as values; the worker routes them.
+//! Redis servers, each by itself: two links to each, since one that subscribes can do little else.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use proto::redis::{Event, Link, Role, Server};
+use fanout::{ChannelId, Kind};
+use proto::redis::{self, LINK_LOST, Link, PROBE_TOKEN, Role, Server};
 
-use crate::outside::{Outside, Peer, PeerId, Progress, Received, Sent};
-
-/// A link reads at most so much in one event.
-const READ_BUDGET: usize = 1 << 20;
+use super::link_socket::LinkSocket;
+use super::seam::{BrokerStatus, Brokers, Event, NotPublished, Published, Run, Sink, Subscribed};
+use crate::outside::{Level, Outside, PeerId};
 
 /// Clients are not read while so many publishes are unanswered, or so many bytes unsent.
 const MAX_UNANSWERED: usize = 10_000;
 const MAX_UNSENT: usize = 1 << 20;
 
-/// Both links of a worker to one server.
-pub struct Redis<P> {
-    subscriber: Wire<P>,
-    publisher: Wire<P>,
-    /// Publishes whose answer is awaited, probes not counted.
-    pub unanswered: usize,
-    /// A link was lent since its deadline was last asked for.
+/// All Redis servers of a worker.
+pub struct Redis<O: Outside> {
+    servers: Vec<Pair<O>>,
+    /// Links that have something to do or to say.
+    attended: VecDeque<PeerId>,
+    turn: bool,
+    /// A link was lent since the deadline was last asked for.
     touched: bool,
 }
 
-/// A link and its socket.
-pub struct Wire<P> {
-    /// The machine.
-    pub link: Link,
-    /// It was lost, or could not be made at all, and is not back.
-    pub is_down: bool,
-    /// It does not come back: the worker is about to exit.
-    ended: bool,
-    peer: Option<P>,
-    id: PeerId,
-    broker: usize,
-    /// How often it was connected.
-    attempts: usize,
+/// Both links to one server.
+struct Pair<O: Outside> {
+    server: Arc<Server>,
+    subscriber: LinkSocket<O::Peer>,
+    publisher: LinkSocket<O::Peer>,
+    /// Publishes whose answer is awaited, probes not counted.
+    unanswered: usize,
 }
 
 /// The peer of a server's link.
-pub fn peer(broker: usize, role: Role) -> PeerId {
-    let index = match role {
+fn peer(broker: u16, role: Role) -> PeerId {
+    let link = match role {
         Role::Subscriber => 0,
         Role::Publisher => 1,
     };
-    PeerId((broker * 2 + index) as u32)
+    PeerId(u32::from(broker) * 2 + link)
 }
 
 /// Which server's which link a peer is.
-pub fn of_peer(id: PeerId) -> (usize, Role) {
-    let role = if id.0.is_multiple_of(2) {
-        Role::Subscriber
-    } else {
-        Role::Publisher
+fn of_peer(peer: PeerId) -> (u16, Role) {
+    let role = match peer.0 % 2 {
+        0 => Role::Subscriber,
+        _ => Role::Publisher,
     };
-    (id.0 as usize / 2, role)
+    ((peer.0 / 2) as u16, role)
 }
 
-impl<P: Peer> Redis<P> {
-    /// Two links to server `number`, not yet connected. Their probes and waits are drawn from `seeds`.
-    pub fn new(number: usize, server: &Arc<Server>, seeds: [[u8; 16]; 2]) -> Redis<P> {
-        let wire = |role, seed| Wire {
-            link: Link::new(role, Arc::clone(server), u128::from_ne_bytes(seed)),
-            is_down: false,
-            ended: false,
-            peer: None,
-            id: peer(number, role),
-            broker: number,
-            attempts: 0,
-        };
-        let [subscriber, publisher] = seeds;
-        Redis {
-            subscriber: wire(Role::Subscriber, subscriber),
-            publisher: wire(Role::Publisher, publisher),
-            unanswered: 0,
-            touched: true,
-        }
+fn name(role: Role) -> &'static str {
+    match role {
+        Role::Subscriber => "subscriber",
+        Role::Publisher => "publisher",
     }
+}
 
-    /// One of the two links: what is done to it may move its deadline.
-    pub fn wire(&mut self, role: Role) -> &mut Wire<P> {
-        self.touched = true;
+fn link_kind(kind: Kind) -> redis::Kind {
+    match kind {
+        Kind::Channel => redis::Kind::Channel,
+        Kind::Pattern => redis::Kind::Pattern,
+    }
+}
+
+/// Messages that a link has received, of the channel of its last one.
+struct Received<'a> {
+    link: &'a mut Link,
+    channel: ChannelId,
+}
+
+impl Run for Received<'_> {
+    #[inline(always)]
+    fn each(&mut self, hear: impl FnMut(&[u8], &[u8])) {
+        self.link.each_of(self.channel.0, hear);
+    }
+}
+
+impl<O: Outside> Pair<O> {
+    fn link(&mut self, role: Role) -> &mut LinkSocket<O::Peer> {
         match role {
             Role::Subscriber => &mut self.subscriber,
             Role::Publisher => &mut self.publisher,
         }
     }
 
-    /// When a link wants to be looked at.
-    pub fn deadline(&self) -> Option<u64> {
-        let deadlines = [
-            self.subscriber.link.deadline(),
-            self.publisher.link.deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
-    }
-
-    /// The same, if a link was lent since this was last asked.
-    pub fn moved_deadline(&mut self) -> Option<u64> {
-        std::mem::take(&mut self.touched).then(|| self.deadline())?
-    }
-
-    /// Somebody waits for an answer.
-    pub fn owes(&self) -> bool {
-        self.subscriber.link.owes() || self.publisher.link.owes()
-    }
-
-    /// Heap of both links, in bytes.
-    pub fn memory(&self) -> usize {
-        self.subscriber.link.memory() + self.publisher.link.memory()
-    }
-
-    /// Whether each link is usable: subscriber, publisher.
-    pub fn is_up(&self) -> (bool, bool) {
-        (self.subscriber.link.is_up(), self.publisher.link.is_up())
-    }
-
-    /// Clients should not be read for more to publish: the link has much to do, has no room for a
-    /// `message` of so many bytes, or is not made yet. One that is down takes none, and says so.
-    pub fn is_congested(&mut self, message: usize) -> bool {
-        if !self.publisher.link.is_up() {
-            return self.is_starting();
-        }
-        self.unanswered > MAX_UNANSWERED
-            || self.publisher.link.output().len() > MAX_UNSENT
-            || !self.publisher.link.has_room(message)
-    }
-
-    /// The publisher link has not been made yet, and not failed either.
-    pub fn is_starting(&self) -> bool {
+    fn is_starting(&self) -> bool {
         !self.publisher.link.is_up() && !self.publisher.is_down
     }
 }
 
-impl<P: Peer> Wire<P> {
-    /// The link's deadline has come.
-    pub fn is_due(&self, now: u64) -> bool {
-        self.link.deadline().is_some_and(|due| due <= now)
+impl<O: Outside> Redis<O> {
+    fn links(&self) -> impl Iterator<Item = &LinkSocket<O::Peer>> {
+        let pairs = self.servers.iter();
+        pairs.flat_map(|pair| [&pair.subscriber, &pair.publisher])
     }
 
-    /// Begins to connect, to each of the server's addresses in turn.
-    pub fn connect<O: Outside<Peer = P>>(&mut self, out: &mut O, now: u64) {
-        self.peer = None;
-        if self.ended {
-            return;
-        }
-        let attempt = self.attempts;
-        self.attempts = attempt.wrapping_add(1);
-        match out.connect(self.broker, attempt, self.id) {
-            Ok(peer) => self.peer = Some(peer),
-            Err(cause) => self.link.handle_disconnected(now, &cause),
-        }
+    fn peers(&self) -> impl Iterator<Item = PeerId> + use<O> {
+        (0..2 * self.servers.len() as u32).map(PeerId)
     }
 
-    /// Closes the socket for good and tells the link.
-    pub fn end(&mut self, cause: &str, now: u64) {
-        self.ended = true;
-        self.lost(cause, now);
+    /// A link, unless there is no such peer.
+    fn link(&mut self, id: PeerId) -> Option<&mut LinkSocket<O::Peer>> {
+        self.touched = true;
+        let (broker, role) = of_peer(id);
+        let pair = self.servers.get_mut(usize::from(broker))?;
+        Some(pair.link(role))
     }
 
-    /// It is open, and nothing waits to be written.
-    pub fn is_quiet(&mut self) -> bool {
-        self.peer.as_ref().is_some_and(P::is_open) && self.link.output().is_empty()
-    }
-
-    /// Closes the socket; the link knows already.
-    pub fn disconnect(&mut self) {
-        self.peer = None;
-    }
-
-    /// The socket's read or write event. True: it is open, and may be read.
-    pub fn advance(&mut self, now: u64) -> bool {
-        let Some(peer) = &mut self.peer else {
-            return false;
-        };
-        match peer.advance() {
-            Progress::Pending => false,
-            Progress::Open => true,
-            Progress::Opened => {
-                self.link.handle_connected(now);
-                true
-            }
-            Progress::Failed(cause) => {
-                self.lost(&cause, now);
-                false
-            }
+    /// A link is to be heard, and to write.
+    fn attend(&mut self, id: PeerId) {
+        if let Some(link) = self.link(id)
+            && !std::mem::replace(&mut link.is_attended, true)
+        {
+            self.attended.push_back(id);
         }
     }
 
-    /// Reads once. True: there may be more; `read` counts the bytes of this event. What the link
-    /// has to say is to be heard either way.
-    pub fn read(&mut self, read: &mut usize, now: u64) -> bool {
-        let Some(peer) = &self.peer else { return false };
-        if *read >= READ_BUDGET {
-            peer.read_again();
-            return false;
-        }
-        match peer.recv(self.link.read_buf()) {
-            Received::Bytes(count) => {
-                *read += count;
-                let may_be_more = peer.is_readable();
-                self.link.handle_read(count, now);
-                may_be_more
-            }
-            Received::Again => false,
-            Received::Eof => {
-                self.lost("connection closed by server", now);
-                true
-            }
-            Received::Failed => {
-                self.lost("read failed", now);
-                true
-            }
-        }
-    }
-
-    /// What the socket may still have is to be read in the next round of the event loop.
-    pub fn read_again(&self) {
-        if let Some(peer) = &self.peer {
-            peer.read_again();
-        }
-    }
-
-    /// Writes what the link wants to send, as far as the socket takes it.
-    pub fn write(&mut self, now: u64) {
+    /// Lets a link do and say what it has; `None`: nothing more.
+    fn hear(&mut self, id: PeerId, out: &mut O, sink: &mut impl Sink, now: u64) -> Option<Event> {
+        let (broker, role) = of_peer(id);
         loop {
-            let Some(peer) = self.peer.as_mut().filter(|peer| peer.is_open()) else {
-                return;
-            };
-            let output = self.link.output();
-            if output.is_empty() {
-                return;
+            let link = self.servers[usize::from(broker)].link(role);
+            if role == Role::Subscriber && !sink.has_room() {
+                link.read_later(now);
+                if link.judge(now) || link.write(now) {
+                    continue;
+                }
+                self.turn = true;
+                return None;
             }
-            match peer.send(output) {
-                Sent::Bytes(count) => self.link.handle_written(count, now),
-                Sent::Again => return,
-                Sent::Failed => return self.lost("write failed", now),
+            let told = match link.link.next_event() {
+                Some(redis::Event::Message {
+                    channel,
+                    name,
+                    pattern,
+                    payload,
+                }) => {
+                    let channel = ChannelId(channel);
+                    sink.message(channel, name, pattern, payload);
+                    if link.link.holds_more() {
+                        let link = &mut link.link;
+                        sink.run(channel, &mut Received { link, channel });
+                    }
+                    continue;
+                }
+                told => told.map(Told::of),
+            };
+            let Some(told) = told else {
+                if link.go_on(now) {
+                    continue;
+                }
+                return None;
+            };
+            let event = self.handle(broker, role, told, out, now);
+            if event.is_some() {
+                return event;
             }
         }
     }
 
-    /// Closes the socket and tells the link.
-    pub fn lost(&mut self, cause: &str, now: u64) {
-        self.peer = None;
-        self.link.handle_disconnected(now, cause);
+    fn handle(
+        &mut self,
+        broker: u16,
+        role: Role,
+        told: Told,
+        out: &mut O,
+        now: u64,
+    ) -> Option<Event> {
+        let pair = &mut self.servers[usize::from(broker)];
+        match told {
+            Told::Connect => pair.link(role).connect(broker, out, now),
+            Told::Disconnect => pair.link(role).disconnect(),
+            Told::Up(was_down_for) => return self.link_up(broker, role, was_down_for, out),
+            Told::Down(cause) => return self.link_down(broker, role, &cause, out),
+            Told::Warning(reason) => {
+                out.log(Level::Warn, format_args!("{}: {reason}", pair.server));
+            }
+            Told::Confirmed(channel) => return Some(Event::Confirmed(channel)),
+            Told::Refused(channel, reason) => return Some(Event::Refused(channel, reason)),
+            Told::Released(channel) => return Some(Event::Released(channel)),
+            Told::Restored => return Some(Event::Restored { broker }),
+            Told::Answered(PROBE_TOKEN, outcome) => {
+                let outcome = outcome.as_ref().map(|&receivers| receivers);
+                let outcome = outcome.map_err(String::as_str);
+                pair.subscriber.link.handle_probe_reply(outcome, now);
+                self.turn = true;
+            }
+            Told::Answered(token, outcome) => {
+                pair.unanswered = pair.unanswered.saturating_sub(1);
+                let outcome = published(outcome);
+                return Some(Event::Published {
+                    broker,
+                    token,
+                    outcome,
+                });
+            }
+            Told::Probe(channel, payload) => {
+                let publisher = &mut pair.publisher.link;
+                let taken = publisher.publish(&channel, &payload, PROBE_TOKEN, now);
+                if taken.is_err() {
+                    let cause = Err("publisher link is away");
+                    pair.subscriber.link.handle_probe_reply(cause, now);
+                }
+                self.turn = true;
+            }
+        }
+        None
     }
 
-    /// What the link has to say.
-    pub fn next_event(&mut self) -> Option<Event<'_>> {
-        self.link.next_event()
+    fn link_up(
+        &mut self,
+        broker: u16,
+        role: Role,
+        was_down_for: Option<u64>,
+        out: &O,
+    ) -> Option<Event> {
+        let pair = &mut self.servers[usize::from(broker)];
+        pair.link(role).is_down = false;
+        let (server, link) = (&pair.server, name(role));
+        match was_down_for {
+            None => out.log(Level::Info, format_args!("{server}: {link} link is up")),
+            Some(ms) => out.log(
+                Level::Notice,
+                format_args!("{server}: {link} link is back after {ms} ms"),
+            ),
+        }
+        self.turn = true;
+        (role == Role::Publisher).then_some(Event::Publishing { broker })
+    }
+
+    fn link_down(&mut self, broker: u16, role: Role, cause: &str, out: &O) -> Option<Event> {
+        let pair = &mut self.servers[usize::from(broker)];
+        let link = pair.link(role);
+        link.is_down = true;
+        let missed = link.link.missed().map(ChannelId).collect();
+        out.log(
+            Level::Error,
+            format_args!("{}: {} link is down: {cause}", pair.server, name(role)),
+        );
+        self.turn = true;
+        Some(match role {
+            Role::Publisher => Event::Publishing { broker },
+            Role::Subscriber => Event::Lost { broker, missed },
+        })
+    }
+}
+
+/// What a link told, once its buffer is no longer borrowed.
+enum Told {
+    Connect,
+    Disconnect,
+    Up(Option<u64>),
+    Down(String),
+    Warning(String),
+    Confirmed(ChannelId),
+    Refused(ChannelId, String),
+    Released(ChannelId),
+    Restored,
+    Answered(u64, Result<i64, String>),
+    Probe(bytes::Bytes, bytes::Bytes),
+}
+
+impl Told {
+    fn of(event: redis::Event<'_>) -> Told {
+        use redis::Event;
+        match event {
+            Event::Message { .. } => unreachable!("messages are heard in place"),
+            Event::Connect => Told::Connect,
+            Event::Disconnect { .. } => Told::Disconnect,
+            Event::Up { was_down_for } => Told::Up(was_down_for),
+            Event::Down { cause } => Told::Down(cause.into_owned()),
+            Event::Warning { reason } => Told::Warning(reason),
+            Event::Confirmed { channel } => Told::Confirmed(ChannelId(channel)),
+            Event::Refused { channel, reason } => Told::Refused(ChannelId(channel), reason),
+            Event::Released { channel } => Told::Released(ChannelId(channel)),
+            Event::Restored { .. } => Told::Restored,
+            Event::Published { token, receivers } => Told::Answered(token, Ok(receivers)),
+            Event::NotPublished { token, reason } => Told::Answered(token, Err(reason)),
+            Event::Probe { channel, payload } => Told::Probe(channel, payload),
+        }
+    }
+}
+
+fn published(outcome: Result<i64, String>) -> Published {
+    match outcome {
+        Ok(receivers) => Published::To(receivers),
+        Err(cause) if cause.starts_with("NOPERM") => Published::Forbidden(cause),
+        Err(cause) if cause.starts_with(LINK_LOST) => Published::Lost(cause),
+        Err(cause) => Published::Refused(cause),
+    }
+}
+
+impl<O: Outside> Brokers<O> for Redis<O> {
+    fn new(servers: &[Arc<Server>], out: &O) -> std::io::Result<Self> {
+        let pair = |(broker, server): (usize, &Arc<Server>)| {
+            let link = |role| {
+                let id = peer(broker as u16, role);
+                let seed = out.random()?;
+                Ok::<_, std::io::Error>(LinkSocket::new(role, server, id, seed))
+            };
+            Ok::<_, std::io::Error>(Pair {
+                server: Arc::clone(server),
+                subscriber: link(Role::Subscriber)?,
+                publisher: link(Role::Publisher)?,
+                unanswered: 0,
+            })
+        };
+        Ok(Redis {
+            servers: servers
+                .iter()
+                .enumerate()
+                .map(pair)
+                .collect::<Result<_, _>>()?,
+            attended: VecDeque::new(),
+            turn: false,
+            touched: true,
+        })
+    }
+
+    fn subscribe(
+        &mut self,
+        broker: u16,
+        channel: ChannelId,
+        kind: Kind,
+        name: &[u8],
+        now: u64,
+    ) -> Subscribed {
+        self.touched = true;
+        let socket = &mut self.servers[usize::from(broker)].subscriber;
+        let kind = link_kind(kind);
+        match socket.link.subscribe(kind, name, channel.0, now) {
+            redis::Subscribed::Already => Subscribed::Already,
+            redis::Subscribed::Asked => Subscribed::Asked,
+            // It has not been made yet, and not failed either.
+            redis::Subscribed::Away if !socket.is_down => Subscribed::Asked,
+            redis::Subscribed::Away => Subscribed::Away,
+        }
+    }
+
+    fn unsubscribe(&mut self, broker: u16, kind: Kind, name: &[u8], now: u64) {
+        self.touched = true;
+        let socket = &mut self.servers[usize::from(broker)].subscriber;
+        socket.link.unsubscribe(link_kind(kind), name, now);
+    }
+
+    fn publish(
+        &mut self,
+        broker: u16,
+        channel: &[u8],
+        payload: &[u8],
+        token: u64,
+        now: u64,
+    ) -> Result<(), NotPublished> {
+        self.touched = true;
+        let pair = &mut self.servers[usize::from(broker)];
+        match pair.publisher.link.publish(channel, payload, token, now) {
+            Ok(()) => {
+                pair.unanswered += 1;
+                Ok(())
+            }
+            Err(redis::NotPublished::Away) => Err(NotPublished::Away),
+            Err(redis::NotPublished::QueueFull) => Err(NotPublished::QueueFull),
+        }
+    }
+
+    fn is_ready_for(&self, broker: u16, bytes: usize) -> bool {
+        let link = &self.servers[usize::from(broker)].publisher.link;
+        !link.is_up() || link.has_room(bytes)
+    }
+
+    fn is_congested(&mut self, broker: u16, bytes: usize) -> bool {
+        let pair = &mut self.servers[usize::from(broker)];
+        if !pair.publisher.link.is_up() {
+            return pair.is_starting();
+        }
+        let link = &mut pair.publisher.link;
+        pair.unanswered > MAX_UNANSWERED
+            || link.output().len() > MAX_UNSENT
+            || !link.has_room(bytes)
+    }
+
+    fn is_starting(&self, broker: u16) -> bool {
+        self.servers[usize::from(broker)].is_starting()
+    }
+
+    fn peer_readable(&mut self, peer: PeerId, now: u64) {
+        if let Some(link) = self.link(peer) {
+            link.advance(now);
+            self.attend(peer);
+        }
+    }
+
+    fn peer_writable(&mut self, peer: PeerId, now: u64) {
+        let Some(link) = self.link(peer) else {
+            return;
+        };
+        // epoll tells it with every message that comes.
+        if !link.is_quiet() {
+            link.advance(now);
+            // What there is to read has an event of its own.
+            link.may_read = false;
+            self.attend(peer);
+        }
+    }
+
+    fn peer_told_to_close(&mut self, peer: PeerId, now: u64) {
+        if let Some(link) = self.link(peer) {
+            link.end("worker_shutdown_timeout", now);
+            self.attend(peer);
+        }
+    }
+
+    fn tick(&mut self, is_late: bool, now: u64) {
+        for peer in self.peers() {
+            let Some(link) = self.link(peer) else {
+                continue;
+            };
+            // What its socket has is heard before it is judged.
+            if is_late || link.is_due(now) {
+                link.advance(now);
+                link.is_judged = true;
+                self.attend(peer);
+            }
+        }
+    }
+
+    fn turn(&mut self, _now: u64) {
+        for peer in self.peers() {
+            self.attend(peer);
+        }
+    }
+
+    fn next_event(&mut self, out: &mut O, sink: &mut impl Sink, now: u64) -> Option<Event> {
+        while let Some(&peer) = self.attended.front() {
+            let event = self.hear(peer, out, sink, now);
+            if event.is_some() {
+                return event;
+            }
+            self.attended.pop_front();
+            if let Some(link) = self.link(peer) {
+                link.is_attended = false;
+            }
+        }
+        None
+    }
+
+    fn take_turn(&mut self) -> bool {
+        std::mem::take(&mut self.turn)
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.links()
+            .filter_map(|socket| socket.link.deadline())
+            .min()
+    }
+
+    fn moved_deadline(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.touched).then(|| self.deadline())?
+    }
+
+    fn owes(&self) -> bool {
+        self.links().any(|socket| socket.link.owes())
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.links().map(|socket| socket.link.memory()).sum()
+    }
+
+    fn status(&self) -> Vec<BrokerStatus> {
+        let pairs = self.servers.iter();
+        let status = pairs.map(|pair| BrokerStatus {
+            server: pair.server.to_string(),
+            subscriber: pair.subscriber.link.is_up(),
+            publisher: pair.publisher.link.is_up(),
+            unanswered: pair.unanswered,
+        });
+        status.collect()
+    }
+
+    fn close(&mut self) {
+        self.servers.clear();
+        self.attended.clear();
     }
 }

@@ -22,9 +22,9 @@ pub struct Status<'a> {
     /// Clients that cannot be sent to now.
     pub lagging: usize,
     /// Counters.
-    pub counters: &'a crate::worker::Counters,
+    pub counters: &'a crate::counters::Counters,
     /// Refused handshakes, by reason.
-    pub refused: &'a crate::worker::Refusals,
+    pub refused: &'a crate::counters::Refusals,
     /// The Redis servers.
     pub redis: Vec<RedisStatus>,
     /// Bytes held for clients.

@@ -9,7 +9,8 @@ use proto::websocket::deflate::{Inflater, Takeover};
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::misbehaved::Misbehaved;
 
-use super::{Session, work};
+use super::state::Session;
+use super::work;
 
 /// How a client's input ends.
 #[derive(Debug)]
@@ -212,6 +213,15 @@ fn opcode(kind: Kind) -> Opcode {
         Kind::Text => Opcode::Text,
         Kind::Binary => Opcode::Binary,
     }
+}
+
+/// A panic in a session, for the test that it costs that session only.
+#[cfg(feature = "test-panic")]
+pub fn panic_if_asked(inbox: &Inbox, input: &[u8]) {
+    assert!(
+        !inbox.bodies(input).any(|body| body == b"panic, please"),
+        "asked for by a client"
+    );
 }
 
 #[cfg(test)]

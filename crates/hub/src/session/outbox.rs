@@ -3,7 +3,7 @@
 use fanout::{GATHER, Pieces};
 use proto::websocket::frame::ControlFrame;
 
-use crate::outside::RECORD;
+use crate::outside::sockets::RECORD;
 
 // What OpenSSL has taken hold of must be offered again in one piece.
 const _: () = assert!(RECORD <= GATHER);

@@ -1,7 +1,10 @@
 //! How a client gets on: its signs of life, and the pace of what is under way.
 //!
-//! Time is counted in ticks of [`TICK_MS`](super::TICK_MS) since the worker began; from 1 on, so that
+//! Time is counted in ticks of [`TICK_MS`] since the worker began; from 1 on, so that
 //! 0 means "nothing is under way". Bytes wrap at 4 GiB, as only differences are of interest.
+
+/// Precision of a session's own clock, in milliseconds.
+pub const TICK_MS: u64 = 100;
 
 /// What is under way has to get on by so many bytes a second: a message that comes, a Close that waits
 /// for what is before it to be taken.
@@ -79,7 +82,7 @@ impl Pulse {
     }
 
     fn is_on_pace(&self, bytes: u32, tick: u32) -> bool {
-        let ms = u64::from(tick.saturating_sub(self.measured_at)) * super::TICK_MS;
+        let ms = u64::from(tick.saturating_sub(self.measured_at)) * TICK_MS;
         u64::from(bytes) * 1_000 >= ms * PACE
     }
 }

@@ -1,45 +1,66 @@
 //! Messages of a channel, from the link into the logs of those who listen.
 
 use fanout::{ChannelId, Listeners, Registry, ToFrame, Variant};
-use proto::redis::Link;
 
-use super::counters::Counters;
 use super::wires::{Message, Wires};
+use crate::broker::{Run, Sink};
+use crate::counters::Counters;
 
-/// Where the messages of one channel go, and what is counted of them.
+/// The sink of all messages.
 pub(super) struct Delivery<'a> {
-    pub(super) channel: ChannelId,
     pub(super) registry: &'a mut Registry,
     pub(super) wires: &'a mut Wires,
     pub(super) counters: &'a mut Counters,
+    /// So many bytes may have still to be offered to clients.
+    pub(super) most_unoffered: u64,
 }
 
-impl Delivery<'_> {
-    /// The message that the link has just told of.
-    pub(super) fn one(&mut self, name: &[u8], pattern: Option<&[u8]>, payload: &[u8]) {
+/// Redis is not read while more bytes than this, or than this part of `websocket_memory`, have still
+/// to be offered to clients. One message is always read.
+const MOST_UNOFFERED: u64 = 4 << 20;
+const UNOFFERED_PART: u64 = 4;
+
+/// The same for work: messages on end count once for each list of channels that they go to.
+const HEAR_BUDGET: u64 = 50_000;
+
+/// For [`Delivery::most_unoffered`], with a limit of the memory account.
+pub(super) fn most_unoffered(memory: u64) -> u64 {
+    MOST_UNOFFERED.min(memory / UNOFFERED_PART)
+}
+
+impl Sink for Delivery<'_> {
+    /// Redis is not to be read before clients have been offered what it has sent. Until then it is
+    /// not known who is slow, so no policy could free memory.
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        let (bytes, notes) = self.registry.unoffered();
+        notes < HEAR_BUDGET && bytes <= self.most_unoffered
+    }
+
+    #[inline(always)]
+    fn message(&mut self, channel: ChannelId, name: &[u8], pattern: Option<&[u8]>, payload: &[u8]) {
         let mut tally = Tally::default();
         let wires = &mut *self.wires;
-        let published = self.registry.publish_each(self.channel, |listeners| {
+        let published = self.registry.publish_each(channel, |listeners| {
             tally.note(listeners, wires, name, pattern, payload);
         });
         self.count(&tally, published.clients);
     }
 
-    /// What the link has received of the same channel behind it.
-    pub(super) fn rest(&mut self, link: &mut Link) {
-        if !link.holds_more() {
-            return;
-        }
+    #[inline(always)]
+    fn run(&mut self, channel: ChannelId, run: &mut impl Run) {
         let mut tally = Tally::default();
         let wires = &mut *self.wires;
-        let published = self.registry.publish_each(self.channel, |listeners| {
-            link.each_of(self.channel.0, |name, payload| {
+        let published = self.registry.publish_each(channel, |listeners| {
+            run.each(|name, payload| {
                 tally.note(listeners, wires, name, None, payload);
             });
         });
         self.count(&tally, published.clients);
     }
+}
 
+impl Delivery<'_> {
     fn count(&mut self, tally: &Tally, clients: usize) {
         self.counters.redis_messages += tally.messages;
         self.counters.messages_out += clients as u64;

@@ -3,7 +3,8 @@
 use fanout::{Batch, ClientId, FeedId, Sent, Short};
 use proto::websocket::close::CloseCode;
 
-use super::Hub;
+use super::hub::Hub;
+use crate::broker::Brokers;
 use crate::outside::{self, Clients, Io, Level, Outside, RECORD};
 use crate::session::{Phase, Session};
 
@@ -27,7 +28,7 @@ pub(super) fn committed(io: &impl Io, offered: usize) -> usize {
     }
 }
 
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// Sends what this wake-up has brought to each client that keeps up.
     pub(super) fn flush(&mut self) {
         self.tell_time();

@@ -1,13 +1,12 @@
 //! Handshakes: those that wait for Redis, and those that need not.
 
-use fanout::{ChannelId, ClientId, Kind};
-use proto::redis::{self, Role, Subscribed};
+use fanout::{ChannelId, ClientId};
 use proto::websocket::deflate::Agreed;
 
-use super::Hub;
+use super::hub::Hub;
 use super::wires::{Deflate, Form};
 use crate::answer::{Effect, Outcome, Response, Switching};
-use crate::http::publish::{self, Post};
+use crate::broker::{Brokers, Subscribed};
 use crate::outside::{Clients, HttpRequest, Io, Outside};
 use crate::session::{Notes, Session};
 use crate::settings::Detach;
@@ -34,14 +33,7 @@ pub(super) fn deflate(location: &Location, deflate_bits: u8) -> Option<Deflate> 
     })
 }
 
-fn link_kind(kind: Kind) -> redis::Kind {
-    match kind {
-        Kind::Channel => redis::Kind::Channel,
-        Kind::Pattern => redis::Kind::Pattern,
-    }
-}
-
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// A handshake that [`crate::upgrade::check`] has judged.
     pub fn handshake(&mut self, request: O::Request, wish: Result<Wish, Refused>) -> Outcome {
         let welcomed = match wish {
@@ -65,14 +57,10 @@ impl<O: Outside> Hub<O> {
         let mut missing = Vec::new();
         for (kind, name) in &wish.subscriptions {
             let channel = self.registry.channel(broker, *kind, name);
-            let wire = self.brokers[usize::from(broker)].wire(Role::Subscriber);
-            let known = wire.link.subscribe(link_kind(*kind), name, channel.0, now);
-            let is_starting = !wire.is_down;
             channels.push(channel);
-            match known {
+            match self.brokers.subscribe(broker, channel, *kind, name, now) {
                 Subscribed::Already => {}
                 Subscribed::Asked => missing.push(channel),
-                Subscribed::Away if is_starting => missing.push(channel),
                 Subscribed::Away => {
                     self.forsake(&channels);
                     return Err(Refused::BrokerAway);
@@ -95,7 +83,7 @@ impl<O: Outside> Hub<O> {
     }
 
     /// A number for a parked request.
-    fn park(&mut self) -> u64 {
+    pub(super) fn park(&mut self) -> u64 {
         let number = self.next_parked;
         self.next_parked += 1;
         number
@@ -227,10 +215,8 @@ impl<O: Outside> Hub<O> {
             return;
         }
         let (broker, kind, name) = self.registry.name(channel);
-        let link = &mut self.brokers[usize::from(broker)]
-            .wire(Role::Subscriber)
-            .link;
-        link.unsubscribe(link_kind(kind), name, self.out.now());
+        let now = self.out.now();
+        self.brokers.unsubscribe(broker, kind, name, now);
         self.turn = true;
     }
 
@@ -243,99 +229,5 @@ impl<O: Outside> Hub<O> {
             self.effects
                 .push_back(Effect::Answer(number, Response::status(504)));
         }
-    }
-
-    /// Publishes what was posted; the answer waits for Redis's.
-    pub fn publisher(&mut self, post: Result<Post<O::Request>, Response>) -> Outcome {
-        match post.and_then(|post| self.take_post(post)) {
-            Ok(number) => {
-                self.turn = true;
-                Outcome::Park(number)
-            }
-            Err(response) => Outcome::Respond(response),
-        }
-    }
-
-    fn take_post(&mut self, post: Post<O::Request>) -> Result<u64, Response> {
-        let Post {
-            request,
-            broker,
-            channel,
-        } = post;
-        self.has_room_for_post(request.body_length())?;
-        let body = publish::body(request)?;
-        let number = self.park();
-        self.publishes
-            .enter(number, request, channel, self.out.now());
-        let is_starting = self.brokers[usize::from(broker)].is_starting();
-        if is_starting || self.early_posts.first_at(broker).is_some() {
-            if self.early_posts.len() < self.main.max_pending() {
-                self.early_posts.enter(number, broker, body);
-                return Ok(number);
-            }
-            self.counters.publish_failed += 1;
-        } else if self.post(number, broker, &body) {
-            return Ok(number);
-        }
-        self.publishes.leave(number);
-        Err(Response::status(503))
-    }
-
-    /// Whether the account takes a body of so many bytes: before it is read, and again as a command.
-    fn has_room_for_post(&mut self, bytes: usize) -> Result<(), Response> {
-        self.account();
-        if self.budget.has_room(bytes as u64) {
-            return Ok(());
-        }
-        let (held, limit) = (self.budget.total(), self.budget.limit());
-        self.counters.publish_failed += 1;
-        self.report_not_published(&format!(
-            "{held} bytes of \"websocket_memory\" {limit} are held: a post of {bytes} bytes is refused"
-        ));
-        Err(Response::status(503))
-    }
-
-    /// Hands what was posted to the link. False: it is away, or its queue is full.
-    fn post(&mut self, number: u64, broker: u16, body: &[u8]) -> bool {
-        let Some(channel) = self.publishes.channel(number) else {
-            return true;
-        };
-        let broker = &mut self.brokers[usize::from(broker)];
-        let link = &mut broker.wire(Role::Publisher).link;
-        let taken = link.publish(channel, body, number, self.out.now()).is_ok();
-        broker.unanswered += usize::from(taken);
-        self.counters.published += u64::from(taken);
-        self.counters.publish_failed += u64::from(!taken);
-        taken
-    }
-
-    /// A publisher link is up, has room again, or could not be made: what was posted before goes out
-    /// as far as the queue takes it, or is refused.
-    pub(super) fn end_early_posts(&mut self, broker: u16) {
-        while let Some((number, bytes)) = self.early_posts.first_at(broker) {
-            let name = self.publishes.channel(number).map_or(0, <[u8]>::len);
-            let link = &self.brokers[usize::from(broker)].wire(Role::Publisher).link;
-            if link.is_up() && !link.has_room(name + bytes) {
-                return;
-            }
-            let body = self.early_posts.leave(number);
-            if body.is_some_and(|body| !self.post(number, broker, &body)) {
-                self.effects
-                    .push_back(Effect::Answer(number, Response::status(503)));
-            }
-        }
-    }
-
-    /// Redis has taken what was posted, or not.
-    pub(super) fn post_answered(&mut self, number: u64, receivers: Result<i64, String>) {
-        let Some(channel) = self.publishes.channel(number) else {
-            return;
-        };
-        let response = match receivers {
-            Ok(receivers) => publish::receipt(channel, receivers),
-            Err(reason) if reason.starts_with("NOPERM") => Response::status(403),
-            Err(_) => Response::status(502),
-        };
-        self.effects.push_back(Effect::Answer(number, response));
     }
 }

@@ -1,62 +1,19 @@
 //! Limits of the whole worker: connections kept for HTTP, memory, lines in the log.
 
-use std::collections::HashMap;
-
 use fanout::{Category, ChannelId, Furthest};
 
+use crate::broker::Brokers;
 use crate::outside::{Clients, HttpRequest, Level, Outside};
 use crate::session::{Phase, Session};
 use crate::upgrade::Refused;
 
-use super::Hub;
-
-/// When a line that may come often was last written.
-#[derive(Default)]
-pub struct Limits {
-    /// By the names of their counters.
-    refusals: HashMap<&'static str, Throttle>,
-    not_text: Throttle,
-    unframed: Throttle,
-    contexts: Throttle,
-    not_published: Throttle,
-    refused: Throttle,
-}
-
-/// A line is written at most once in so many milliseconds. nginx's clock is a few milliseconds
-/// behind, so this is a little more than a second: no two lines have the same second.
-const QUIET_MS: u64 = 1_010;
+use super::hub::Hub;
+use super::throttle::and_more;
 
 /// While memory is short, one event treats at most so many clients.
 const TREAT_BUDGET: usize = 1_000;
 
-/// Redis is not read while more bytes than this, or than this part of `websocket_memory`, have still
-/// to be offered to clients. One message is always read.
-const MOST_UNOFFERED: u64 = 4 << 20;
-const UNOFFERED_PART: u64 = 4;
-
-/// The same for work: messages on end count once for each list of channels that they go to.
-const HEAR_BUDGET: u64 = 50_000;
-
-/// A line that may come often: it is written at most once a second.
-#[derive(Debug, Default)]
-pub(super) struct Throttle {
-    written_at: Option<u64>,
-    withheld: u64,
-}
-
-impl Throttle {
-    /// `Some`: the line is due, and so many were withheld since the last one.
-    pub(super) fn due(&mut self, now: u64) -> Option<u64> {
-        if self.written_at.is_some_and(|last| now < last + QUIET_MS) {
-            self.withheld += 1;
-            return None;
-        }
-        self.written_at = Some(now);
-        Some(std::mem::take(&mut self.withheld))
-    }
-}
-
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// Whether one more client may come in.
     pub(super) fn has_room(&mut self) -> Result<(), Refused> {
         if self.out.is_exiting() {
@@ -257,39 +214,5 @@ impl<O: Outside> Hub<O> {
                 self.account();
             }
         }
-    }
-
-    /// Redis is not to be read before clients have been offered what it has sent. Until then it is
-    /// not known who is slow, so no policy could free memory.
-    pub(super) fn has_heard_enough(&mut self) -> bool {
-        let (bytes, notes) = self.registry.unoffered();
-        notes >= HEAR_BUDGET || bytes > MOST_UNOFFERED.min(self.budget.limit() / UNOFFERED_PART)
-    }
-}
-
-/// The end of a line of which so many like it were withheld.
-fn and_more(withheld: u64) -> String {
-    match withheld {
-        0 => String::new(),
-        _ => format!(", and {withheld} more since the last such line"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_tells_how_many_like_it_were_withheld() {
-        assert_eq!(and_more(0), "");
-        assert_eq!(and_more(3), ", and 3 more since the last such line");
-    }
-
-    #[test]
-    fn a_line_is_written_once_a_second_and_what_was_withheld_is_known() {
-        let mut throttle = Throttle::default();
-        let times = [5_000, 5_000, 6_009, 6_010, 9_000, 9_500, 10_010];
-        let due = times.map(|now| throttle.due(now));
-        assert_eq!(due, [Some(0), None, None, Some(2), Some(0), None, Some(1)]);
     }
 }

@@ -431,6 +431,12 @@ impl Link {
         matches!(self.phase, Phase::Up { .. })
     }
 
+    /// The caller's ids of the names that were confirmed before the link was lost, and are not yet
+    /// again: their messages are missed.
+    pub fn missed(&self) -> impl Iterator<Item = u32> {
+        self.subscriptions.missed()
+    }
+
     /// Somebody waits for an answer: to a publish or a subscription. Probes don't count.
     pub fn owes(&self) -> bool {
         self.unanswered_publishes > 0 || (self.is_up() && self.subscriptions.owes())

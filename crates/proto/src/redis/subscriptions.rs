@@ -292,6 +292,15 @@ impl Subscriptions {
         self.to_restore > 0
     }
 
+    /// The caller's ids of the names that were confirmed before the link was lost and are not yet
+    /// again: their messages are missed.
+    pub fn missed(&self) -> impl Iterator<Item = u32> {
+        let entries = self.entries.iter().map(|(_, entry)| entry);
+        entries
+            .filter(|entry| entry.is_missed)
+            .map(|entry| entry.channel)
+    }
+
     /// Says once, after a loss, that all that was confirmed before has been answered again.
     pub fn take_restored(&mut self) -> bool {
         std::mem::take(&mut self.is_restored)

@@ -4,9 +4,10 @@ use fanout::{Category, ClientId, Pieces};
 use proto::websocket::close::{self, CloseCode};
 
 use crate::answer::Effect;
+use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Level, Outside, Received};
 use crate::session::{LINGER_MS, Outbox, PARTING_MS, Phase};
-use crate::worker::{BUFFER, Hub};
+use crate::worker::hub::{BUFFER, Hub};
 
 use super::watch::{NEWS_MS, UNREAD_MS};
 
@@ -16,7 +17,7 @@ const DISCARD_BUDGET: usize = 256 << 10;
 /// The rest of a frame from this size on is not waited for when memory is short.
 const LARGE_REST: usize = 64 << 10;
 
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// Closes a session for a reason of ours.
     pub(in crate::worker) fn close(
         &mut self,

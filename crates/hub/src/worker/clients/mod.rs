@@ -6,7 +6,3 @@ mod read;
 mod turns;
 mod watch;
 mod write;
-
-pub(super) use pause::Paused;
-pub(super) use turns::Turns;
-pub(super) use write::ROUND_BUDGET;

@@ -5,41 +5,14 @@
 //! for, it goes to the end of the queue. So does who comes while others wait. So one that floods is
 //! heard no more often than each of the others.
 
-use fanout::{ClientId, Queue};
+use fanout::ClientId;
 
+use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Outside};
 use crate::session::Phase;
-use crate::settings::Location;
-use crate::worker::Hub;
+use crate::worker::hub::Hub;
 
-/// Those who wait, for each Redis.
-pub(in crate::worker) struct Paused(Vec<Queue>);
-
-impl Paused {
-    /// Nobody waits.
-    pub(in crate::worker) fn new(brokers: usize) -> Paused {
-        Paused((0..brokers).map(|_| Queue::default()).collect())
-    }
-
-    /// Nobody waits for this Redis.
-    pub(in crate::worker) fn is_empty(&self, broker: usize) -> bool {
-        self.0[broker].is_empty()
-    }
-
-    /// A client of this location waits.
-    pub(super) fn contains(&self, id: ClientId, location: &Location) -> bool {
-        let broker = location.redis.map(usize::from);
-        broker.is_some_and(|broker| self.0[broker].contains(id))
-    }
-
-    /// A client of this location has left. Returns whether it waited.
-    pub(super) fn forget(&mut self, id: ClientId, location: &Location) -> bool {
-        let broker = location.redis.map(usize::from);
-        broker.is_some_and(|broker| self.0[broker].remove(id))
-    }
-}
-
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     pub(super) fn is_publisher_congested(&mut self, id: ClientId) -> bool {
         let Some((_, session)) = self.clients.get(id) else {
             return false;
@@ -50,7 +23,8 @@ impl<O: Outside> Hub<O> {
         };
         let message = session.location.limits().max_message;
         let message = usize::try_from(message).unwrap_or(usize::MAX);
-        self.brokers[usize::from(broker)].is_congested(message.saturating_add(channel.len()))
+        let bytes = message.saturating_add(channel.len());
+        self.brokers.is_congested(broker, bytes)
     }
 
     pub(super) fn pause(&mut self, id: ClientId) {
@@ -59,7 +33,7 @@ impl<O: Outside> Hub<O> {
         {
             session.paused = true;
             session.narrow(&io);
-            self.paused.0[usize::from(broker)].push(id);
+            self.paused.push(id, broker);
         }
     }
 
@@ -80,14 +54,14 @@ impl<O: Outside> Hub<O> {
 
     /// The publisher links may have room again.
     pub(in crate::worker) fn resume_reading(&mut self) {
-        for broker in 0..self.brokers.len() {
+        for broker in 0..self.main.brokers.len() {
             self.call_first(broker);
         }
     }
 
     /// Who has waited longest for this Redis queues for its turn, if there is room for what it sends.
     pub(super) fn call_first(&mut self, broker: usize) {
-        if let Some(id) = self.paused.0[broker].first()
+        if let Some(id) = self.paused.first(broker)
             && !(self.is_open(id) && self.is_publisher_congested(id))
         {
             self.await_turn(id);
@@ -100,11 +74,11 @@ impl<O: Outside> Hub<O> {
         let (_, session) = self.clients.get(id)?;
         let broker = usize::from(session.location.redis?);
         let is_open = session.phase == Phase::Open;
-        let is_first = self.paused.0[broker].first() == Some(id);
+        let is_first = self.paused.first(broker) == Some(id);
         if !is_first || (is_open && self.is_publisher_congested(id)) {
             return None;
         }
-        self.paused.0[broker].pop();
+        self.paused.pop(broker);
         // The next one is not forgotten whatever happens in this turn.
         self.turn |= !self.paused.is_empty(broker);
         let tick = self.session_tick(self.out.now());

@@ -1,14 +1,14 @@
 //! What a client sends.
 
 use fanout::ClientId;
-use proto::redis::{NotPublished, Role};
 use proto::websocket::close::CloseCode;
 
+use crate::broker::{Brokers, NotPublished};
 use crate::outside::{Clients, Io, Level, Outside, Received};
 use crate::session::{End, Inbox, Kept, Phase, Session, life, work};
-use crate::worker::{BUFFER, Hub};
+use crate::worker::hub::{BUFFER, Hub};
 
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// The socket has something to read.
     pub fn client_readable(&mut self, id: ClientId) {
         if self.turns.is_free() {
@@ -263,13 +263,11 @@ impl<O: Outside> Hub<O> {
         else {
             return;
         };
-        let broker = &mut self.brokers[usize::from(broker)];
         let (mut lost, mut why) = (0, None);
         for body in inbox.bodies(input) {
-            let link = &mut broker.wire(Role::Publisher).link;
-            match link.publish(channel, body, token, now) {
-                Ok(()) => broker.unanswered += 1,
-                Err(cause) => (lost, why) = (lost + 1, Some(cause)),
+            let taken = self.brokers.publish(broker, channel, body, token, now);
+            if let Err(cause) = taken {
+                (lost, why) = (lost + 1, Some(cause));
             }
         }
         self.counters.published += inbox.messages - lost;

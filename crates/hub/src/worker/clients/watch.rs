@@ -5,10 +5,11 @@ use proto::websocket::close::CloseCode;
 use proto::websocket::frame::ControlFrame;
 
 use crate::answer::Effect;
+use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Level, Outside};
 use crate::session::{Check, Kept, Leaving, Phase, Session, TICK_MS};
 use crate::settings::Detach;
-use crate::worker::Hub;
+use crate::worker::hub::Hub;
 
 /// Sessions that one timer event looks at; they may all have to be pinged, or closed.
 const CHECK_BUDGET: usize = 256;
@@ -23,7 +24,7 @@ pub(super) const UNREAD_MS: i32 = 5_000;
 /// after so long.
 pub(super) const NEWS_MS: u64 = 1_000;
 
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// The 101 is out and the connection is ours. `early` came with the handshake.
     pub fn client_open(&mut self, id: ClientId, early: Vec<u8>) {
         let now = self.out.now();

@@ -2,18 +2,16 @@
 
 use fanout::ClientId;
 
+use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Outside, Sent};
 use crate::session::{Inbox, Phase};
-use crate::worker::{BUFFER, Hub, flush, handshake};
+use crate::worker::hub::{BUFFER, Hub};
+use crate::worker::{flush, handshake};
 
 /// A client is written at most so much in one event.
 const WRITE_BUDGET: usize = 1 << 20;
 
-/// All clients that are behind are written so much in one round of the event loop: hundreds of them
-/// may become writable at once.
-pub(in crate::worker) const ROUND_BUDGET: usize = 4 << 20;
-
-impl<O: Outside> Hub<O> {
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
     pub(super) fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
         if inbox.is_empty() {

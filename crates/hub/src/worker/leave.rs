@@ -1,0 +1,232 @@
+//! Many clients are told to go, spread over time: a worker that exits, messages that were missed.
+
+use proto::websocket::close::{self, CloseCode};
+
+use super::hub::Hub;
+use crate::broker::Brokers;
+use crate::outside::{Clients, Io, Level, Outside, Sent};
+use crate::session::{Leaving, Life, Notes, Phase};
+use crate::settings::{Gap, Location};
+use fanout::{ChannelId, ClientId};
+
+/// A few clients need not be spread over all of `websocket_drain`.
+const SPREAD_MS: u64 = 10;
+
+/// So many are told in one round of the event loop: a lost link may concern all clients.
+const TELL_BUDGET: usize = 500;
+
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
+    /// The worker exits: every client gets its Close within its `websocket_drain`.
+    pub(super) fn begin_drain(&mut self, now: u64) {
+        if !self.out.is_exiting() || !self.drain.begin() {
+            return;
+        }
+        // nginx cuts who is left then: the last Close must be out before.
+        let most = self
+            .out
+            .shutdown_timeout()
+            .map_or(u64::MAX, |timeout| timeout / 4 * 3);
+        let ids: Vec<ClientId> = self.clients.ids().collect();
+        if !ids.is_empty() {
+            let count = ids.len();
+            self.out.log(
+                Level::Notice,
+                format_args!("worker exits: {count} websocket clients leave"),
+            );
+        }
+        for id in ids {
+            let Some((_, session)) = self.clients.get(id) else {
+                continue;
+            };
+            if session.leaving != Some(Leaving::Forbidden) {
+                let spread = session.location.drain().min(most);
+                let wait = self.drain.random_below(spread);
+                self.lead_out(id, Leaving::Exit, now + wait);
+            }
+        }
+    }
+
+    /// The client is told to go at `due`; one whose 101 is not out yet, as soon as it is.
+    pub(super) fn lead_out(&mut self, id: ClientId, leaving: Leaving, due: u64) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        match session.phase {
+            Phase::Opening => session.leaving = Some(leaving),
+            Phase::Open => {
+                session.leaving = Some(leaving);
+                self.watch(id, due);
+            }
+            Phase::Closing | Phase::Lingering | Phase::Lost => {}
+        }
+    }
+
+    /// A leaving client's time has come.
+    pub(super) fn part_with(&mut self, id: ClientId) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let Some(leaving) = session.leaving else {
+            return;
+        };
+        let (code, reason) = farewell(leaving, session.location);
+        *self.count_leaving(leaving) += 1;
+        self.close(id, code, reason, Level::Info);
+    }
+
+    fn count_leaving(&mut self, leaving: Leaving) -> &mut u64 {
+        match leaving {
+            Leaving::Exit => &mut self.counters.drained,
+            Leaving::Gap => &mut self.counters.gap_closed,
+            Leaving::Forbidden => &mut self.counters.forbidden_closed,
+        }
+    }
+
+    /// The process exits at once. Each client that stands at the end of a frame is sent its Close; then
+    /// what it has sent is dropped, or closing its socket would reset the connection.
+    pub(super) fn tell_who_is_left(&mut self) {
+        let all: Vec<ClientId> = self.clients.ids().collect();
+        if all.is_empty() {
+            return;
+        }
+        let mut told = all.clone();
+        told.retain(|&id| self.tell_at_once(id));
+        for &id in &all {
+            self.drop_input(id);
+            if let Some((io, _)) = self.clients.get(id) {
+                io.close_at_exit();
+            }
+        }
+        let (told, others) = (told.len(), all.len() - told.len());
+        self.out.log(
+            Level::Notice,
+            format_args!(
+                "worker exits at once: {told} websocket clients are sent their Close, \
+                 {others} are cut off"
+            ),
+        );
+    }
+
+    /// Sends a client its Close by one write and shuts its socket. False: it is within a frame, or has
+    /// no room, or has been told already and not taken it.
+    pub(super) fn tell_at_once(&mut self, id: ClientId) -> bool {
+        let is_at_boundary = self.registry.feed_of(id).is_none() || self.registry.at_boundary(id);
+        let Some((io, session)) = self.clients.get(id) else {
+            return false;
+        };
+        if session.phase == Phase::Lingering {
+            return true;
+        }
+        if session.phase != Phase::Open || session.outbox.is_some() || !is_at_boundary {
+            return false;
+        }
+        let leaving = session.leaving.unwrap_or(Leaving::Exit);
+        let (code, reason) = farewell(leaving, session.location);
+        let frame = close::frame(code, reason);
+        if io.send(&frame) != Sent::Bytes(frame.len()) {
+            return false;
+        }
+        io.shutdown();
+        session.close_code = code.get();
+        *self.count_leaving(leaving) += 1;
+        true
+    }
+
+    /// Drops what a client has sent by now, as far as is reasonable.
+    pub(super) fn drop_input(&mut self, id: ClientId) {
+        const MOST: usize = 256 << 10;
+        if let Some((io, _)) = self.clients.get(id) {
+            io.discard(&mut self.buffer, MOST);
+        }
+    }
+
+    /// A broker was lost, and messages of these channels may be missed: their clients are told when it is
+    /// back, or soon. Those who come later miss nothing.
+    pub(super) fn note_missed(&mut self, broker: u16, channels: Vec<ChannelId>, now: u64) {
+        let mut is_missed = false;
+        for &channel in &channels {
+            for id in self.registry.listeners_of(channel) {
+                if let Some((_, session)) = self.clients.get(id) {
+                    session.missed = session.location.gap() != Gap::Keep;
+                    is_missed = true;
+                }
+            }
+        }
+        if is_missed {
+            self.counters.gaps += 1;
+            self.drain.note_lost(broker, channels, now);
+        }
+    }
+
+    /// All that was lost is confirmed again.
+    pub(super) fn broker_restored(&mut self, broker: u16, now: u64) {
+        if let Some(channels) = self.drain.take_restored(broker) {
+            self.tell_missed(&channels, now);
+        }
+    }
+
+    /// Brokers that have been away for too long.
+    pub(super) fn tell_overdue(&mut self, now: u64) {
+        while let Some(channels) = self.drain.take_overdue(now) {
+            self.tell_missed(&channels, now);
+        }
+    }
+
+    fn tell_missed(&mut self, channels: &[ChannelId], now: u64) {
+        let mut told = Vec::new();
+        for &channel in channels {
+            for id in self.registry.listeners_of(channel) {
+                if let Some((_, session)) = self.clients.get(id)
+                    && std::mem::take(&mut session.missed)
+                    && session.leaving.is_none()
+                {
+                    told.push((id, session.location.drain()));
+                }
+            }
+        }
+        let most = SPREAD_MS * told.len() as u64;
+        for (id, spread) in told {
+            let wait = self.drain.random_below(spread.min(most));
+            self.lead_out(id, Leaving::Gap, now + wait);
+        }
+    }
+
+    /// A message of this client was not published, for this `reason`.
+    pub(super) fn note_untold(&mut self, id: ClientId, life: Life, reason: &'static str) {
+        let Some((_, session)) = self.clients.get(id) else {
+            return;
+        };
+        let is_it = |notes: &&mut Box<Notes>| notes.is_publisher(life);
+        let Some(notes) = session.notes.as_mut().filter(is_it) else {
+            return;
+        };
+        if !std::mem::replace(&mut notes.is_untold, true) {
+            self.untold.push((id, life, reason));
+            self.turn = true;
+        }
+    }
+
+    /// Closes some of those that have not been told.
+    pub(super) fn tell_untold(&mut self) {
+        for _ in 0..TELL_BUDGET {
+            let Some((id, life, reason)) = self.untold.pop() else {
+                return;
+            };
+            let session = self.clients.get(id).map(|(_, session)| session);
+            let notes = session.and_then(|session| session.notes.as_ref());
+            if notes.is_some_and(|notes| notes.is_publisher(life)) {
+                self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
+            }
+        }
+        self.turn |= !self.untold.is_empty();
+    }
+}
+
+/// Code and reason of a leaving client's Close.
+fn farewell(leaving: Leaving, location: &Location) -> (CloseCode, &'static str) {
+    match leaving {
+        Leaving::Exit => (location.drain_code(), "server is restarting"),
+        Leaving::Gap => (location.gap_code(), "messages may have been missed"),
+        Leaving::Forbidden => (CloseCode::POLICY, "redis forbids the channel"),
+    }
+}

@@ -1,0 +1,101 @@
+//! What is posted to `websocket_publisher`.
+
+use super::hub::Hub;
+use crate::answer::{Effect, Outcome, Response};
+use crate::broker::{Brokers, Published};
+use crate::http::publish::{self, Post};
+use crate::outside::{HttpRequest, Outside};
+
+impl<O: Outside, B: Brokers<O>> Hub<O, B> {
+    /// Publishes what was posted; the answer waits for Redis's.
+    pub fn publisher(&mut self, post: Result<Post<O::Request>, Response>) -> Outcome {
+        match post.and_then(|post| self.take_post(post)) {
+            Ok(number) => {
+                self.turn = true;
+                Outcome::Park(number)
+            }
+            Err(response) => Outcome::Respond(response),
+        }
+    }
+
+    fn take_post(&mut self, post: Post<O::Request>) -> Result<u64, Response> {
+        let Post {
+            request,
+            broker,
+            channel,
+        } = post;
+        self.has_room_for_post(request.body_length())?;
+        let body = publish::body(request)?;
+        let number = self.park();
+        self.publishes
+            .enter(number, request, channel, self.out.now());
+        let is_starting = self.brokers.is_starting(broker);
+        if is_starting || self.early_posts.first_at(broker).is_some() {
+            if self.early_posts.len() < self.main.max_pending() {
+                self.early_posts.enter(number, broker, body);
+                return Ok(number);
+            }
+            self.counters.publish_failed += 1;
+        } else if self.post(number, broker, &body) {
+            return Ok(number);
+        }
+        self.publishes.leave(number);
+        Err(Response::status(503))
+    }
+
+    /// Whether the account takes a body of so many bytes: before it is read, and again as a command.
+    fn has_room_for_post(&mut self, bytes: usize) -> Result<(), Response> {
+        self.account();
+        if self.budget.has_room(bytes as u64) {
+            return Ok(());
+        }
+        let (held, limit) = (self.budget.total(), self.budget.limit());
+        self.counters.publish_failed += 1;
+        self.report_not_published(&format!(
+            "{held} bytes of \"websocket_memory\" {limit} are held: a post of {bytes} bytes is refused"
+        ));
+        Err(Response::status(503))
+    }
+
+    /// Hands what was posted to the link. False: it is away, or its queue is full.
+    fn post(&mut self, number: u64, broker: u16, body: &[u8]) -> bool {
+        let Some(channel) = self.publishes.channel(number) else {
+            return true;
+        };
+        let now = self.out.now();
+        let taken = self.brokers.publish(broker, channel, body, number, now);
+        let taken = taken.is_ok();
+        self.counters.published += u64::from(taken);
+        self.counters.publish_failed += u64::from(!taken);
+        taken
+    }
+
+    /// A publisher link is up, has room again, or could not be made: what was posted before goes out
+    /// as far as the queue takes it, or is refused.
+    pub(super) fn end_early_posts(&mut self, broker: u16) {
+        while let Some((number, bytes)) = self.early_posts.first_at(broker) {
+            let name = self.publishes.channel(number).map_or(0, <[u8]>::len);
+            if !self.brokers.is_ready_for(broker, name + bytes) {
+                return;
+            }
+            let body = self.early_posts.leave(number);
+            if body.is_some_and(|body| !self.post(number, broker, &body)) {
+                self.effects
+                    .push_back(Effect::Answer(number, Response::status(503)));
+            }
+        }
+    }
+
+    /// Redis has taken what was posted, or not.
+    pub(super) fn post_answered(&mut self, number: u64, outcome: &Published) {
+        let Some(channel) = self.publishes.channel(number) else {
+            return;
+        };
+        let response = match outcome {
+            Published::To(receivers) => publish::receipt(channel, *receivers),
+            Published::Forbidden(_) => Response::status(403),
+            Published::Refused(_) | Published::Lost(_) => Response::status(502),
+        };
+        self.effects.push_back(Effect::Answer(number, response));
+    }
+}

@@ -1,0 +1,130 @@
+//! Clients that wait: for their turn to be read, and for room at Redis.
+
+use fanout::{ClientId, Queue};
+
+use crate::session::work;
+use crate::settings::Location;
+
+/// The queue of those who wait, and what this round has left for them.
+pub(super) struct Turns {
+    left: usize,
+    queue: Queue,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns {
+            left: work::ROUND,
+            queue: Queue::default(),
+        }
+    }
+}
+
+impl Turns {
+    /// A client may be read at once.
+    pub(super) fn is_free(&self) -> bool {
+        self.left > 0 && self.queue.is_empty()
+    }
+
+    /// So much was done for a client.
+    pub(super) fn spend(&mut self, work: usize) {
+        self.left = self.left.saturating_sub(work);
+    }
+
+    /// The first in the queue, if this round has something left.
+    pub(super) fn next(&mut self) -> Option<ClientId> {
+        if self.left == 0 {
+            return None;
+        }
+        self.queue.pop()
+    }
+
+    /// The next round of the event loop has begun.
+    pub(super) fn begin(&mut self) {
+        self.left = work::ROUND;
+    }
+
+    /// A client waits for its turn.
+    pub(super) fn push(&mut self, id: ClientId) {
+        self.queue.push(id);
+    }
+
+    /// Nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// A client has left.
+    pub(super) fn forget(&mut self, id: ClientId) {
+        self.queue.remove(id);
+    }
+
+    /// A client waits.
+    pub(super) fn contains(&self, id: ClientId) -> bool {
+        self.queue.contains(id)
+    }
+}
+
+/// Those who wait, for each Redis.
+pub(super) struct Paused(Vec<Queue>);
+
+impl Paused {
+    /// Nobody waits.
+    pub(super) fn new(brokers: usize) -> Paused {
+        Paused((0..brokers).map(|_| Queue::default()).collect())
+    }
+
+    /// Nobody waits for this Redis.
+    pub(super) fn is_empty(&self, broker: usize) -> bool {
+        self.0[broker].is_empty()
+    }
+
+    /// A client of this location waits.
+    pub(super) fn contains(&self, id: ClientId, location: &Location) -> bool {
+        let broker = location.redis.map(usize::from);
+        broker.is_some_and(|broker| self.0[broker].contains(id))
+    }
+
+    /// A client of this location has left. Returns whether it waited.
+    pub(super) fn forget(&mut self, id: ClientId, location: &Location) -> bool {
+        let broker = location.redis.map(usize::from);
+        broker.is_some_and(|broker| self.0[broker].remove(id))
+    }
+
+    /// A client waits for this Redis.
+    pub(super) fn push(&mut self, id: ClientId, broker: u16) {
+        self.0[usize::from(broker)].push(id);
+    }
+
+    /// Who has waited longest for this Redis.
+    pub(super) fn first(&self, broker: usize) -> Option<ClientId> {
+        self.0[broker].first()
+    }
+
+    /// Who has waited longest for this Redis waits no more.
+    pub(super) fn pop(&mut self, broker: usize) {
+        self.0[broker].pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_while_others_wait_is_not_read_before_them() {
+        let mut turns = Turns::default();
+        assert!(turns.is_free());
+        turns.spend(work::ROUND + 1);
+        assert!(!turns.is_free());
+        (1..4).for_each(|id| turns.push(ClientId(id)));
+        assert_eq!(turns.next(), None, "nothing is left of this round");
+        turns.left = work::ROUND;
+        assert!(!turns.is_free());
+        turns.forget(ClientId(2));
+        assert_eq!(turns.next(), Some(ClientId(1)));
+        turns.spend(work::ROUND - 1);
+        assert_eq!(turns.next(), Some(ClientId(3)));
+        assert!(turns.is_free());
+    }
+}

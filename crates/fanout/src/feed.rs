@@ -10,44 +10,13 @@ use smallvec::SmallVec;
 use crate::cursor::{HELD, Laggard, MUTED, OUT};
 use crate::held::{Piece, Pieces};
 use crate::log::Log;
+use crate::membership::{Place, Seat};
 use crate::segment::Buffers;
 use crate::types::{Batch, ClientId, FlushResult, Sent, Short, SlowClass, SlowPolicy};
-use backlog::{Backlog, new_backlog};
+use backlog::Backlog;
 
-/// Where a client sits: its feed, and its place among the feed's members or laggards.
-#[derive(Clone, Copy)]
-pub(crate) struct Seat {
-    pub(crate) feed: u32,
-    place: u32,
-}
-
-const NOBODY: u32 = u32::MAX;
-const LAGGARD: u32 = 1 << 31;
 /// Spare backlogs are freed rather than kept beyond this sum of their sizes.
 const SPARE_BYTES: usize = 4 << 20;
-
-pub(crate) enum Place {
-    Member(usize),
-    Laggard(usize),
-}
-
-impl Seat {
-    pub(crate) const EMPTY: Seat = Seat {
-        feed: NOBODY,
-        place: 0,
-    };
-
-    pub(crate) fn is_taken(self) -> bool {
-        self.feed != NOBODY
-    }
-
-    pub(crate) fn place(self) -> Place {
-        match self.place & LAGGARD {
-            0 => Place::Member(self.place as usize),
-            _ => Place::Laggard((self.place & !LAGGARD) as usize),
-        }
-    }
-}
 
 /// What all feeds share.
 pub(crate) struct Commons {
@@ -81,6 +50,12 @@ impl Commons {
             self.backlog_bytes = bytes;
             self.backlogs.push(backlog);
         }
+    }
+
+    fn new_backlog(&mut self, tail: u64, frames: u64) -> Box<Backlog> {
+        let mut backlog = self.take_spare();
+        backlog.begin(tail, frames);
+        backlog
     }
 
     fn take_spare(&mut self) -> Box<Backlog> {
@@ -158,7 +133,7 @@ impl Feed {
         }
         let laggard = Laggard::enter(log, (client, socket), tail, 0, MUTED);
         backlog.watch(&laggard, limit);
-        backlog.push(laggard, commons);
+        backlog.push(laggard, &mut commons.seats, commons.now);
     }
 
     /// The client of this seat leaves.
@@ -300,7 +275,7 @@ impl Feed {
             let at = floor + written as u64;
             let laggard = Laggard::enter(&mut backlog.log, who, at, committed, flags);
             backlog.watch(&laggard, limit);
-            backlog.push(laggard, commons);
+            backlog.push(laggard, &mut commons.seats, commons.now);
             list.push(ClientId(who.0));
         }
     }
@@ -339,7 +314,7 @@ impl Feed {
                 let backlog = self.backlog(commons);
                 let laggard = Laggard::enter(&mut backlog.log, who, position, 0, HELD);
                 backlog.watch(&laggard, limit);
-                backlog.push(laggard, commons);
+                backlog.push(laggard, &mut commons.seats, commons.now);
                 backlog.note_if_stalled(backlog.laggards.len() - 1);
             }
         }
@@ -556,7 +531,7 @@ impl Feed {
     fn backlog(&mut self, commons: &mut Commons) -> &mut Backlog {
         let (tail, frames) = (self.tail, self.frames);
         self.backlog
-            .get_or_insert_with(|| new_backlog(tail, frames, commons))
+            .get_or_insert_with(|| commons.new_backlog(tail, frames))
     }
 }
 

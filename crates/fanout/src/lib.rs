@@ -26,6 +26,7 @@ mod excerpts;
 mod feed;
 mod held;
 mod log;
+mod membership;
 pub mod queue;
 pub mod registry;
 mod run;

@@ -21,7 +21,6 @@ use std::sync::atomic::AtomicU64;
 
 use crate::excerpts::Excerpts;
 use crate::held::{Framed, GATHER, Held, Piece, Pieces};
-use crate::run::Run;
 use crate::segment::{Buffers, COALESCE, Chunk, Segment, fit};
 
 /// The most that one client is offered by one write.
@@ -100,17 +99,6 @@ impl Log {
     }
 
     // Growing.
-
-    /// Begins to append frames of `channel`.
-    #[inline]
-    pub(crate) fn run<'a>(
-        &'a mut self,
-        channel: u32,
-        buffers: &'a mut Buffers,
-        tally: &'a Arc<AtomicU64>,
-    ) -> Run<'a> {
-        Run::begin(self, channel, buffers, tally)
-    }
 
     /// Appends a copy of whole frames. Returns by how much [`own_bytes`](Log::own_bytes) grew.
     pub(crate) fn append(

@@ -27,6 +27,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// Begins to append frames of `channel`.
     #[inline]
     pub(crate) fn begin(
         log: &'a mut Log,
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn a_large_frame_leaves_no_room_that_is_not_counted() {
         let (mut log, mut buffers, tally) = (Log::default(), Buffers::default(), Arc::default());
-        let mut run = log.run(0, &mut buffers, &tally);
+        let mut run = Run::begin(&mut log, 0, &mut buffers, &tally);
         for size in [10, 1 << 20, 10, 1 << 20] {
             let mut message = |_, out: &mut Vec<u8>| {
                 out.extend(std::iter::repeat_n(0, size));

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::{Commons, LAGGARD, Place, Seat};
 use crate::cursor::{HELD, Laggard, OUT, Skipped};
 use crate::log::Log;
+use crate::membership::{LAGGARD, Place, Seat};
 use crate::types::{ClientId, FlushResult, Skip, SlowClass, SlowPolicy};
 
 /// What a feed has only while bytes are on their way or somebody is behind.
@@ -26,6 +26,13 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
+    /// Begins at a boundary with nothing in it.
+    pub(super) fn begin(&mut self, tail: u64, frames: u64) {
+        self.log.restart(tail, frames);
+        self.check_at = u64::MAX;
+        self.done = 0;
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.laggards.is_empty() && self.log.is_empty()
     }
@@ -35,9 +42,9 @@ impl Backlog {
         size_of::<Backlog>() + lists + self.log.spare_bytes()
     }
 
-    pub(super) fn push(&mut self, mut laggard: Laggard, commons: &mut Commons) {
-        laggard.moved_at = commons.now;
-        commons.seats[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
+    pub(super) fn push(&mut self, mut laggard: Laggard, seats: &mut [Seat], now: u32) {
+        laggard.moved_at = now;
+        seats[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
         self.laggards.push(laggard);
     }
 
@@ -164,12 +171,4 @@ impl Backlog {
             Some(_) => {}
         }
     }
-}
-
-pub(super) fn new_backlog(tail: u64, frames: u64, commons: &mut Commons) -> Box<Backlog> {
-    let mut backlog = commons.take_spare();
-    backlog.log.restart(tail, frames);
-    backlog.check_at = u64::MAX;
-    backlog.done = 0;
-    backlog
 }

@@ -3,7 +3,7 @@
 use ahash::RandomState;
 use smallvec::SmallVec;
 
-use super::Registry;
+use super::state::Registry;
 use crate::channels::Listener;
 use crate::feed::{Feed, Listening};
 use crate::types::{ChannelId, SlowClass, Variant};

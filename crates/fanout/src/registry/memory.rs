@@ -1,11 +1,13 @@
 //! What is done when memory is short.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Registry;
-use crate::feed::{Feed, Place};
+use super::shortage::{Behind, Furthest, Shortage};
+use super::state::Registry;
+use crate::feed::Feed;
 use crate::held::{Held, Pieces};
+use crate::membership::Place;
 use crate::types::{ClientId, FlushResult, SlowPolicy};
 
 /// The rest of a frame begun counts from this size on: many of less don't fill a worker's memory.
@@ -18,55 +20,6 @@ const STOPPED_MS: u32 = 1_500;
 /// A round that frees no more than this, or than this part of what is held, was in vain.
 const LITTLE: u64 = 64 << 10;
 const LITTLE_PART: u64 = 64;
-
-/// Who may be treated, in the order of treatment.
-///
-/// Who holds more comes first, but not to the byte: of those who hold about as much, those within a
-/// frame come by how long they took nothing; then the sharers of a log come together, since it is
-/// freed when the last of them has left it. A client within a frame can only be cut off. So it comes
-/// last where its policy takes messages, and where it has not stopped.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Behind {
-    magnitude: u32,
-    in_frame: bool,
-    /// Milliseconds without progress, or a feed.
-    group: u32,
-    bytes: u64,
-    client: u32,
-}
-
-/// A client that holds much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Furthest {
-    /// It lags: its policy frees something ([`Registry::treat`]).
-    Lags(ClientId),
-    /// It has begun a large frame. That is freed only if the client leaves, and is not sent the rest.
-    InFrame(ClientId),
-}
-
-/// Rounds over all who hold something, from when memory gets short until it no longer is.
-#[derive(Default)]
-pub(super) struct Shortage {
-    /// Who is still to be named in the round under way.
-    listed: BinaryHeap<Behind>,
-    /// Bytes that the round under way has freed. `None`: there is none.
-    freed: Option<u64>,
-    /// Bytes that were held when the last one was named: what is missing now, its treatment freed.
-    held_before: u64,
-    /// Bytes that were held when a round had been in vain, or less since.
-    in_vain_at: Option<u64>,
-    /// For tests: clients and feeds looked at.
-    looks: u64,
-}
-
-impl Shortage {
-    /// So much is held now.
-    pub(super) fn note(&mut self, held: u64) {
-        if let Some(at) = &mut self.in_vain_at {
-            *at = held.min(*at);
-        }
-    }
-}
 
 impl Registry {
     /// What time it is, in milliseconds from any beginning. To be told before flushes, and before

@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::Registry;
+use super::audience::{Audience, Form};
+use super::state::Registry;
 use crate::channels::Listener;
 use crate::feed::Commons;
 use crate::held::Held;
@@ -59,22 +60,6 @@ impl Listeners<'_> {
     }
 }
 
-/// The feeds of one channel, counted by variant: who listened last is likely to be asked again.
-#[derive(Default)]
-pub(super) struct Audience {
-    channel: Option<u32>,
-    forms: SmallVec<[Form; 2]>,
-}
-
-/// The feeds that have messages in the same form.
-#[derive(Clone, Copy)]
-struct Form {
-    variant: u32,
-    tape: usize,
-    feeds: usize,
-    clients: usize,
-}
-
 impl Registry {
     /// One message for all who listen to `channel`: [`publish_each`](Self::publish_each) with one.
     pub fn publish(
@@ -128,7 +113,7 @@ impl Registry {
         Feeds::One {
             id,
             variant,
-            run: log.run(channel.0, buffers, tally),
+            run: Run::begin(log, channel.0, buffers, tally),
             noted: 0,
         }
     }

@@ -1,25 +1,22 @@
 //! The one door to fan-out: channels, feeds, and the seat of every client.
 
-mod feeds;
-mod memory;
-mod publish;
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 
+use super::audience::Audience;
+use super::shortage::Shortage;
 use crate::channels::Channels;
 use crate::cursor::{HELD, MUTED};
-use crate::feed::{Commons, Feed, Place, Seat};
+use crate::feed::{Commons, Feed};
 use crate::held::Pieces;
+use crate::membership::{Place, Seat};
 use crate::tape::Stage;
 use crate::types::{
     Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Sent, Short, Skip, SlowClass, Variant,
 };
-pub use memory::Furthest;
-pub use publish::Listeners;
 
 /// Who listens to what, and how far each client has been sent.
 ///
@@ -58,41 +55,41 @@ pub use publish::Listeners;
 ///
 /// Methods that take a [`ClientId`] panic unless the client has joined, if not said otherwise.
 pub struct Registry {
-    channels: Channels,
-    feeds: Vec<Feed>,
-    free: Vec<u32>,
-    by_subscription: HashTable<u32>,
-    hasher: RandomState,
-    classes: Vec<SlowClass>,
-    dirty: VecDeque<u32>,
+    pub(super) channels: Channels,
+    pub(super) feeds: Vec<Feed>,
+    pub(super) free: Vec<u32>,
+    pub(super) by_subscription: HashTable<u32>,
+    pub(super) hasher: RandomState,
+    pub(super) classes: Vec<SlowClass>,
+    pub(super) dirty: VecDeque<u32>,
     /// Feeds that keep parts of what others hold: to be looked at once everything has been offered.
-    undecided: Vec<u32>,
-    commons: Commons,
-    clients: usize,
-    laggards: usize,
-    own_bytes: usize,
-    marks: HashMap<u32, Mark>,
-    stage: Stage,
-    audience: publish::Audience,
+    pub(super) undecided: Vec<u32>,
+    pub(super) commons: Commons,
+    pub(super) clients: usize,
+    pub(super) laggards: usize,
+    pub(super) own_bytes: usize,
+    pub(super) marks: HashMap<u32, Mark>,
+    pub(super) stage: Stage,
+    pub(super) audience: Audience,
     /// Feeds that a commit has still to give something, and from which tape.
-    due: Vec<(u32, usize)>,
+    pub(super) due: Vec<(u32, usize)>,
     /// Where bytes that lie apart are put together to be sent.
-    gathered: Vec<u8>,
-    shorts: Vec<Short>,
-    shortage: memory::Shortage,
+    pub(super) gathered: Vec<u8>,
+    pub(super) shorts: Vec<Short>,
+    pub(super) shortage: Shortage,
     /// [`log_bytes`](Registry::log_bytes) when everything had last been offered, or less.
-    offered_bytes: u64,
+    pub(super) offered_bytes: u64,
     /// How often feeds were given more since then, of channels that have several.
-    unoffered_notes: u64,
+    pub(super) unoffered_notes: u64,
     /// What of it was surely committed.
-    committed_notes: u64,
+    pub(super) committed_notes: u64,
 }
 
 /// What a client's feed had counted when it joined, and what it was not sent since.
 #[derive(Clone, Copy)]
-struct Mark {
-    messages: u64,
-    bytes: u64,
+pub(super) struct Mark {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
 }
 
 impl Default for Registry {
@@ -119,11 +116,11 @@ impl Registry {
             own_bytes: 0,
             marks: HashMap::new(),
             stage: Stage::default(),
-            audience: publish::Audience::default(),
+            audience: Audience::default(),
             due: Vec::new(),
             gathered: Vec::new(),
             shorts: Vec::new(),
-            shortage: memory::Shortage::default(),
+            shortage: Shortage::default(),
             offered_bytes: 0,
             unoffered_notes: 0,
             committed_notes: 0,
@@ -468,7 +465,11 @@ impl Registry {
     // Helpers.
 
     /// Every change of a feed goes through here, where its memory is accounted.
-    fn change<R>(&mut self, id: u32, change: impl FnOnce(&mut Feed, &mut Commons) -> R) -> R {
+    pub(super) fn change<R>(
+        &mut self,
+        id: u32,
+        change: impl FnOnce(&mut Feed, &mut Commons) -> R,
+    ) -> R {
         let feed = &mut self.feeds[id as usize];
         let (bytes, laggards) = (feed.own_bytes(), feed.laggard_count());
         let result = change(feed, &mut self.commons);
@@ -478,7 +479,7 @@ impl Registry {
         result
     }
 
-    fn clear(&mut self, client: ClientId, flag: u8) -> bool {
+    pub(super) fn clear(&mut self, client: ClientId, flag: u8) -> bool {
         let seat = self.seat(client);
         match seat.place() {
             Place::Member(_) => true,
@@ -488,7 +489,7 @@ impl Registry {
         }
     }
 
-    fn taken_seat(&self, client: ClientId) -> Option<Seat> {
+    pub(super) fn taken_seat(&self, client: ClientId) -> Option<Seat> {
         self.commons
             .seats
             .get(client.0 as usize)
@@ -496,18 +497,18 @@ impl Registry {
             .filter(|seat| seat.is_taken())
     }
 
-    fn seat(&self, client: ClientId) -> Seat {
+    pub(super) fn seat(&self, client: ClientId) -> Seat {
         match self.taken_seat(client) {
             Some(seat) => seat,
             None => panic!("{client:?} has not joined"),
         }
     }
 
-    fn class_of(&self, feed: u32) -> SlowClass {
+    pub(super) fn class_of(&self, feed: u32) -> SlowClass {
         self.classes[self.feeds[feed as usize].class as usize]
     }
 
-    fn count_skips(&mut self, skips: &[Skip]) {
+    pub(super) fn count_skips(&mut self, skips: &[Skip]) {
         for skip in skips {
             if let Some(mark) = self.marks.get_mut(&skip.client.0) {
                 mark.messages += skip.messages;
@@ -516,7 +517,7 @@ impl Registry {
         }
     }
 
-    fn mark_dirty(&mut self, id: u32) {
+    pub(super) fn mark_dirty(&mut self, id: u32) {
         let feed = &mut self.feeds[id as usize];
         if !std::mem::replace(&mut feed.dirty, true) {
             self.dirty.push_back(id);

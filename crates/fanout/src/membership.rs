@@ -1,0 +1,33 @@
+//! Where a client is among those of its feed.
+
+/// Where a client sits: its feed, and its place among the feed's members or laggards.
+#[derive(Clone, Copy)]
+pub(crate) struct Seat {
+    pub(crate) feed: u32,
+    pub(crate) place: u32,
+}
+
+const NOBODY: u32 = u32::MAX;
+pub(crate) const LAGGARD: u32 = 1 << 31;
+pub(crate) enum Place {
+    Member(usize),
+    Laggard(usize),
+}
+
+impl Seat {
+    pub(crate) const EMPTY: Seat = Seat {
+        feed: NOBODY,
+        place: 0,
+    };
+
+    pub(crate) fn is_taken(self) -> bool {
+        self.feed != NOBODY
+    }
+
+    pub(crate) fn place(self) -> Place {
+        match self.place & LAGGARD {
+            0 => Place::Member(self.place as usize),
+            _ => Place::Laggard((self.place & !LAGGARD) as usize),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The one door to fan-out: channels, feeds, and the seat of every client.
+
+mod audience;
+mod feeds;
+mod memory;
+mod publish;
+mod shortage;
+mod state;
+
+pub use publish::Listeners;
+pub use shortage::Furthest;
+pub use state::Registry;

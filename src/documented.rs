@@ -4,18 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fanout::SlowPolicy;
-use proto::envelope::{Envelope, FrameKind};
 use proto::websocket::handshake::Refusal;
-use proto::websocket::origin::Policy;
 use serde_json::Value;
 
 use hub::http::status::{MemoryStatus, RedisStatus, Status};
-use hub::settings::{Detach, Gap, Location};
+use hub::settings::{LocationSetting, MainSetting};
 use hub::upgrade::Refused;
 use hub::{Counters, Refusals};
 
-use crate::conf::{DIRECTIVES, Main, PROCESS_DIRECTIVES};
+use crate::conf::{DIRECTIVES, PROCESS_DIRECTIVES, ProcessSetting};
 use crate::module::variables::TABLE;
 use crate::nginx::directive::{Context, Takes};
 use crate::nginx::variable::Name;
@@ -112,94 +109,29 @@ fn readme_has_each_directive_with_its_arguments_and_contexts() {
 }
 
 #[test]
-fn readme_has_the_defaults() {
+fn readme_has_the_words_and_the_defaults() {
     for row in table("README.md", "directive") {
-        let name = row[0].split(' ').next().unwrap_or_default();
-        assert_eq!(row[1], default_of(name), "{name}");
+        let (name, arguments) = row[0].split_once(' ').unwrap_or((&row[0], ""));
+        let (words, default) = values_of(name);
+        if let Some(words) = words {
+            assert_eq!(arguments, words.join("\\|"), "{name}");
+        }
+        assert_eq!(row[1], default, "{name}");
     }
 }
 
-/// A directive's default, as one would write it.
-fn default_of(name: &str) -> String {
-    let (here, main) = (Location::default(), Main::default());
-    let named = match name {
-        "websocket_envelope" => match here.wire().envelope {
-            Envelope::Off => "off",
-            Envelope::Json => "json",
-            Envelope::Redis => "redis",
-        },
-        "websocket_frame" => match here.wire().frame {
-            FrameKind::Auto => "auto",
-            FrameKind::Text => "text",
-            FrameKind::Binary => "binary",
-        },
-        "websocket_origin" => match here.origin() {
-            Policy::Same => "same",
-            Policy::Any => "any",
-            Policy::List(_) => "a list",
-        },
-        "websocket_io_uring" => match main.io_uring(None) {
-            true => "auto",
-            false => "off",
-        },
-        "websocket_slow" => match here.slow_class().policy {
-            SlowPolicy::Close => "close",
-            SlowPolicy::DropOldest => "drop_oldest",
-            SlowPolicy::Latest => "latest",
-        },
-        "websocket_gap" => match here.gap() {
-            Gap::Close(code) => return format!("close {}", code.get()),
-            Gap::Keep => "keep",
-        },
-        "websocket_detach" => match here.detach() {
-            Detach::Auto => "auto",
-            Detach::On => "on",
-            Detach::Off => "off",
-        },
-        "websocket_max_message" => return size(here.limits().max_message),
-        "websocket_max_frame" => {
-            let larger = Location {
-                max_message: Some(1 << 20),
-                ..Location::default()
-            };
-            assert_eq!(larger.limits().max_frame, 1 << 20);
-            "max_message"
-        }
-        "websocket_send_queue" => return size(here.slow_class().send_queue),
-        "websocket_notsent" => return size(here.notsent() as u64),
-        "websocket_ping_interval" => return seconds(here.ping_interval()),
-        "websocket_timeout" => return seconds(here.timeout()),
-        "websocket_drain" => {
-            return format!("{} {}", seconds(here.drain()), here.drain_code().get());
-        }
-        "websocket_deflate" => match here.deflate() {
-            Some(_) => "on",
-            None => "off",
-        },
-        "websocket_deflate_level" => return here.deflate_level().to_string(),
-        "websocket_deflate_min_length" => return here.deflate_min_length().to_string(),
-        "websocket_deflate_window" => return here.deflate_window().to_string(),
-        "websocket_deflate_takeover" => return here.deflate_takeover().to_string(),
-        "websocket_memory" => return size(main.settings.memory()),
-        "websocket_reserve" => {
-            return format!("1/{}", 1_000_000 / main.settings.reserved(1_000_000));
-        }
-        "websocket_max_pending" => return main.settings.max_pending().to_string(),
-        _ => "–",
-    };
-    named.to_owned()
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        _ if bytes.is_multiple_of(1 << 20) => format!("{}m", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{}k", bytes >> 10),
-        _ => bytes.to_string(),
-    }
-}
-
-fn seconds(milliseconds: u64) -> String {
-    format!("{}s", milliseconds / 1000)
+/// The words that a directive takes, and its default, as one would write them.
+fn values_of(name: &str) -> (Option<Vec<&'static str>>, String) {
+    let location = LocationSetting::ALL.iter();
+    let location = location.map(|s| (s.name(), s.words(), s.default_text()));
+    let main = MainSetting::ALL.iter();
+    let main = main.map(|s| (s.name(), s.words(), s.default_text()));
+    let process = ProcessSetting::ALL.iter();
+    let process = process.map(|s| (s.name(), s.words(), s.default_text()));
+    let mut all = location.chain(main).chain(process);
+    let found = all.find(|(known, ..)| known.to_bytes() == name.as_bytes());
+    let (words, default) = found.map_or((None, None), |(_, words, default)| (words, default));
+    (words, default.unwrap_or_else(|| "–".to_owned()))
 }
 
 #[test]

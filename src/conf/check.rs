@@ -4,24 +4,13 @@
 //! of the directive that says what the location serves: the directives that disagree may stand far
 //! apart.
 
-use std::fmt;
-
 use fanout::Kind;
 
-use hub::settings::Service;
+use hub::settings::written::{Size, Time};
+use hub::settings::{Service, ServiceDirective};
 
 use super::location::Location;
 use super::main::Main;
-
-/// The directives that say what a location serves.
-const SERVICES: [&str; 6] = [
-    "websocket_subscribe",
-    "websocket_psubscribe",
-    "websocket_publish",
-    "websocket_echo",
-    "websocket_publisher",
-    "websocket_status",
-];
 
 impl Location {
     /// Adds to the warnings what is suspicious.
@@ -44,7 +33,10 @@ impl Location {
     /// The directive that makes this location serve anything, of this block or inherited by it.
     pub fn served_by(&self) -> Option<&'static str> {
         let mut names = self.mentions.all().map(|(name, _)| name);
-        names.find(|name| SERVICES.contains(name))
+        names.find(|name| {
+            let mut services = ServiceDirective::ALL.iter();
+            services.any(|service| service.name().to_bytes() == name.as_bytes())
+        })
     }
 
     /// ` in FILE:LINE`, where the location's service stands.
@@ -133,54 +125,5 @@ impl Location {
                  which holds for a frame as well"
             )
         })
-    }
-}
-
-/// Bytes, as one writes them in nginx.conf.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => write!(f, "0"),
-            bytes if bytes.is_multiple_of(1 << 30) => write!(f, "{}g", bytes >> 30),
-            bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{}m", bytes >> 20),
-            bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{}k", bytes >> 10),
-            bytes => write!(f, "{bytes}"),
-        }
-    }
-}
-
-/// Milliseconds, as one writes them in nginx.conf.
-struct Time(u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ms if ms.is_multiple_of(1000) => write!(f, "{}s", ms / 1000),
-            ms => write!(f, "{ms}ms"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_shown_as_one_writes_them() {
-        let sizes = [
-            (0, "0"),
-            (1, "1"),
-            (1025, "1025"),
-            (64 << 10, "64k"),
-            (3 << 30, "3g"),
-        ];
-        for (bytes, shown) in sizes {
-            assert_eq!(Size(bytes).to_string(), shown);
-        }
-        for (ms, shown) in [(1500, "1500ms"), (60_000, "60s")] {
-            assert_eq!(Time(ms).to_string(), shown);
-        }
     }
 }

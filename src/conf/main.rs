@@ -6,8 +6,8 @@ use proto::redis::{Address as ServerAddress, url};
 
 use hub::settings::{self, Template};
 
-use super::Process;
 use super::mention::{Mention, Numbers};
+use super::process::{IoUring, Process};
 use crate::nginx::args::{Args, Complaint};
 use crate::nginx::complex::ComplexValue;
 use crate::nginx::peer::Address;
@@ -24,8 +24,8 @@ pub struct Main {
     pub addresses: Vec<Vec<Address>>,
     /// The names with variables, by the numbers of their templates.
     pub templates: Vec<ComplexValue>,
-    /// `websocket_io_uring`, where `http` has one of its own.
-    pub io_uring: Option<bool>,
+    /// What is about the process, where `http` says so.
+    pub process: Process,
     /// Some location serves WebSocket: without one, the module does nothing at all.
     pub used: bool,
     /// What nginx.conf says in locations and above, in its order.
@@ -52,10 +52,11 @@ impl Main {
         }
     }
 
-    /// Whether to use io_uring: what `http` says, or the top level, or the default.
+    /// Whether to use io_uring if the system has it: what `http` says, or the top level.
     pub fn io_uring(&self, process: Option<&Process>) -> bool {
-        let process = process.and_then(|process| process.io_uring);
-        self.io_uring.or(process).unwrap_or(true)
+        let above = process.and_then(|process| process.io_uring);
+        let io_uring = self.process.io_uring.or(above);
+        Process { io_uring }.io_uring() == IoUring::Auto
     }
 
     /// The number of the server that argument 0 names; the same URL has the same number.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hub::settings::Service;
+use hub::settings::{LocationSetting, Service};
 
 use super::location::Location;
 use super::main::Main;
@@ -82,23 +82,33 @@ enum Needs {
 
 impl Needs {
     fn of(directive: &str) -> Needs {
-        match directive {
-            "websocket_subscribe"
-            | "websocket_psubscribe"
-            | "websocket_publish"
-            | "websocket_echo"
-            | "websocket_publisher"
-            | "websocket_status" => Needs::Nothing,
-            "websocket_redis" => Needs::Redis,
-            "websocket_origin" => Needs::Origin,
-            "websocket_envelope"
-            | "websocket_frame"
-            | "websocket_send_queue"
-            | "websocket_slow"
-            | "websocket_gap" => Needs::Channels,
-            "websocket_deflate" => Needs::Clients,
-            _ if directive.starts_with("websocket_deflate_") => Needs::Deflate,
-            _ => Needs::Clients,
+        let mut settings = LocationSetting::ALL.iter();
+        let found = settings.find(|known| known.name().to_bytes() == directive.as_bytes());
+        found.map_or(Needs::Nothing, |&setting| Needs::of_setting(setting))
+    }
+
+    fn of_setting(setting: LocationSetting) -> Needs {
+        match setting {
+            LocationSetting::Redis => Needs::Redis,
+            LocationSetting::Origin => Needs::Origin,
+            LocationSetting::Envelope
+            | LocationSetting::Frame
+            | LocationSetting::SendQueue
+            | LocationSetting::Slow
+            | LocationSetting::Gap => Needs::Channels,
+            LocationSetting::Subprotocol
+            | LocationSetting::MaxMessage
+            | LocationSetting::MaxFrame
+            | LocationSetting::Notsent
+            | LocationSetting::PingInterval
+            | LocationSetting::Timeout
+            | LocationSetting::Drain
+            | LocationSetting::Detach
+            | LocationSetting::Deflate => Needs::Clients,
+            LocationSetting::DeflateLevel
+            | LocationSetting::DeflateMinLength
+            | LocationSetting::DeflateWindow
+            | LocationSetting::DeflateTakeover => Needs::Deflate,
         }
     }
 
@@ -114,7 +124,7 @@ impl Needs {
             Needs::Origin => takes_clients || publishes,
             Needs::Channels => hears,
             Needs::Clients => takes_clients,
-            Needs::Deflate => takes_clients && location.settings.deflate().is_some(),
+            Needs::Deflate => takes_clients && location.settings.deflate(),
         }
     }
 

@@ -13,4 +13,6 @@ pub use location::Location;
 pub use main::Main;
 pub use nginx_conf::NginxConf;
 pub use process::Process;
+#[cfg(test)]
+pub use process::ProcessSetting;
 pub use table::{DIRECTIVES, PROCESS_DIRECTIVES};

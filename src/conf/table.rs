@@ -1,21 +1,25 @@
-//! The directives, a row each. README's table is compared with this one by a test.
+//! The directives: where each may stand, how many arguments it takes, and how they become its value.
+//!
+//! There is one for each that the hub's and the process's settings have, so a forgotten one does not
+//! compile. README's table is compared with this one by a test.
 
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
 
-use fanout::{Kind, SlowPolicy};
-use proto::envelope::{Envelope, FrameKind};
+use fanout::Kind;
+use hub::settings::{
+    Drain, Fraction, Gap, LocationSetting, MainSetting, Service, ServiceDirective, Subscription,
+    Template, Words,
+};
 use proto::websocket::close::CloseCode;
 use proto::websocket::deflate::{LEVELS, WINDOW_BITS};
 use proto::websocket::origin::Policy;
-
-use hub::settings::{Detach, Gap, Service, Subscription, Template};
 
 use super::location::Location;
 use super::main::Main;
 use super::names::{self, Fault};
 use super::nginx_conf::NginxConf;
-use super::process::Process;
+use super::process::{Process, ProcessSetting};
 use crate::nginx::args::{Args, Complaint, Obeyed};
 use crate::nginx::directive::{
     Context::{Any, Http, Location as InLocation, Main as TopLevel},
@@ -23,10 +27,48 @@ use crate::nginx::directive::{
     Takes::{self, Many, One, OneOrTwo},
 };
 
-const fn http(
-    name: &'static CStr,
-    set: fn(&mut Main, &Args<'_>) -> Obeyed,
-) -> Directive<NginxConf> {
+type SetLocation = fn(&mut Location, &mut Main, &Args<'_>) -> Obeyed;
+
+type SetMain = fn(&mut Main, &Args<'_>) -> Obeyed;
+
+/// A table with a row for each of these directives.
+macro_rules! table {
+    ($($directives:ident: $row:path),+ $(,)?) => {{
+        let mut rows = [const { unused() }; 0 $(+ $directives::ALL.len())+];
+        let mut at = 0;
+        $(
+            let mut next = 0;
+            while next < $directives::ALL.len() {
+                rows[at] = $row($directives::ALL[next]);
+                (at, next) = (at + 1, next + 1);
+            }
+        )+
+        rows
+    }};
+}
+
+/// All directives of the `http` block and below.
+pub const DIRECTIVES: [Directive<NginxConf>;
+    ServiceDirective::ALL.len()
+        + LocationSetting::ALL.len()
+        + MainSetting::ALL.len()
+        + ProcessSetting::ALL.len()] = table!(
+    ServiceDirective: service,
+    LocationSetting: location,
+    MainSetting: main,
+    ProcessSetting: process_in_http,
+);
+
+/// All directives outside of `http`.
+pub const PROCESS_DIRECTIVES: [Directive<NginxConf>; ProcessSetting::ALL.len()] =
+    table!(ProcessSetting: process);
+
+/// What a row is before it is written.
+const fn unused() -> Directive<NginxConf> {
+    http(c"", |_, _| Ok(()))
+}
+
+const fn http(name: &'static CStr, set: SetMain) -> Directive<NginxConf> {
     Directive {
         name,
         context: Http,
@@ -35,191 +77,136 @@ const fn http(
     }
 }
 
-const fn any(
-    name: &'static CStr,
-    takes: Takes,
-    set: fn(&mut Location, &mut Main, &Args<'_>) -> Obeyed,
-) -> Directive<NginxConf> {
+const fn service(directive: ServiceDirective) -> Directive<NginxConf> {
+    use ServiceDirective as D;
+    let (takes, set): (Takes, SetLocation) = match directive {
+        D::Subscribe => (Many, |l, main, a| subscribe(l, main, a, Kind::Channel)),
+        D::PSubscribe => (Many, |l, main, a| subscribe(l, main, a, Kind::Pattern)),
+        D::Publish => (One, publish),
+        D::Echo => (Takes::None, |l, _, _| echo(l)),
+        D::Publisher => (One, publisher),
+        D::Status => (Takes::None, |l, _, _| status(l)),
+    };
     Directive {
-        name,
-        context: Any,
-        takes,
-        set: Set::Location(set),
-    }
-}
-
-const fn location(
-    name: &'static CStr,
-    takes: Takes,
-    set: fn(&mut Location, &mut Main, &Args<'_>) -> Obeyed,
-) -> Directive<NginxConf> {
-    Directive {
-        name,
+        name: directive.name(),
         context: InLocation,
         takes,
         set: Set::Location(set),
     }
 }
 
-/// All directives of the `http` block and below.
-pub const DIRECTIVES: [Directive<NginxConf>; 30] = [
-    any(c"websocket_redis", One, |l, main, a| {
-        put(&mut l.settings.redis, main.broker(a)?)
-    }),
-    location(c"websocket_subscribe", Many, |l, main, a| {
-        subscribe(l, main, a, Kind::Channel)
-    }),
-    location(c"websocket_psubscribe", Many, |l, main, a| {
-        subscribe(l, main, a, Kind::Pattern)
-    }),
-    location(c"websocket_publish", One, |l, main, a| {
-        put(
-            &mut l.settings.publish,
-            channel(main, a, 0, "websocket_publish")?,
-        )?;
-        serve(l, Service::WebSocket, "websocket_publish")
-    }),
-    location(c"websocket_echo", Takes::None, |l, _, _| {
-        if std::mem::replace(&mut l.settings.echo, true) {
-            return Err(Complaint::Duplicate);
-        }
-        serve(l, Service::WebSocket, "websocket_echo")
-    }),
-    location(c"websocket_publisher", One, |l, main, a| {
-        put(
-            &mut l.settings.publisher,
-            channel(main, a, 0, "websocket_publisher")?,
-        )?;
-        serve(l, Service::Publisher, "websocket_publisher")
-    }),
-    location(c"websocket_status", Takes::None, |l, _, _| {
-        if l.settings.service == Some(Service::Status) {
-            return Err(Complaint::Duplicate);
-        }
-        serve(l, Service::Status, "websocket_status")
-    }),
-    any(c"websocket_envelope", One, |l, _, a| {
-        let named = [
-            ("off", Envelope::Off),
-            ("json", Envelope::Json),
-            ("redis", Envelope::Redis),
-        ];
-        put(&mut l.settings.envelope, a.one_of(0, &named)?)
-    }),
-    any(c"websocket_frame", One, |l, _, a| {
-        let named = [
-            ("auto", FrameKind::Auto),
-            ("text", FrameKind::Text),
-            ("binary", FrameKind::Binary),
-        ];
-        put(&mut l.settings.frame, a.one_of(0, &named)?)
-    }),
-    any(c"websocket_origin", Many, |l, _, a| {
-        put(&mut l.settings.origin, origin(a)?)
-    }),
-    any(c"websocket_subprotocol", Many, |l, _, a| {
-        put(&mut l.settings.subprotocols, subprotocols(a)?)
-    }),
-    any(c"websocket_max_message", One, |l, _, a| {
-        put(&mut l.settings.max_message, positive(a)?)
-    }),
-    any(c"websocket_max_frame", One, |l, _, a| {
-        put(&mut l.settings.max_frame, positive(a)?)
-    }),
-    any(c"websocket_send_queue", One, |l, _, a| {
-        put(&mut l.settings.send_queue, a.size(0)?)
-    }),
-    any(c"websocket_slow", One, |l, _, a| {
-        let named = [
-            ("close", SlowPolicy::Close),
-            ("drop_oldest", SlowPolicy::DropOldest),
-            ("latest", SlowPolicy::Latest),
-        ];
-        put(&mut l.settings.slow, a.one_of(0, &named)?)
-    }),
-    any(c"websocket_notsent", One, |l, _, a| {
-        put(&mut l.settings.notsent, a.size(0)?)
-    }),
-    any(c"websocket_ping_interval", One, |l, _, a| {
-        put(&mut l.settings.ping_interval, a.time(0)?)
-    }),
-    any(c"websocket_timeout", One, |l, _, a| {
-        put(&mut l.settings.timeout, a.time(0)?)
-    }),
-    any(c"websocket_gap", OneOrTwo, |l, _, a| {
-        let closes = a.one_of(0, &[("close", true), ("keep", false)])?;
-        let gap = match (closes, a.len() > 1) {
-            (true, with_code) => Gap::Close(code(a, with_code)?),
-            (false, false) => Gap::Keep,
-            (false, true) => return Err(a.refuse(1, "only \"close\" takes a code")),
-        };
-        put(&mut l.settings.gap, gap)
-    }),
-    any(c"websocket_drain", OneOrTwo, |l, _, a| {
-        put(&mut l.settings.drain, a.time(0)?)?;
-        // A directive replaces all of one further up, its code too.
-        l.settings.drain_code = Some(code(a, a.len() > 1)?);
-        Ok(())
-    }),
-    any(c"websocket_detach", One, |l, _, a| {
-        let named = [
-            ("auto", Detach::Auto),
-            ("on", Detach::On),
-            ("off", Detach::Off),
-        ];
-        put(&mut l.settings.detach, a.one_of(0, &named)?)
-    }),
-    any(c"websocket_deflate", One, |l, _, a| {
-        put(
-            &mut l.settings.deflate,
-            a.one_of(0, &[("on", true), ("off", false)])?,
-        )
-    }),
-    any(c"websocket_deflate_level", One, |l, _, a| {
-        put(&mut l.settings.deflate_level, small(a, LEVELS)?)
-    }),
-    any(c"websocket_deflate_min_length", One, |l, _, a| {
-        put(&mut l.settings.deflate_min_length, a.size(0)?)
-    }),
-    any(c"websocket_deflate_window", One, |l, _, a| {
-        put(&mut l.settings.deflate_window, small(a, WINDOW_BITS)?)
-    }),
-    any(c"websocket_deflate_takeover", One, |l, _, a| {
-        let bits = if a.bytes(0) == b"off" {
-            0
-        } else {
-            small(a, WINDOW_BITS)?
-        };
-        put(&mut l.settings.deflate_takeover, bits)
-    }),
-    http(c"websocket_memory", |main, a| {
-        put(&mut main.settings.memory, positive(a)?)
-    }),
-    http(c"websocket_reserve", |main, a| {
-        put(&mut main.settings.reserve, fraction(a)?)
-    }),
-    http(c"websocket_max_pending", |main, a| {
-        put(&mut main.settings.max_pending, a.number(0)?)
-    }),
-    http(IO_URING, |main, a| put(&mut main.io_uring, auto_or_off(a)?)),
-];
+const fn location(setting: LocationSetting) -> Directive<NginxConf> {
+    use LocationSetting as S;
+    let (takes, set): (Takes, SetLocation) = match setting {
+        S::Redis => (One, |l, main, a| {
+            put(&mut l.settings.redis, main.broker(a)?)
+        }),
+        S::Envelope => (One, |l, _, a| put(&mut l.settings.envelope, word(a)?)),
+        S::Frame => (One, |l, _, a| put(&mut l.settings.frame, word(a)?)),
+        S::Origin => (Many, |l, _, a| put(&mut l.settings.origin, origin(a)?)),
+        S::Subprotocol => (Many, |l, _, a| {
+            put(&mut l.settings.subprotocols, subprotocols(a)?)
+        }),
+        S::MaxMessage => (One, |l, _, a| {
+            put(&mut l.settings.max_message, positive(a)?)
+        }),
+        S::MaxFrame => (One, |l, _, a| put(&mut l.settings.max_frame, positive(a)?)),
+        S::SendQueue => (One, |l, _, a| put(&mut l.settings.send_queue, a.size(0)?)),
+        S::Slow => (One, |l, _, a| put(&mut l.settings.slow, word(a)?)),
+        S::Notsent => (One, |l, _, a| put(&mut l.settings.notsent, length(a)?)),
+        S::PingInterval => (One, |l, _, a| {
+            put(&mut l.settings.ping_interval, a.time(0)?)
+        }),
+        S::Timeout => (One, |l, _, a| put(&mut l.settings.timeout, a.time(0)?)),
+        S::Gap => (OneOrTwo, |l, _, a| put(&mut l.settings.gap, gap(a)?)),
+        S::Drain => (OneOrTwo, |l, _, a| put(&mut l.settings.drain, drain(a)?)),
+        S::Detach => (One, |l, _, a| put(&mut l.settings.detach, word(a)?)),
+        S::Deflate => (One, |l, _, a| put(&mut l.settings.deflate, word(a)?)),
+        S::DeflateLevel => (One, |l, _, a| {
+            put(&mut l.settings.deflate_level, small(a, LEVELS)?)
+        }),
+        S::DeflateMinLength => (One, |l, _, a| {
+            put(&mut l.settings.deflate_min_length, length(a)?)
+        }),
+        S::DeflateWindow => (One, |l, _, a| {
+            put(&mut l.settings.deflate_window, small(a, WINDOW_BITS)?)
+        }),
+        S::DeflateTakeover => (One, |l, _, a| {
+            put(&mut l.settings.deflate_takeover, takeover(a)?)
+        }),
+    };
+    Directive {
+        name: setting.name(),
+        context: Any,
+        takes,
+        set: Set::Location(set),
+    }
+}
 
-/// All directives outside of `http`.
-pub const PROCESS_DIRECTIVES: [Directive<NginxConf>; 1] = [Directive {
-    name: IO_URING,
-    context: TopLevel,
-    takes: One,
-    set: Set::Process(|process: &mut Process, a| put(&mut process.io_uring, auto_or_off(a)?)),
-}];
+const fn main(setting: MainSetting) -> Directive<NginxConf> {
+    let set: SetMain = match setting {
+        MainSetting::Memory => |main, a| put(&mut main.settings.memory, positive(a)?),
+        MainSetting::Reserve => |main, a| put(&mut main.settings.reserve, fraction(a)?),
+        MainSetting::MaxPending => |main, a| put(&mut main.settings.max_pending, count(a)?),
+    };
+    http(setting.name(), set)
+}
 
-/// About the worker process, hence of the top level; but one looks for it beside the others.
-const IO_URING: &CStr = c"websocket_io_uring";
+const fn process(setting: ProcessSetting) -> Directive<NginxConf> {
+    Directive {
+        name: setting.name(),
+        context: TopLevel,
+        takes: One,
+        set: Set::Process(set_process(setting)),
+    }
+}
+
+const fn process_in_http(setting: ProcessSetting) -> Directive<NginxConf> {
+    let set: SetMain = match setting {
+        ProcessSetting::IoUring => {
+            |main, a| set_process(ProcessSetting::IoUring)(&mut main.process, a)
+        }
+    };
+    http(setting.name(), set)
+}
+
+const fn set_process(setting: ProcessSetting) -> fn(&mut Process, &Args<'_>) -> Obeyed {
+    match setting {
+        ProcessSetting::IoUring => |process, a| put(&mut process.io_uring, word(a)?),
+    }
+}
 
 fn put<T>(slot: &mut Option<T>, value: T) -> Obeyed {
     match slot.replace(value) {
         Some(_) => Err(Complaint::Duplicate),
         None => Ok(()),
     }
+}
+
+fn publish(location: &mut Location, main: &mut Main, args: &Args<'_>) -> Obeyed {
+    let name = channel(main, args, 0, "websocket_publish")?;
+    put(&mut location.settings.publish, name)?;
+    serve(location, Service::WebSocket, "websocket_publish")
+}
+
+fn echo(location: &mut Location) -> Obeyed {
+    if std::mem::replace(&mut location.settings.echo, true) {
+        return Err(Complaint::Duplicate);
+    }
+    serve(location, Service::WebSocket, "websocket_echo")
+}
+
+fn publisher(location: &mut Location, main: &mut Main, args: &Args<'_>) -> Obeyed {
+    let name = channel(main, args, 0, "websocket_publisher")?;
+    put(&mut location.settings.publisher, name)?;
+    serve(location, Service::Publisher, "websocket_publisher")
+}
+
+fn status(location: &mut Location) -> Obeyed {
+    if location.settings.service == Some(Service::Status) {
+        return Err(Complaint::Duplicate);
+    }
+    serve(location, Service::Status, "websocket_status")
 }
 
 fn serve(location: &mut Location, service: Service, directive: &str) -> Obeyed {
@@ -306,6 +293,49 @@ fn code(args: &Args<'_>, is_given: bool) -> Result<CloseCode, Complaint> {
         .ok_or_else(|| args.refuse(1, "it must be 1001, 1012, 1013, or from 4000 to 4999"))
 }
 
+fn gap(args: &Args<'_>) -> Result<Gap, Complaint> {
+    match (
+        args.one_of(0, &[("close", true), ("keep", false)])?,
+        args.len() > 1,
+    ) {
+        (true, with_code) => Ok(Gap::Close(code(args, with_code)?)),
+        (false, false) => Ok(Gap::Keep),
+        (false, true) => Err(args.refuse(1, "only \"close\" takes a code")),
+    }
+}
+
+fn drain(args: &Args<'_>) -> Result<Drain, Complaint> {
+    Ok(Drain {
+        over: args.time(0)?,
+        code: code(args, args.len() > 1)?,
+    })
+}
+
+/// Bits of a window, 0 for "off".
+fn takeover(args: &Args<'_>) -> Result<u8, Complaint> {
+    match args.bytes(0) {
+        b"off" => Ok(0),
+        _ => small(args, WINDOW_BITS),
+    }
+}
+
+/// A size that memory can have.
+fn length(args: &Args<'_>) -> Result<usize, Complaint> {
+    whole(args, args.size(0)?)
+}
+
+fn count(args: &Args<'_>) -> Result<usize, Complaint> {
+    whole(args, args.number(0)?)
+}
+
+fn whole(args: &Args<'_>, number: u64) -> Result<usize, Complaint> {
+    usize::try_from(number).map_err(|_| args.refuse(0, "it is too large"))
+}
+
+fn word<T: Words>(args: &Args<'_>) -> Result<T, Complaint> {
+    args.one_of(0, T::WORDS)
+}
+
 fn positive(args: &Args<'_>) -> Result<u64, Complaint> {
     match args.size(0)? {
         0 => Err(args.refuse(0, "it must be at least 1 byte")),
@@ -313,7 +343,7 @@ fn positive(args: &Args<'_>) -> Result<u64, Complaint> {
     }
 }
 
-fn fraction(args: &Args<'_>) -> Result<(u64, u64), Complaint> {
+fn fraction(args: &Args<'_>) -> Result<Fraction, Complaint> {
     let text = args.text(0)?;
     let parsed = match text.split_once('/') {
         None => text
@@ -323,17 +353,13 @@ fn fraction(args: &Args<'_>) -> Result<(u64, u64), Complaint> {
             .map(|part| (part, 1)),
         Some((part, whole)) => part.parse().ok().zip(whole.parse().ok()),
     };
-    parsed.filter(|&(part, whole)| part < whole).ok_or_else(|| {
-        args.refuse(
+    match parsed {
+        Some((part, whole)) if part < whole => Ok(Fraction { part, whole }),
+        _ => Err(args.refuse(
             0,
             "it must be 0, or a part of \"worker_connections\" such as \"1/16\"",
-        )
-    })
-}
-
-/// False: off.
-fn auto_or_off(args: &Args<'_>) -> Result<bool, Complaint> {
-    args.one_of(0, &[("auto", true), ("off", false)])
+        )),
+    }
 }
 
 /// A number within `range`.

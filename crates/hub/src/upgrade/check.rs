@@ -210,7 +210,7 @@ pub fn check<R: Request>(request: R) -> Result<Wish, Refused> {
     let mut offered = handshake.subprotocols();
     let subprotocol = offered.find_map(|offer| listed.iter().find(|name| name.as_bytes() == offer));
     let extensions = location
-        .deflate()
+        .deflate_settings()
         .and_then(|settings| deflate::negotiate(handshake.extensions(), &settings));
     let (subscriptions, publish) = names(request, location)?;
     Ok(Wish {

@@ -39,7 +39,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 continue;
             };
             if session.leaving != Some(Leaving::Forbidden) {
-                let spread = session.location.drain().min(most);
+                let spread = session.location.drain().over.min(most);
                 let wait = self.drain.random_below(spread);
                 self.lead_out(id, Leaving::Exit, now + wait);
             }
@@ -180,7 +180,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                     && std::mem::take(&mut session.missed)
                     && session.leaving.is_none()
                 {
-                    told.push((id, session.location.drain()));
+                    told.push((id, session.location.drain().over));
                 }
             }
         }
@@ -225,7 +225,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 /// Code and reason of a leaving client's Close.
 fn farewell(leaving: Leaving, location: &Location) -> (CloseCode, &'static str) {
     match leaving {
-        Leaving::Exit => (location.drain_code(), "server is restarting"),
+        Leaving::Exit => (location.drain().code, "server is restarting"),
         Leaving::Gap => (location.gap_code(), "messages may have been missed"),
         Leaving::Forbidden => (CloseCode::POLICY, "redis forbids the channel"),
     }

@@ -1,0 +1,170 @@
+//! Settings of a location.
+
+use fanout::{SlowClass, SlowPolicy};
+use proto::envelope::{Envelope, FrameKind, Wire};
+use proto::websocket::close::CloseCode;
+use proto::websocket::connection::Limits;
+use proto::websocket::deflate::{Context, Settings};
+use proto::websocket::origin::Policy;
+
+use super::values::{Detach, Drain, Gap, Service, Subscription, Template};
+
+crate::declare_directives! {
+    /// The directives that say what a location serves.
+    pub enum ServiceDirective {
+        /// Clients hear these channels.
+        Subscribe = c"websocket_subscribe";
+        /// Clients hear the channels that match these patterns.
+        PSubscribe = c"websocket_psubscribe";
+        /// What clients send is published.
+        Publish = c"websocket_publish";
+        /// What a client sends comes back.
+        Echo = c"websocket_echo";
+        /// The body of a POST is published.
+        Publisher = c"websocket_publisher";
+        /// The worker's counters.
+        Status = c"websocket_status";
+    }
+}
+
+crate::declare_settings! {
+    /// Values of a location; `None` is "not set", and inherited when configurations are merged.
+    pub struct Location {
+        /// What the location serves; set by the directives that say so.
+        pub service: Option<Service>,
+        /// `websocket_subscribe` and `websocket_psubscribe`.
+        pub subscriptions: Vec<Subscription>,
+        /// `websocket_publish`.
+        pub publish: Option<Template>,
+        /// `websocket_publisher`.
+        pub publisher: Option<Template>,
+        /// `websocket_echo`.
+        pub echo: bool,
+    }
+
+    /// The directives that set those that are not about the service.
+    pub enum LocationSetting: inherited {
+        /// The server, by its number in `Main::brokers`.
+        Redis = c"websocket_redis" => redis: u16;
+        /// What a delivered message says besides the payload.
+        Envelope = c"websocket_envelope" => envelope: Envelope as word = Envelope::Off;
+        /// Which kind of frame carries a delivered message.
+        Frame = c"websocket_frame" => frame: FrameKind as word = FrameKind::Auto;
+        /// Which browsers' pages may connect.
+        Origin = c"websocket_origin" => origin: &'static Policy as origin = &Policy::Same;
+        /// The subprotocols, the best first.
+        Subprotocol = c"websocket_subprotocol" => subprotocols: &'static [String];
+        /// Bytes of the largest message that a client may send.
+        MaxMessage = c"websocket_max_message" => max_message: u64 as bytes = 64 << 10;
+        /// Bytes of the largest frame that a client may send.
+        MaxFrame = c"websocket_max_frame" => max_frame: u64 = like max_message;
+        /// Bytes that a client may be behind.
+        SendQueue = c"websocket_send_queue" => send_queue: u64 as bytes = 1 << 20;
+        /// What becomes of a client that is further behind.
+        Slow = c"websocket_slow" => slow: SlowPolicy as word = SlowPolicy::Close;
+        /// Unsent bytes that the kernel may hold for a client; 0 leaves the system's limit.
+        Notsent = c"websocket_notsent" => notsent: usize as bytes = 64 << 10;
+        /// Milliseconds of silence before a ping; 0 is off.
+        PingInterval = c"websocket_ping_interval" => ping_interval: u64 as time = 30_000;
+        /// Milliseconds of silence before a client counts as dead; 0 is off.
+        Timeout = c"websocket_timeout" => timeout: u64 as time = 60_000;
+        /// What a gap does to its clients.
+        Gap = c"websocket_gap" => gap: Gap as text = Gap::Close(CloseCode::SERVICE_RESTART);
+        /// How clients are told to go when the worker is about to exit.
+        Drain = c"websocket_drain" => drain: Drain as text = Drain {
+            over: 4_000,
+            code: CloseCode::SERVICE_RESTART,
+        };
+        /// Whether a client's request may be freed.
+        Detach = c"websocket_detach" => detach: Detach as word = Detach::Auto;
+        /// permessage-deflate is agreed to.
+        Deflate = c"websocket_deflate" => deflate: bool as word = false;
+        /// zlib's level.
+        DeflateLevel = c"websocket_deflate_level" => deflate_level: u8 as text = 3;
+        /// Bytes that a message must have to be compressed.
+        DeflateMinLength = c"websocket_deflate_min_length" => deflate_min_length: usize as bytes = 256;
+        /// Bits of the window towards clients, at most.
+        DeflateWindow = c"websocket_deflate_window" => deflate_window: u8 as text = 15;
+        /// Bits of the window that is kept of each client's messages; 0 keeps none.
+        DeflateTakeover = c"websocket_deflate_takeover" => deflate_takeover: u8 as text = 15;
+    }
+}
+
+impl Location {
+    /// What clients send goes somewhere.
+    pub fn takes_messages(&self) -> bool {
+        self.echo || self.publish.is_some()
+    }
+
+    /// How deliveries look.
+    pub fn wire(&self) -> Wire {
+        Wire {
+            envelope: self.envelope(),
+            frame: self.frame(),
+        }
+    }
+
+    /// What a client may send.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_message: self.max_message(),
+            max_frame: self.max_frame(),
+        }
+    }
+
+    /// How far a client may be behind, and what then.
+    pub fn slow_class(&self) -> SlowClass {
+        SlowClass {
+            send_queue: self.send_queue(),
+            policy: self.slow(),
+        }
+    }
+
+    /// The code that those of its clients get who are told of a gap.
+    pub fn gap_code(&self) -> CloseCode {
+        match self.gap() {
+            Gap::Close(code) => code,
+            Gap::Keep => CloseCode::SERVICE_RESTART,
+        }
+    }
+
+    /// What may be agreed about permessage-deflate; `None` declines it.
+    pub fn deflate_settings(&self) -> Option<Settings> {
+        self.deflate().then(|| Settings {
+            server_window_bits: self.deflate_window(),
+            context: match self.deflate_takeover() {
+                _ if !self.takes_messages() => Context::Unread,
+                0 => Context::Nothing,
+                bits => Context::Window(bits),
+            },
+        })
+    }
+
+    /// Inherits from `parent` what is not set here. What the location serves, with all its parts, is
+    /// inherited only `within` a location (`if`, `limit_except`), and only by a block that serves
+    /// nothing of its own: as with `proxy_pass`, a location in a location starts anew.
+    pub fn inherit(&mut self, parent: &Location, within: bool) {
+        self.inherit_settings(parent);
+        if within && self.service.is_none() {
+            self.serve_as(parent);
+        }
+    }
+
+    /// Notes what the location serves.
+    ///
+    /// # Errors
+    /// It serves something else already: the text for `nginx -t`.
+    pub fn serve(&mut self, service: Service) -> Result<(), String> {
+        match self.service.replace(service) {
+            Some(other) if other != service => {
+                let name = match other {
+                    Service::WebSocket => "websocket_subscribe",
+                    Service::Publisher => "websocket_publisher",
+                    Service::Status => "websocket_status",
+                };
+                Err(format!("conflicts with \"{name}\" in the same location"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Settings of the whole worker.
+
+use std::sync::Arc;
+
+use proto::redis::Server;
+
+use super::values::Fraction;
+
+crate::declare_settings! {
+    /// Values for the whole worker; `None` is "not set".
+    pub struct Main {
+        /// Distinct servers, in the order of their first mention.
+        pub brokers: Vec<Arc<Server>>,
+        /// The log asks for what is known only when a client leaves.
+        pub logs_the_end: bool,
+        /// The log, or anything else, asks for a client's channel.
+        pub names_channels: bool,
+        /// Each NAME of a `$websocket_arg_NAME` that the configuration has.
+        pub arguments: Vec<Vec<u8>>,
+    }
+
+    /// The directives that set them.
+    pub enum MainSetting {
+        /// Bytes that a worker may hold for all its clients.
+        Memory = c"websocket_memory" => memory: u64 as bytes = 256 << 20;
+        /// The part of all connections that stays free for HTTP.
+        Reserve = c"websocket_reserve" => reserve: Fraction as text = Fraction { part: 1, whole: 16 };
+        /// Handshakes that may wait for Redis at a time.
+        MaxPending = c"websocket_max_pending" => max_pending: usize as text = 1000;
+    }
+}
+
+impl Main {
+    /// Connections out of `total` that stay free for HTTP.
+    pub fn reserved(&self, total: usize) -> usize {
+        let Fraction { part, whole } = self.reserve();
+        (total as u64 * part / whole) as usize
+    }
+}

@@ -8,7 +8,8 @@ use proto::websocket::handshake::Refusal;
 use serde_json::Value;
 
 use hub::http::status::{MemoryStatus, RedisStatus, Status};
-use hub::settings::{LocationSetting, MainSetting};
+use hub::session::Cause;
+use hub::settings::{Location, LocationSetting, MainSetting};
 use hub::upgrade::Refused;
 use hub::{Counters, Refusals};
 
@@ -225,6 +226,26 @@ fn each_refusal_is_told_with_its_statuses() {
         (row[0].clone(), statuses.collect())
     });
     assert_eq!(told.collect::<BTreeMap<_, _>>(), statuses());
+}
+
+#[test]
+fn each_cause_of_an_end_is_told_with_its_code_and_counter() {
+    let location = Location::default();
+    let causes = Cause::all().map(|cause| {
+        let mut counters = Counters::default();
+        if let Some(counter) = cause.counter(&mut counters) {
+            *counter += 1;
+        }
+        let counters = serde_json::to_value(counters).expect("JSON");
+        let counted = counters.as_object().into_iter().flatten();
+        let counter = { counted }.find(|(_, count)| **count == 1);
+        let counter = counter.map_or(String::new(), |(name, _)| name.clone());
+        let code = cause.code(&location).to_string();
+        vec![cause.documented().to_owned(), code, counter]
+    });
+    let mut told = table("docs/answers.md", "ended by");
+    told.iter_mut().for_each(|row| row.resize(3, String::new()));
+    assert_eq!(told, causes.collect::<Vec<_>>());
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! A session that keeps up is a seat in its feed and nothing else: [`Outbox`] and
 //! [`Notes`] are boxes that most clients never have.
 
+mod cause;
 mod inbox;
 mod kept;
 pub mod life;
@@ -16,6 +17,7 @@ mod pulse;
 mod state;
 pub mod work;
 
+pub use cause::{Cause, Unpublished};
 #[cfg(feature = "test-panic")]
 pub use inbox::panic_if_asked;
 pub use inbox::{End, Inbox};

@@ -1,12 +1,11 @@
 //! The hot path's end: one write per client and wake-up.
 
 use fanout::{Batch, ClientId, FeedId, Sent, Short};
-use proto::websocket::close::CloseCode;
 
 use super::hub::Hub;
 use crate::broker::Brokers;
-use crate::outside::{self, Clients, Io, Level, Outside, RECORD};
-use crate::session::{Phase, Session};
+use crate::outside::{self, Clients, Io, Outside, RECORD};
+use crate::session::{Cause, Phase, Session};
 
 /// Writes in one event, one or two milliseconds of them; the rest continues after a look at the
 /// sockets. A handshake waits for two such events. Larger ones cost a delivery no less.
@@ -92,7 +91,6 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             self.lose(client);
         }
         for client in flushed.too_slow.drain(..) {
-            self.counters.slow_closed += 1;
             self.close_slow(client);
         }
         for skip in flushed.skipped.drain(..) {
@@ -106,10 +104,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let opening = |(_, session): (_, &mut Session)| session.phase == Phase::Opening;
         if self.clients.get(client).is_some_and(opening) {
             // Its 101 is not even out.
+            self.count_cause(Cause::TooSlow);
             return self.lose(client);
         }
-        let reason = "client is too slow for \"websocket_send_queue\"";
-        self.close(client, CloseCode::POLICY, reason, Level::Info);
+        self.close(client, Cause::TooSlow);
         self.hurry(client);
     }
 }

@@ -1,12 +1,10 @@
 //! Many clients are told to go, spread over time: a worker that exits, messages that were missed.
 
-use proto::websocket::close::{self, CloseCode};
-
 use super::hub::Hub;
 use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Level, Outside, Sent};
-use crate::session::{Leaving, Life, Notes, Phase};
-use crate::settings::{Gap, Location};
+use crate::session::{Cause, Leaving, Life, Notes, Phase, Unpublished};
+use crate::settings::Gap;
 use fanout::{ChannelId, ClientId};
 
 /// A few clients need not be spread over all of `websocket_drain`.
@@ -69,17 +67,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some(leaving) = session.leaving else {
             return;
         };
-        let (code, reason) = farewell(leaving, session.location);
-        *self.count_leaving(leaving) += 1;
-        self.close(id, code, reason, Level::Info);
-    }
-
-    fn count_leaving(&mut self, leaving: Leaving) -> &mut u64 {
-        match leaving {
-            Leaving::Exit => &mut self.counters.drained,
-            Leaving::Gap => &mut self.counters.gap_closed,
-            Leaving::Forbidden => &mut self.counters.forbidden_closed,
-        }
+        self.close(id, Cause::Leaving(leaving));
     }
 
     /// The process exits at once. Each client that stands at the end of a frame is sent its Close; then
@@ -120,15 +108,16 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if session.phase != Phase::Open || session.outbox.is_some() || !is_at_boundary {
             return false;
         }
-        let leaving = session.leaving.unwrap_or(Leaving::Exit);
-        let (code, reason) = farewell(leaving, session.location);
-        let frame = close::frame(code, reason);
+        let cause = Cause::Leaving(session.leaving.unwrap_or(Leaving::Exit));
+        let Some(frame) = cause.frame(session.location) else {
+            return false;
+        };
         if io.send(&frame) != Sent::Bytes(frame.len()) {
             return false;
         }
         io.shutdown();
-        session.close_code = code.get();
-        *self.count_leaving(leaving) += 1;
+        session.close_code = cause.code(session.location);
+        self.count_cause(cause);
         true
     }
 
@@ -191,8 +180,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// A message of this client was not published, for this `reason`.
-    pub(super) fn note_untold(&mut self, id: ClientId, life: Life, reason: &'static str) {
+    /// A message of this client was not published.
+    pub(super) fn note_untold(&mut self, id: ClientId, life: Life, why: Unpublished) {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
@@ -201,7 +190,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return;
         };
         if !std::mem::replace(&mut notes.is_untold, true) {
-            self.untold.push((id, life, reason));
+            self.untold.push((id, life, why));
             self.turn = true;
         }
     }
@@ -209,24 +198,15 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// Closes some of those that have not been told.
     pub(super) fn tell_untold(&mut self) {
         for _ in 0..TELL_BUDGET {
-            let Some((id, life, reason)) = self.untold.pop() else {
+            let Some((id, life, why)) = self.untold.pop() else {
                 return;
             };
             let session = self.clients.get(id).map(|(_, session)| session);
             let notes = session.and_then(|session| session.notes.as_ref());
             if notes.is_some_and(|notes| notes.is_publisher(life)) {
-                self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
+                self.close(id, Cause::NotPublished(why));
             }
         }
         self.turn |= !self.untold.is_empty();
-    }
-}
-
-/// Code and reason of a leaving client's Close.
-fn farewell(leaving: Leaving, location: &Location) -> (CloseCode, &'static str) {
-    match leaving {
-        Leaving::Exit => (location.drain().code, "server is restarting"),
-        Leaving::Gap => (location.gap_code(), "messages may have been missed"),
-        Leaving::Forbidden => (CloseCode::POLICY, "redis forbids the channel"),
     }
 }

@@ -4,7 +4,7 @@ use fanout::{Category, ChannelId, Furthest};
 
 use crate::broker::Brokers;
 use crate::outside::{Clients, HttpRequest, Level, Outside};
-use crate::session::{Phase, Session};
+use crate::session::{Cause, Phase, Session};
 use crate::upgrade::Refused;
 
 use super::hub::Hub;
@@ -196,7 +196,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 self.after_flush();
             }
             Furthest::InFrame(client) => {
-                self.counters.slow_closed += 1;
+                self.count_cause(Cause::CutOff);
                 self.cut_off(client);
             }
         }

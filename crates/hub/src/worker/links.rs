@@ -4,10 +4,9 @@ use fanout::{ChannelId, ClientId};
 
 use super::delivery::{Delivery, most_unoffered};
 use super::hub::Hub;
-use super::untold::reason_of;
 use crate::broker::{Brokers, Event, Published};
 use crate::outside::{Outside, PeerId};
-use crate::session::{Leaving, life};
+use crate::session::{Leaving, Unpublished, life};
 use crate::upgrade::Refused;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
@@ -97,16 +96,20 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 
     fn publish_answered(&mut self, broker: u16, token: u64, outcome: Published) {
-        if let Published::Refused(cause) | Published::Forbidden(cause) | Published::Lost(cause) =
-            &outcome
-        {
+        let failed = match &outcome {
+            Published::To(_) => None,
+            Published::Refused(cause) => Some((Unpublished::Refused, cause)),
+            Published::Forbidden(cause) => Some((Unpublished::Forbidden, cause)),
+            Published::Lost(cause) => Some((Unpublished::Lost, cause)),
+        };
+        if let Some((_, cause)) = failed {
             self.counters.publish_failed += 1;
             self.report_not_published(cause);
         }
-        match (life::client_of(token), &outcome) {
-            (Some(_), Published::To(_)) => {}
-            (Some((id, life)), failed) => self.note_untold(id, life, reason_of(failed)),
-            (None, outcome) => self.post_answered(token, outcome),
+        match (life::client_of(token), failed) {
+            (Some(_), None) => {}
+            (Some((id, life)), Some((why, _))) => self.note_untold(id, life, why),
+            (None, _) => self.post_answered(token, &outcome),
         }
         if !self.paused.is_empty(broker.into()) || self.early_posts.len() > 0 {
             self.turn = true;

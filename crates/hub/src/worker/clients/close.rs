@@ -1,12 +1,11 @@
 //! How a client ends.
 
 use fanout::{Category, ClientId, Pieces};
-use proto::websocket::close::{self, CloseCode};
 
 use crate::answer::Effect;
 use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Level, Outside, Received};
-use crate::session::{LINGER_MS, Outbox, PARTING_MS, Phase};
+use crate::session::{Cause, LINGER_MS, Outbox, PARTING_MS, Phase};
 use crate::worker::hub::{BUFFER, Hub};
 
 use super::watch::{NEWS_MS, UNREAD_MS};
@@ -18,29 +17,34 @@ const DISCARD_BUDGET: usize = 256 << 10;
 const LARGE_REST: usize = 64 << 10;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// Closes a session for a reason of ours.
-    pub(in crate::worker) fn close(
-        &mut self,
-        id: ClientId,
-        code: CloseCode,
-        reason: &str,
-        level: Level,
-    ) {
+    /// Closes a session that is open, by a Close.
+    pub(in crate::worker) fn close(&mut self, id: ClientId, cause: Cause) {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
         if session.phase != Phase::Open {
             return;
         }
-        io.log(
-            level,
-            format_args!("websocket closed with {}: {reason}", code.get()),
-        );
-        self.start_closing(id, &close::frame(code, reason), code.get());
+        let Some(frame) = cause.frame(session.location) else {
+            return self.lose(id);
+        };
+        let code = cause.code(session.location);
+        if let Some(level) = cause.level() {
+            io.log(level, format_args!("websocket closed with {code}: {cause}"));
+        }
+        self.count_cause(cause);
+        self.start_closing(id, &frame, code);
+    }
+
+    /// Counts why a session ends.
+    pub(in crate::worker) fn count_cause(&mut self, cause: Cause) {
+        if let Some(counter) = cause.counter(&mut self.counters) {
+            *counter += 1;
+        }
     }
 
     /// The one road to the end: out of the registry, Close, shutdown, discard, gone.
-    pub(super) fn start_closing(&mut self, id: ClientId, frame: &[u8], code: u16) {
+    fn start_closing(&mut self, id: ClientId, frame: &[u8], code: u16) {
         let mut begun = Pieces::default();
         if self.registry.feed_of(id).is_some() {
             self.note_delivered(id);
@@ -239,12 +243,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     /// A panic in its event: that client is closed, the others go on.
     pub fn client_panicked(&mut self, id: ClientId) {
-        self.counters.panics += 1;
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
         self.count_held();
-        self.close(id, CloseCode::INTERNAL, "internal error", Level::Error);
+        if !self.is_open(id) {
+            self.count_cause(Cause::Internal);
+        }
+        self.close(id, Cause::Internal);
     }
 
     /// Sums up what all sessions hold: a panic may have come between a session's change and its entry

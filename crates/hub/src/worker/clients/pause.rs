@@ -89,7 +89,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         Some(broker)
     }
 
-    fn is_open(&mut self, id: ClientId) -> bool {
+    pub(super) fn is_open(&mut self, id: ClientId) -> bool {
         let client = self.clients.get(id);
         client.is_some_and(|(_, session)| session.phase == Phase::Open)
     }

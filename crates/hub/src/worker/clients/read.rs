@@ -1,11 +1,10 @@
 //! What a client sends.
 
 use fanout::ClientId;
-use proto::websocket::close::CloseCode;
 
 use crate::broker::{Brokers, NotPublished};
-use crate::outside::{Clients, Io, Level, Outside, Received};
-use crate::session::{End, Inbox, Kept, Phase, Session, life, work};
+use crate::outside::{Clients, Io, Outside, Received};
+use crate::session::{Cause, End, Inbox, Kept, Phase, Session, Unpublished, life, work};
 use crate::worker::hub::{BUFFER, Hub};
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
@@ -209,8 +208,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// permessage-deflate declined.
     fn refuse_context(&mut self, id: ClientId) {
         self.report_contexts();
-        let reason = "out of websocket_memory for compression";
-        self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
+        self.close(id, Cause::CompressionMemory);
     }
 
     /// A growing message, or echoes not taken, find no memory even after those who lag have been
@@ -218,12 +216,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     pub(super) fn refuse_more(&mut self, id: ClientId) {
         self.enforce_memory();
         if self.budget.over() {
-            self.close(
-                id,
-                CloseCode::TRY_AGAIN,
-                "out of websocket_memory",
-                Level::Warn,
-            );
+            self.close(id, Cause::Memory);
         }
     }
 
@@ -237,19 +230,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.reply(id, inbox, input);
         match &inbox.end {
             None => {}
-            Some(End::Close(received)) => {
-                let code = received.code.map_or(1005, CloseCode::get);
-                self.start_closing(id, &received.reply(), code);
-            }
-            Some(End::Misbehaved(misbehaved)) => {
-                self.counters.protocol_errors += 1;
-                self.close(
-                    id,
-                    misbehaved.close_code(),
-                    &misbehaved.to_string(),
-                    Level::Info,
-                );
-            }
+            Some(End::Close(received)) => self.close(id, Cause::Client(*received)),
+            Some(End::Misbehaved(misbehaved)) => self.close(id, Cause::Misbehaved(*misbehaved)),
         }
     }
 
@@ -274,11 +256,11 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.turn = true; // all clients' messages of this round go out together
         if let Some(cause) = why {
             self.counters.publish_failed += lost;
-            let reason = match cause {
-                NotPublished::Away => "redis is away",
-                NotPublished::QueueFull => "queue to redis is full",
+            let why = match cause {
+                NotPublished::Away => Unpublished::Away,
+                NotPublished::QueueFull => Unpublished::QueueFull,
             };
-            self.close(id, CloseCode::TRY_AGAIN, reason, Level::Info);
+            self.close(id, Cause::NotPublished(why));
         }
     }
 }

@@ -1,13 +1,12 @@
 //! A client begins, and is watched by the wheel.
 
 use fanout::{Category, ClientId};
-use proto::websocket::close::CloseCode;
 use proto::websocket::frame::ControlFrame;
 
 use crate::answer::Effect;
 use crate::broker::Brokers;
-use crate::outside::{Clients, Io, Level, Outside};
-use crate::session::{Check, Kept, Leaving, Phase, Session, TICK_MS};
+use crate::outside::{Clients, Io, Outside};
+use crate::session::{Cause, Check, Kept, Leaving, Phase, Session, TICK_MS};
 use crate::settings::Detach;
 use crate::worker::hub::Hub;
 
@@ -165,9 +164,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             Check::Silent | Check::Unfinished if has_news(&io, session, waits) => {
                 return self.watch(id, now + NEWS_MS);
             }
-            Check::Silent => return self.give_up(id, CloseCode::GOING_AWAY, "client is silent"),
+            Check::Silent => return self.close(id, Cause::Silent),
             Check::Unfinished => {
-                return self.give_up(id, CloseCode::POLICY, "message comes too slowly");
+                return self.close(id, Cause::Unfinished);
             }
         }
         if attached && self.detach_policy(id) != Some(Detach::Off) {
@@ -178,11 +177,6 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         };
         let check = session.next_check(tick);
         self.schedule(id, check, false);
-    }
-
-    fn give_up(&mut self, id: ClientId, code: CloseCode, reason: &str) {
-        self.counters.timed_out += 1;
-        self.close(id, code, reason, Level::Info);
     }
 }
 

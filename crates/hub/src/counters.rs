@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::upgrade::Refused;
+use crate::upgrade::refused::Refused;
 
 /// Counters of a worker, from its start.
 #[derive(Debug, Default, Serialize)]

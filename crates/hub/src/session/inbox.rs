@@ -5,7 +5,7 @@ use std::ops::Range;
 use proto::envelope::Compression;
 use proto::websocket::close::CloseReceived;
 use proto::websocket::connection::{Event, Kind, Payload};
-use proto::websocket::deflate::{Inflater, Takeover};
+use proto::websocket::deflate::Inflater;
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::misbehaved::Misbehaved;
 
@@ -59,21 +59,9 @@ impl Inbox {
         at: &mut usize,
         mut inflater: Option<&mut Inflater>,
     ) {
-        let limits = session.location.limits();
         self.empty();
         while *at < buf.len() && self.end.is_none() && !self.is_full() {
-            let connection = &mut session.connection;
-            let received = match &mut inflater {
-                Some(inflater) => {
-                    let takeover = Takeover {
-                        window_bits: session.context_bits,
-                        history: &mut session.history,
-                    };
-                    connection.receive_deflated(buf, at, &limits, inflater, takeover)
-                }
-                None if session.deflate_bits > 0 => connection.receive_unread(buf, at, &limits),
-                None => connection.receive(buf, at, &limits),
-            };
+            let received = session.receive(buf, at, inflater.as_deref_mut());
             match received {
                 Ok(None) => break,
                 Ok(Some(event)) => self.note(event, inflater.is_some()),
@@ -230,7 +218,7 @@ mod tests {
     use crate::settings::Location;
 
     fn session() -> Session {
-        Session::new(Box::leak(Box::new(Location::default())), None, 0)
+        Session::new(Box::leak(Box::new(Location::default())), None, None, 0)
     }
 
     fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -299,7 +287,7 @@ mod tests {
                 inbox.replies(true, None, &mut second, &mut spare),
                 expected(&messages)
             );
-            assert_eq!(session.held_bytes(), 0);
+            assert_eq!(session.weight().messages, 0);
         }
     }
 

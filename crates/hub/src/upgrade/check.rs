@@ -7,11 +7,12 @@ use std::fmt;
 use fanout::Kind;
 use proto::redis::PROBE_PREFIX;
 use proto::websocket::deflate;
-use proto::websocket::handshake::{self, HttpVersion, Refusal, RequestLine};
+use proto::websocket::handshake::{self, HttpVersion, RequestLine};
 use smallvec::SmallVec;
 
 use super::argument::unfit_argument;
-use crate::answer::{Response, Switching, Text};
+use super::refused::Refused;
+use crate::answer::{Switching, Text};
 use crate::outside::{Level, Request};
 use crate::settings::{Location, MAX_CHANNEL, Service, Template};
 
@@ -28,145 +29,6 @@ pub struct Wish {
     pub publish: Option<Box<[u8]>>,
     /// What the 101 says.
     pub switching: Switching,
-}
-
-/// Why a client may not come in. Each has a counter of its own in `websocket_status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// It is no handshake that the RFC allows.
-    Handshake(Refusal),
-    /// `websocket_origin`.
-    Origin,
-    /// The channel's name, and what is wrong with it, such as "is empty".
-    Channel(&'static str),
-    /// A subrequest.
-    Subrequest,
-    /// `error_page` has led here, to show an error of this status.
-    ErrorPage(u16),
-    /// Memory, or another failure of ours.
-    Internal,
-    /// `websocket_max_pending`.
-    Pending,
-    /// `websocket_reserve`.
-    Reserve,
-    /// `websocket_memory`.
-    Memory,
-    /// The worker is about to exit.
-    Exiting,
-    /// Redis is away.
-    BrokerAway,
-    /// Redis has not confirmed in time.
-    BrokerSlow,
-    /// Redis's ACL forbids a channel.
-    Forbidden,
-}
-
-impl Refused {
-    /// Its HTTP status.
-    pub fn status(self) -> u16 {
-        match self {
-            Refused::Handshake(refusal) => refusal.status(),
-            Refused::Origin | Refused::Forbidden => 403,
-            Refused::Channel(_) | Refused::Subrequest => 400,
-            // "error_page 403 =200" makes 200 of any answer, but a 200 is no WebSocket.
-            Refused::ErrorPage(status) if status < 300 => 500,
-            Refused::ErrorPage(status) => status,
-            Refused::Internal => 500,
-            Refused::Pending
-            | Refused::Reserve
-            | Refused::Memory
-            | Refused::Exiting
-            | Refused::BrokerAway => 503,
-            Refused::BrokerSlow => 504,
-        }
-    }
-
-    /// Its answer to a request with this query. Where the request itself is wrong, a line of text
-    /// tells how to mend it.
-    pub fn response(self, query: &[u8]) -> Response {
-        let mut response = Response::status(self.status());
-        response.content_type = "text/plain";
-        response.body = self.text(query).into_bytes();
-        let headers: &[(&'static str, &str)] = match self {
-            Refused::Handshake(Refusal::NotUpgrade) => &[("Upgrade", "websocket")],
-            Refused::Handshake(Refusal::Version) => {
-                &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
-            }
-            Refused::Handshake(Refusal::Method) => &[("Allow", "GET")],
-            _ => &[],
-        };
-        response
-            .headers
-            .extend(headers.iter().map(|(name, value)| (*name, (*value).into())));
-        response
-    }
-
-    /// For the one who wrote the client. Nothing that the request says stands in it.
-    fn text(self, query: &[u8]) -> String {
-        let text = match self {
-            Refused::Handshake(Refusal::NotUpgrade) if is_socket_io(query) => {
-                "This is no Socket.IO server: connect to it by a plain WebSocket, not by a Socket.IO \
-                 client."
-            }
-            Refused::Handshake(refusal) => mend(refusal),
-            Refused::Channel(cause) => return format!("The channel's name {cause}.\n"),
-            _ => return String::new(),
-        };
-        format!("{text}\n")
-    }
-}
-
-/// What a client should do instead.
-fn mend(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotUpgrade => {
-            "A WebSocket is wanted here: a request with \"Upgrade: websocket\" and \"Connection: \
-             Upgrade\". A proxy on the way must pass both on."
-        }
-        Refusal::Http2 => "A WebSocket begins over HTTP/1.1, not over HTTP/2 or HTTP/3.",
-        Refusal::OldHttp => {
-            "A WebSocket begins over HTTP/1.1. A proxy on the way must use it: nginx by \
-             \"proxy_http_version 1.1\"."
-        }
-        Refusal::Method => "A WebSocket begins with GET.",
-        Refusal::Body => "A request for a WebSocket has no body.",
-        Refusal::Version => "\"Sec-WebSocket-Version\" must be 13.",
-        Refusal::Key => {
-            "\"Sec-WebSocket-Key\" must be there once, and be the base64 of 16 random bytes."
-        }
-        Refusal::Origin => "\"Origin\" must not be there twice.",
-        Refusal::Subprotocol => "\"Sec-WebSocket-Protocol\" must be a list of tokens.",
-        Refusal::Extensions => "\"Sec-WebSocket-Extensions\" is malformed.",
-    }
-}
-
-/// Engine.IO's long polling, by which a Socket.IO client begins.
-fn is_socket_io(query: &[u8]) -> bool {
-    let mut pairs = query.split(|&byte| byte == b'&');
-    let is_polling = pairs.clone().any(|pair| pair == b"transport=polling");
-    is_polling && pairs.any(|pair| pair.starts_with(b"EIO="))
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refused::Handshake(refusal) => return refusal.fmt(f),
-            Refused::Channel(cause) => return write!(f, "channel {cause}"),
-            Refused::ErrorPage(status) => {
-                return write!(f, "\"error_page\" shows an error of status {status} by it");
-            }
-            Refused::Origin => "origin is not allowed by \"websocket_origin\"",
-            Refused::Subrequest => "a subrequest cannot become a WebSocket",
-            Refused::Internal => "internal error",
-            Refused::Pending => "as many as \"websocket_max_pending\" allows wait for redis",
-            Refused::Reserve => "the free worker_connections are kept by \"websocket_reserve\"",
-            Refused::Memory => "clients hold more than \"websocket_memory\"",
-            Refused::Exiting => "worker is exiting",
-            Refused::BrokerAway => "redis is away",
-            Refused::BrokerSlow => "redis has not confirmed the subscription in time",
-            Refused::Forbidden => "redis forbids the channel",
-        })
-    }
 }
 
 /// Judges the request and evaluates the channels' names.
@@ -311,21 +173,6 @@ pub fn log_refused<R: Request>(request: R, cause: impl fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn socket_io_is_known_by_its_polling() {
-        for (query, is_it) in [
-            ("EIO=4&transport=polling&t=abc", true),
-            ("transport=polling&EIO=3", true),
-            ("EIO=4&transport=websocket", false),
-            ("EIO=4", false),
-            ("transport=polling", false),
-            ("xEIO=4&transport=polling", false),
-            ("", false),
-        ] {
-            assert_eq!(is_socket_io(query.as_bytes()), is_it, "{query}");
-        }
-    }
 
     #[test]
     fn names_that_redis_should_not_see_are_refused() {

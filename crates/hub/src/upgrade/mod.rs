@@ -2,8 +2,10 @@
 
 mod argument;
 mod check;
+pub mod refused;
 mod waiting;
 
 pub use argument::{argument, is_fit};
-pub use check::{Refused, Wish, channel, check, log_refused};
+pub use check::{Wish, channel, check, log_refused};
+pub use refused::Refused;
 pub use waiting::{Channels, WaitingRoom};

@@ -40,7 +40,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 self.turn = true;
                 break;
             }
-            self.bound_fresh();
+            self.apply_notsent_to_fresh();
             budget = self.flush_feed(feed, budget).min(budget - 1);
         }
         self.after_flush();
@@ -101,7 +101,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 
     fn close_slow(&mut self, client: ClientId) {
-        let opening = |(_, session): (_, &mut Session)| session.phase == Phase::Opening;
+        let opening = |(_, session): (_, &mut Session)| session.phase() == Phase::Opening;
         if self.clients.get(client).is_some_and(opening) {
             // Its 101 is not even out.
             self.count_cause(Cause::TooSlow);

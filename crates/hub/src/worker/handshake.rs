@@ -125,12 +125,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 ..Notes::default()
             })
         });
-        let mut session = Session::new(location, notes, self.session_tick(now));
-        if let Some(agreed) = switching.extensions {
-            session.deflate_bits = agreed.server_window_bits();
-            session.context_bits = agreed.context_bits();
-        }
-        let form = form(location, session.deflate_bits);
+        let tick = self.session_tick(now);
+        let session = Session::new(location, notes, switching.extensions, tick);
+        let form = form(location, session.deflate_bits());
         let id = self.clients.insert(request, session);
         if !channels.is_empty() {
             let socket = self.socket_of(id);

@@ -270,19 +270,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// For variables: a client's life in numbers so far.
     pub fn summary(&mut self, id: ClientId) -> Option<Summary> {
         let (_, session) = self.clients.get(id)?;
-        let mut summary = Summary {
-            close_code: session.close_code,
-            ..Summary::default()
-        };
-        if let Some(notes) = &session.notes {
-            summary.channel.clone_from(&notes.channel);
-            summary.messages_in = notes.messages_in;
-            summary.bytes_in = notes.bytes_in;
-            summary.messages_out = notes.messages_out;
-            summary.bytes_out = notes.bytes_out;
-            summary.duration_ms = self.out.now().saturating_sub(notes.since_ms);
-        }
-        let joined = matches!(session.phase, Phase::Opening | Phase::Open);
+        let mut summary = session.summary(self.out.now());
+        let joined = matches!(session.phase(), Phase::Opening | Phase::Open);
         let delivered = joined.then(|| self.registry.feed_of(id)).flatten();
         if let Some((messages, bytes)) = delivered.and_then(|_| self.registry.delivered(id)) {
             summary.messages_out += messages;

@@ -3,8 +3,7 @@
 use super::hub::Hub;
 use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Level, Outside, Sent};
-use crate::session::{Cause, Leaving, Life, Notes, Phase, Unpublished};
-use crate::settings::Gap;
+use crate::session::{Cause, Leaving, Life, Phase, Unpublished};
 use fanout::{ChannelId, ClientId};
 
 /// A few clients need not be spread over all of `websocket_drain`.
@@ -36,7 +35,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             let Some((_, session)) = self.clients.get(id) else {
                 continue;
             };
-            if session.leaving != Some(Leaving::Forbidden) {
+            if session.leaving() != Some(Leaving::Forbidden) {
                 let spread = session.location.drain().over.min(most);
                 let wait = self.drain.random_below(spread);
                 self.lead_out(id, Leaving::Exit, now + wait);
@@ -49,13 +48,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        match session.phase {
-            Phase::Opening => session.leaving = Some(leaving),
-            Phase::Open => {
-                session.leaving = Some(leaving);
-                self.watch(id, due);
-            }
-            Phase::Closing | Phase::Lingering | Phase::Lost => {}
+        if session.lead_out(leaving) {
+            self.watch(id, due);
         }
     }
 
@@ -64,7 +58,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let Some(leaving) = session.leaving else {
+        let Some(leaving) = session.leaving() else {
             return;
         };
         self.close(id, Cause::Leaving(leaving));
@@ -102,13 +96,13 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return false;
         };
-        if session.phase == Phase::Lingering {
+        if session.phase() == Phase::Lingering {
             return true;
         }
-        if session.phase != Phase::Open || session.outbox.is_some() || !is_at_boundary {
+        if !session.is_open() || session.has_own_frames() || !is_at_boundary {
             return false;
         }
-        let cause = Cause::Leaving(session.leaving.unwrap_or(Leaving::Exit));
+        let cause = Cause::Leaving(session.leaving().unwrap_or(Leaving::Exit));
         let Some(frame) = cause.frame(session.location) else {
             return false;
         };
@@ -116,7 +110,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return false;
         }
         io.shutdown();
-        session.close_code = cause.code(session.location);
+        session.note_told(cause.code(session.location));
         self.count_cause(cause);
         true
     }
@@ -136,7 +130,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         for &channel in &channels {
             for id in self.registry.listeners_of(channel) {
                 if let Some((_, session)) = self.clients.get(id) {
-                    session.missed = session.location.gap() != Gap::Keep;
+                    session.note_missed();
                     is_missed = true;
                 }
             }
@@ -166,8 +160,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         for &channel in channels {
             for id in self.registry.listeners_of(channel) {
                 if let Some((_, session)) = self.clients.get(id)
-                    && std::mem::take(&mut session.missed)
-                    && session.leaving.is_none()
+                    && session.take_missed()
+                    && session.leaving().is_none()
                 {
                     told.push((id, session.location.drain().over));
                 }
@@ -185,11 +179,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        let is_it = |notes: &&mut Box<Notes>| notes.is_publisher(life);
-        let Some(notes) = session.notes.as_mut().filter(is_it) else {
-            return;
-        };
-        if !std::mem::replace(&mut notes.is_untold, true) {
+        if session.note_unpublished(life) {
             self.untold.push((id, life, why));
             self.turn = true;
         }
@@ -201,9 +191,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             let Some((id, life, why)) = self.untold.pop() else {
                 return;
             };
-            let session = self.clients.get(id).map(|(_, session)| session);
-            let notes = session.and_then(|session| session.notes.as_ref());
-            if notes.is_some_and(|notes| notes.is_publisher(life)) {
+            let client = self.clients.get(id);
+            if client.is_some_and(|(_, session)| session.is_publisher(life)) {
                 self.close(id, Cause::NotPublished(why));
             }
         }

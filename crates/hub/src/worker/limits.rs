@@ -208,7 +208,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         while self.budget.over()
             && let Some(client) = self.leaving_in_frame.pop()
         {
-            let is_waiting = |(_, session): (_, &mut Session)| session.phase == Phase::Closing;
+            let is_waiting = |(_, session): (_, &mut Session)| session.phase() == Phase::Closing;
             if self.clients.get(client).is_some_and(is_waiting) {
                 self.cut_off(client);
                 self.account();

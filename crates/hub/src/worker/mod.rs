@@ -3,6 +3,7 @@
 //! The state that is not one client's lies in files of its own (`drain`, `queues`, `throttle`,
 //! `untold`, `wires`); `hub` puts it together; the others are what happens to it.
 
+mod account;
 mod clients;
 mod delivery;
 mod drain;

@@ -1,11 +1,12 @@
 //! How a client ends.
 
-use fanout::{Category, ClientId, Pieces};
+use fanout::{ClientId, Pieces};
 
 use crate::answer::Effect;
 use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Level, Outside, Received};
-use crate::session::{Cause, LINGER_MS, Outbox, PARTING_MS, Phase};
+use crate::session::{Cause, LINGER_MS, PARTING_MS, Phase};
+use crate::worker::account::{self, with_client};
 use crate::worker::hub::{BUFFER, Hub};
 
 use super::watch::{NEWS_MS, UNREAD_MS};
@@ -22,7 +23,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        if session.phase != Phase::Open {
+        if !session.is_open() {
             return;
         }
         let Some(frame) = cause.frame(session.location) else {
@@ -54,32 +55,18 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        if session.phase != Phase::Open {
+        if !session.is_open() {
             return;
         }
-        let before = session.held_bytes();
-        session.phase = Phase::Closing;
-        session.close_code = code;
-        let context = session.context_bytes();
-        session.history = None;
-        session.kept = None;
-        let outbox = session
-            .outbox
-            .get_or_insert_with(|| Box::new(Outbox::default()));
-        outbox.forget_pong();
         if begun.len() >= LARGE_REST {
             self.leaving_in_frame.push(id);
         }
-        if !begun.is_empty() {
-            outbox.put_first(begun);
-        }
-        outbox.push(frame);
-        let after = session.held_bytes();
-        self.hold(before, after);
-        self.hold_context(context, 0);
+        with_client(&mut self.clients, &mut self.budget, id, |_, session| {
+            session.begin_closing(begun, frame, code);
+        });
         self.write_client(id);
         if let Some((_, session)) = self.clients.get(id)
-            && session.phase == Phase::Closing
+            && session.phase() == Phase::Closing
         {
             self.measure_farewell(id);
         }
@@ -92,13 +79,13 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        let patience = match session.phase {
+        let patience = match session.phase() {
             Phase::Closing => PARTING_MS,
             Phase::Lingering => LINGER_MS,
             Phase::Opening | Phase::Open | Phase::Lost => return,
         };
         let left = session.left(&io);
-        session.pulse.measure(left, tick);
+        session.measure_left(left, tick);
         self.watch(id, now + patience);
     }
 
@@ -109,10 +96,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        if session.pulse.goes_off(session.left(&io), tick) {
+        if session.goes_off(&io, tick) {
             return self.measure_farewell(id);
         }
-        if session.phase == Phase::Closing && io.has_room_again() {
+        if session.phase() == Phase::Closing && io.has_room_again() {
             return self.watch(id, now + NEWS_MS);
         }
         io.abandon(UNREAD_MS);
@@ -124,11 +111,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((messages, bytes)) = self.registry.delivered(id) else {
             return;
         };
-        if let Some((_, session)) = self.clients.get(id)
-            && let Some(notes) = &mut session.notes
-        {
-            notes.messages_out += messages;
-            notes.bytes_out += bytes;
+        if let Some((_, session)) = self.clients.get(id) {
+            session.note_out(messages, bytes);
         }
     }
 
@@ -138,9 +122,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let now = self.out.now();
         let tick = self.session_tick(now);
         if let Some((_, session)) = self.clients.get(id)
-            && session.phase == Phase::Closing
+            && session.phase() == Phase::Closing
         {
-            session.pulse.measure(0, tick);
+            session.measure_left(0, tick);
             self.watch(id, now + LINGER_MS);
         }
     }
@@ -150,7 +134,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        session.phase = Phase::Lingering;
+        session.begin_lingering();
         io.shutdown();
         // The buffer may be in use now: what is there already is dropped in the next round.
         io.read_again();
@@ -169,7 +153,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 }
             }
             Received::Bytes(_) => io.read_again(),
-            Received::Eof if session.phase == Phase::Closing => {}
+            Received::Eof if session.phase() == Phase::Closing => {}
             Received::Eof | Received::Failed => self.end(id),
         }
     }
@@ -177,9 +161,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// The connection is to be freed; said once.
     pub(super) fn end(&mut self, id: ClientId) {
         if let Some((_, session)) = self.clients.get(id)
-            && session.phase != Phase::Lost
+            && session.end()
         {
-            session.phase = Phase::Lost;
             self.effects.push_back(Effect::Close(id));
         }
     }
@@ -189,17 +172,16 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        if session.phase != Phase::Lost {
+        if session.phase() != Phase::Lost {
             io.log(
                 Level::Info,
                 format_args!("websocket cut off within a message: out of websocket_memory"),
             );
             io.abandon(UNREAD_MS);
         }
-        let before = session.held_bytes();
-        session.outbox = None;
-        let after = session.held_bytes();
-        self.hold(before, after);
+        with_client(&mut self.clients, &mut self.budget, id, |_, session| {
+            session.drop_own();
+        });
         self.lose(id);
     }
 
@@ -210,9 +192,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        if session.close_code == 0 {
-            session.close_code = 1006;
-        }
+        session.note_lost();
         self.end(id);
     }
 
@@ -234,11 +214,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some(session) = self.clients.remove(id) else {
             return;
         };
-        self.hold(session.held_bytes(), 0);
-        self.hold_context(session.context_bytes(), 0);
+        account::forget(&mut self.budget, &session);
         // If it was the first, the next one has waited for it.
         self.turn |= self.paused.forget(id, session.location);
-        self.counters.closed += u64::from(session.opened);
+        self.counters.closed += u64::from(session.was_opened());
     }
 
     /// A panic in its event: that client is closed, the others go on.
@@ -246,27 +225,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
-        self.count_held();
+        // It may have come between a session's change and its entry in the account.
+        account::recount(&mut self.clients, &mut self.budget);
         if !self.is_open(id) {
             self.count_cause(Cause::Internal);
         }
         self.close(id, Cause::Internal);
-    }
-
-    /// Sums up what all sessions hold: a panic may have come between a session's change and its entry
-    /// in the account.
-    fn count_held(&mut self) {
-        let ids: Vec<ClientId> = self.clients.ids().collect();
-        let sessions = ids.into_iter().filter_map(|id| {
-            let (_, session) = self.clients.get(id)?;
-            Some((session.held_bytes(), session.context_bytes()))
-        });
-        let held: Vec<(usize, usize)> = sessions.collect();
-        let sum = |part: fn(&(usize, usize)) -> usize| held.iter().map(part).sum::<usize>() as u64;
-        self.budget
-            .set(Category::PartialMessages, sum(|(messages, _)| *messages));
-        self.budget
-            .set(Category::Contexts, sum(|(_, contexts)| *contexts));
     }
 
     /// nginx's graceful quit (once), or `worker_shutdown_timeout` (`forced`).

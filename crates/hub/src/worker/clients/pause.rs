@@ -9,7 +9,6 @@ use fanout::ClientId;
 
 use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Outside};
-use crate::session::Phase;
 use crate::worker::hub::Hub;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
@@ -31,8 +30,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if let Some((io, session)) = self.clients.get(id)
             && let Some(broker) = session.location.redis
         {
-            session.paused = true;
-            session.narrow(&io);
+            session.pause(&io);
             self.paused.push(id, broker);
         }
     }
@@ -46,10 +44,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return false;
         };
         !self.paused.is_empty(usize::from(broker))
-            && session.phase == Phase::Open
-            && !session.paused
+            && session.is_open()
+            && !session.is_paused()
             && session.publish_channel().is_some()
-            && (session.kept.is_some() || io.is_readable())
+            && (session.has_kept() || io.is_readable())
     }
 
     /// The publisher links may have room again.
@@ -73,7 +71,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     pub(super) fn resume(&mut self, id: ClientId) -> Option<usize> {
         let (_, session) = self.clients.get(id)?;
         let broker = usize::from(session.location.redis?);
-        let is_open = session.phase == Phase::Open;
+        let is_open = session.is_open();
         let is_first = self.paused.first(broker) == Some(id);
         if !is_first || (is_open && self.is_publisher_congested(id)) {
             return None;
@@ -83,14 +81,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.turn |= !self.paused.is_empty(broker);
         let tick = self.session_tick(self.out.now());
         let (_, session) = self.clients.get(id)?;
-        session.paused = session.must_take_first();
-        session.pulse.note_alive(tick);
-        session.forgive_message(tick);
+        session.resume(tick);
         Some(broker)
     }
 
     pub(super) fn is_open(&mut self, id: ClientId) -> bool {
         let client = self.clients.get(id);
-        client.is_some_and(|(_, session)| session.phase == Phase::Open)
+        client.is_some_and(|(_, session)| session.is_open())
     }
 }

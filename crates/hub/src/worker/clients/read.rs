@@ -4,7 +4,8 @@ use fanout::ClientId;
 
 use crate::broker::{Brokers, NotPublished};
 use crate::outside::{Clients, Io, Outside, Received};
-use crate::session::{Cause, End, Inbox, Kept, Phase, Session, Unpublished, life, work};
+use crate::session::{Cause, End, Inbox, Kept, Phase, Session, Unpublished, Weight, life, work};
+use crate::worker::account::with_client;
 use crate::worker::hub::{BUFFER, Hub};
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
@@ -46,7 +47,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// is nothing to do now.
     fn read_some(&mut self, id: ClientId) -> Option<usize> {
         let (io, session) = self.clients.get(id)?;
-        match session.phase {
+        match session.phase() {
             Phase::Opening | Phase::Lost => return None,
             Phase::Closing if io.plain_fd().is_none() => return None,
             Phase::Closing | Phase::Lingering => {
@@ -55,10 +56,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             }
             Phase::Open => {}
         }
-        if session.paused {
+        if session.is_paused() {
             return None;
         }
-        if session.kept.is_none() && !io.is_readable() {
+        if !session.has_kept() && !io.is_readable() {
             if !io.want_read() {
                 self.lose(id);
             }
@@ -116,30 +117,30 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        if session.phase != Phase::Open {
+        if !session.is_open() {
             return;
         }
-        let bytes = kept.held_bytes();
-        session.kept = Some(kept);
-        self.hold(0, bytes);
+        with_client(&mut self.clients, &mut self.budget, id, |_, session| {
+            session.keep(kept);
+        });
         if self.budget.over() {
             self.refuse_more(id);
         }
     }
 
     fn take_kept(&mut self, id: ClientId) -> Option<Box<Kept>> {
-        let (_, session) = self.clients.get(id)?;
-        let kept = session.kept.take()?;
-        self.hold(kept.held_bytes(), 0);
-        Some(kept)
+        if !self.clients.get(id)?.1.has_kept() {
+            return None;
+        }
+        with_client(&mut self.clients, &mut self.budget, id, |_, session| {
+            session.take_kept()
+        })?
     }
 
     pub(super) fn note_received(&mut self, id: ClientId, bytes: usize) {
         self.counters.bytes_in += bytes as u64;
-        if let Some((_, session)) = self.clients.get(id)
-            && let Some(notes) = &mut session.notes
-        {
-            notes.bytes_in += bytes as u64;
+        if let Some((_, session)) = self.clients.get(id) {
+            session.note_in(0, bytes as u64);
         }
     }
 
@@ -157,7 +158,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 
     fn may_go_on(&mut self, id: ClientId) -> bool {
-        let is_open = |session: &Session| session.phase == Phase::Open && !session.paused;
+        let is_open = |session: &Session| session.is_open() && !session.is_paused();
         let has_room = self
             .clients
             .get(id)
@@ -170,38 +171,36 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return 0;
         };
-        if session.phase != Phase::Open {
+        if !session.is_open() {
             return 0;
         }
         let mut inbox = std::mem::take(&mut self.inbox);
-        let before = session.held_bytes();
-        let context = session.context_bytes();
+        let before = session.weight();
         let inflater = session.is_inflated().then(|| self.wires.inflater());
-        inbox.fill(session, input, at, inflater);
-        session.note_input(inbox.messages, inbox.heard, tick);
-        if let Some(notes) = &mut session.notes {
-            notes.messages_in += inbox.messages;
-        }
-        let work = inbox.work(session.compresses_echoes_from());
-        let after = session.held_bytes();
-        let context_after = session.context_bytes();
+        let work = with_client(&mut self.clients, &mut self.budget, id, |_, session| {
+            inbox.fill(session, input, at, inflater);
+            session.note_input(inbox.messages, inbox.heard, tick);
+            session.note_in(inbox.messages, 0);
+            inbox.work(session.compresses_echoes_from())
+        });
+        let context_after = self.weight_of(id).context;
         self.counters.messages_in += inbox.messages;
-        self.hold(before, after);
-        self.hold_context(context, context_after);
         self.serve(id, &inbox, input);
         inbox.empty();
         self.inbox = inbox;
-        let served = self
-            .clients
-            .get(id)
-            .map_or(0, |(_, session)| session.held_bytes());
-        if (served > before || context_after > context) && self.budget.over() {
+        let has_grown = context_after > before.context;
+        if (self.weight_of(id).messages > before.messages || has_grown) && self.budget.over() {
             self.refuse_more(id);
         }
-        if context_after > context && self.contexts_exceed() {
+        if has_grown && self.contexts_exceed() {
             self.refuse_context(id);
         }
-        work
+        work.unwrap_or(0)
+    }
+
+    fn weight_of(&mut self, id: ClientId) -> Weight {
+        let client = self.clients.get(id);
+        client.map_or_else(Weight::default, |(_, session)| session.weight())
     }
 
     /// What is kept of this client's compressed messages finds no memory. It comes back, and finds

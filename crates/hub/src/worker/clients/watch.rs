@@ -1,6 +1,6 @@
 //! A client begins, and is watched by the wheel.
 
-use fanout::{Category, ClientId};
+use fanout::ClientId;
 use proto::websocket::frame::ControlFrame;
 
 use crate::answer::Effect;
@@ -31,16 +31,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        session.phase = Phase::Open;
-        session.opened = true;
-        session.pulse.note_alive(tick);
+        session.open(tick);
         let check = session.next_check(tick);
         let attached = !io.is_detached();
         let wants_detach = attached && self.detach_policy(id) != Some(Detach::Off);
         self.counters.accepted += 1;
         self.fresh.push(id);
         if self.fresh.len() == MOST_FRESH {
-            self.bound_fresh();
+            self.apply_notsent_to_fresh();
         }
         self.schedule(id, check, wants_detach);
         if self.registry.feed_of(id).is_some() && !self.registry.unmute(id) {
@@ -50,9 +48,11 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             self.begin_drain(now);
         }
         if let Some((_, session)) = self.clients.get(id)
-            && (session.leaving.is_some() || self.out.is_exiting())
+            && (session.leaving().is_some() || self.out.is_exiting())
         {
-            session.leaving.get_or_insert(Leaving::Exit);
+            if session.leaving().is_none() {
+                session.lead_out(Leaving::Exit);
+            }
             return self.part_with(id);
         }
         if !early.is_empty() {
@@ -63,10 +63,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 
     /// Before a fan-out: no socket takes more of it than the session's location allows.
-    pub(in crate::worker) fn bound_fresh(&mut self) {
+    pub(in crate::worker) fn apply_notsent_to_fresh(&mut self) {
         for id in self.fresh.drain(..) {
             if let Some((io, session)) = self.clients.get(id) {
-                session.bound(&io);
+                session.apply_notsent(&io);
             }
         }
     }
@@ -93,28 +93,6 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.wheel.schedule(id.0, due);
     }
 
-    /// The memory account's part of one session has changed.
-    pub(super) fn hold(&mut self, before: usize, after: usize) {
-        if after > before {
-            self.budget
-                .take(Category::PartialMessages, (after - before) as u64);
-        } else if before > after {
-            self.budget
-                .give_back(Category::PartialMessages, (before - after) as u64);
-        }
-    }
-
-    /// The same for what is kept of its compressed messages.
-    pub(super) fn hold_context(&mut self, before: usize, after: usize) {
-        if after > before {
-            self.budget
-                .take(Category::Contexts, (after - before) as u64);
-        } else if before > after {
-            self.budget
-                .give_back(Category::Contexts, (before - after) as u64);
-        }
-    }
-
     /// The wheel: liveness, closes that are due, closing that takes too long.
     pub(in crate::worker) fn look_at_due_sessions(&mut self, now: u64) {
         let mut due = std::mem::take(&mut self.due);
@@ -130,14 +108,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        match session.phase {
+        match session.phase() {
             Phase::Opening => {
                 io.abandon(UNREAD_MS);
                 self.end(id);
             }
             Phase::Closing | Phase::Lingering => self.look_at_closing(id, now),
             Phase::Lost => {}
-            Phase::Open if session.leaving.is_some() => self.part_with(id),
+            Phase::Open if session.leaving().is_some() => self.part_with(id),
             Phase::Open => self.look_at_open(id, now),
         }
     }
@@ -150,14 +128,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let attached = !io.is_detached();
         if self.paused.contains(id, session.location) {
             // It is we who do not listen.
-            session.pulse.note_alive(tick);
+            session.note_alive(tick);
         }
         let waits = self.turns.contains(id);
         match session.check(tick) {
             Check::Alive => {}
             Check::Ping => {
                 session.note_pinged(tick);
-                if session.outbox.is_none() {
+                if !session.has_own_frames() {
                     self.send_own(id, &ControlFrame::ping(b""));
                 }
             }
@@ -183,7 +161,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 /// A worker that was held up may have heard nothing of what lies in the client's socket, nor that it
 /// takes more again; what it sends while it is paused tells nothing.
 fn has_news(io: &impl Io, session: &Session, waits_for_turn: bool) -> bool {
-    if session.paused {
+    if session.is_paused() {
         io.has_room_again()
     } else {
         // Who waits for a turn has sent something.

@@ -5,6 +5,7 @@ use fanout::ClientId;
 use crate::broker::Brokers;
 use crate::outside::{Clients, Io, Outside, Sent};
 use crate::session::{Inbox, Phase};
+use crate::worker::account::with_client;
 use crate::worker::hub::{BUFFER, Hub};
 use crate::worker::{flush, handshake};
 
@@ -20,22 +21,21 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        if session.phase != Phase::Open {
+        if !session.is_open() {
             // RFC 6455, 5.5.1: publishing may just have queued its Close.
             return;
         }
         let echo = session.location.echo;
-        let deflate = handshake::deflate(session.location, session.deflate_bits);
-        if let Some(outbox) = &mut session.outbox
+        let deflate = handshake::deflate(session.location, session.deflate_bits());
+        if session.has_own_frames()
             && let Some(pong) = inbox.only_pong(input)
         {
-            return outbox.set_pong(pong);
+            session.replace_pong(pong);
+            return;
         }
         if echo {
             self.counters.echoed += inbox.messages;
-            if let Some(notes) = &mut session.notes {
-                notes.messages_out += inbox.messages;
-            }
+            session.note_out(inbox.messages, 0);
         }
         let mut spare = std::mem::take(&mut self.spare);
         let deflate = if inbox.messages > 0 { deflate } else { None };
@@ -58,9 +58,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        session.bound(&io);
+        session.apply_notsent(&io);
         let mut rest = frames;
-        if session.outbox.is_none() && at_boundary {
+        if !session.has_own_frames() && at_boundary {
             loop {
                 match io.send(rest) {
                     Sent::Bytes(count) => {
@@ -75,15 +75,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 }
             }
         }
-        let before = session.held_bytes();
-        let outbox = session.outbox.get_or_insert_default();
-        outbox.push(rest);
-        if outbox.blocks_reading() {
-            session.paused = true;
-            session.narrow(&io);
-        }
-        let after = session.held_bytes();
-        self.hold(before, after);
+        with_client(&mut self.clients, &mut self.budget, id, |io, session| {
+            session.queue(rest, io);
+        });
         if joined {
             self.registry.hold(id);
         }
@@ -95,7 +89,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        if !matches!(session.phase, Phase::Open | Phase::Closing) {
+        if !matches!(session.phase(), Phase::Open | Phase::Closing) {
             return;
         }
         if self.round_left == 0 {
@@ -116,7 +110,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             let Some((io, session)) = self.clients.get(id) else {
                 return;
             };
-            session.bound(&io);
+            session.apply_notsent(&io);
             let due = if joined {
                 self.registry.unsent(id)
             } else {
@@ -136,7 +130,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                     }
                     Sent::Failed => return self.lose(id),
                 }
-            } else if session.outbox.is_some() {
+            } else if session.has_own_frames() {
                 if joined && !self.registry.at_boundary(id) {
                     // The rest of a large frame comes with the flush, which resumes the client.
                     break;
@@ -162,22 +156,13 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     /// Writes the client's own frames once.
     fn write_outbox(&mut self, id: ClientId) -> Sent {
-        let Some((io, session)) = self.clients.get(id) else {
+        let spare = &mut self.spare;
+        let written = with_client(&mut self.clients, &mut self.budget, id, |io, session| {
+            session.write_own(io, spare)
+        });
+        let Some((sent, is_empty)) = written.flatten() else {
             return Sent::Failed;
         };
-        let before = session.held_bytes();
-        let Some(outbox) = &mut session.outbox else {
-            return Sent::Failed;
-        };
-        let sent = io.send(outbox.unsent(&mut self.spare));
-        let mut is_empty = false;
-        if let Sent::Bytes(count) = sent {
-            outbox.written(count);
-            is_empty = outbox.is_empty();
-            session.note_sent(count);
-        }
-        let after = session.held_bytes();
-        self.hold(before, after);
         if is_empty {
             self.outbox_is_empty(id);
         }
@@ -200,7 +185,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if written > 0
             && let Some((_, session)) = self.clients.get(id)
         {
-            session.pulse.note_alive(tick);
+            session.note_alive(tick);
         }
     }
 
@@ -210,17 +195,11 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
-        let before = session.held_bytes();
-        session.outbox = None;
-        let after = session.held_bytes();
-        let closing = session.phase == Phase::Closing;
-        if session.paused && !self.paused.contains(id, session.location) {
-            session.paused = false;
-            session.forgive_message(tick);
+        let is_closing = session.phase() == Phase::Closing;
+        if !self.paused.contains(id, session.location) && session.resume_after_outbox(tick) {
             io.read_again();
         }
-        self.hold(before, after);
-        if closing {
+        if is_closing {
             self.linger(id);
         }
     }

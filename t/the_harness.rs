@@ -1,8 +1,9 @@
 //! The harness itself: what it promises to the tests, on an nginx without the module.
 
+use std::collections::HashSet;
 use std::time::Duration;
 use t::{Browser, Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Reply, Request, Transport};
-use t::{frames, http, http2, process};
+use t::{frames, http, http2, ports, process};
 
 #[test]
 fn a_plain_nginx_serves_reloads_and_quits_unblamed() {
@@ -22,6 +23,12 @@ fn a_worker_that_dies_fails_its_test() {
     process::signal(nginx.worker(), process::Signal::KILL);
     nginx.until_log("exited on signal 9");
     nginx.finish();
+}
+
+#[test]
+fn a_port_is_given_once() {
+    let given: HashSet<u16> = (0..1_000).map(|_| ports::free()).collect();
+    assert_eq!(given.len(), 1_000);
 }
 
 #[test]

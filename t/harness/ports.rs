@@ -1,18 +1,22 @@
 //! Ports of 127.0.0.1 that nobody uses.
 
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// A port that is free now, outside the range from which the kernel takes ports for outgoing
-/// connections: so a server that is down for a while gets its port back.
+/// connections: so a server that is down for a while gets its port back. It is given once: a server asks
+/// for all its ports before it listens on any.
 pub fn free() -> u16 {
-    static TURN: AtomicU64 = AtomicU64::new(0);
-    for _ in 0..1000 {
-        let random = RandomState::new().hash_one(TURN.fetch_add(1, Ordering::Relaxed));
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for turn in 0..1000 {
+        let random = RandomState::new().hash_one(turn);
         let port = 12_000 + (random % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
             return port;
         }
     }

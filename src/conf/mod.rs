@@ -1,6 +1,7 @@
 //! What nginx.conf says: the table of directives, and the types that hold their values.
 
 mod check;
+mod effect;
 mod location;
 mod main;
 mod mention;

@@ -7,10 +7,12 @@ use hub::outside::{ClientId, PeerId};
 use hub::session::{Session, Summary};
 use hub::settings::Detach;
 
-use super::Hub;
-use crate::nginx::event::Slot;
-use crate::nginx::host::{Host, Wants};
-use crate::nginx::{Clients, Request};
+use super::outside::Hub;
+use crate::nginx::host::Host;
+use crate::nginx::seat::Seats;
+use crate::nginx::slot::Slot;
+use crate::nginx::timer::Wants;
+use crate::nginx::{Request, effects};
 
 static SLOT: Slot<Hub> = Slot::new();
 
@@ -56,8 +58,12 @@ impl Host for Hub {
         self.turn();
     }
 
-    fn clients(&mut self) -> &mut Clients<Hub> {
-        self.clients()
+    fn perform(effect: Effect) {
+        effects::perform::<Hub>(effect);
+    }
+
+    fn seats(&mut self) -> &mut Seats<Session> {
+        self.clients().seats()
     }
 
     fn summary(&mut self, id: ClientId) -> Option<Summary> {

@@ -14,20 +14,14 @@ use hub::settings::Service;
 use crate::conf::{Location, Main, NginxConf, Process};
 use crate::nginx::content::Handler;
 use crate::nginx::module::Module;
-use crate::nginx::variable::{Used, Variable};
+use crate::nginx::variable::Used;
 use crate::nginx::{log, process};
+pub use outside::Hub;
 use outside::Nginx;
 use services::{Handshake, Publisher, Status};
 
-/// The hub of an nginx worker.
-pub type Hub = hub::Hub<Nginx>;
-
 impl Module for Hub {
     type Configuration = NginxConf;
-
-    fn variables() -> &'static [Variable] {
-        &variables::TABLE
-    }
 
     fn handler(location: &Location) -> Option<Handler> {
         location.settings.service.map(|service| match service {

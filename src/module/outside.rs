@@ -6,12 +6,14 @@ use std::io;
 use hub::outside::{Level, Outside, PeerId, Sent};
 use proto::redis::{Address as ServerAddress, Server};
 
-use super::Hub;
-use crate::nginx::client::send_plain;
+use crate::nginx::io::send_plain;
 use crate::nginx::peer::{Address, Peer};
 use crate::nginx::ring::Ring;
 use crate::nginx::ssl::PeerTls;
 use crate::nginx::{self, log, process};
+
+/// The hub of an nginx worker.
+pub type Hub = hub::Hub<Nginx>;
 
 /// An nginx worker process.
 pub struct Nginx {

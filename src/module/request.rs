@@ -4,7 +4,7 @@ use hub::answer::Text;
 use hub::outside::EvaluationFailed;
 use hub::settings::{Location, Main, Template};
 
-use super::Hub;
+use super::outside::Hub;
 use crate::nginx::Request;
 
 impl hub::outside::Request for Request {

@@ -4,7 +4,7 @@ use hub::answer::{Outcome, Response};
 use hub::http::publish::{self, Post};
 use hub::upgrade::{self, Refused, Wish};
 
-use super::Hub;
+use super::outside::Hub;
 use crate::nginx::Request;
 use crate::nginx::content::{Arrived, Service};
 

@@ -6,10 +6,16 @@ use hub::outside::HttpRequest as _;
 use hub::session::Summary;
 use hub::upgrade::{argument, is_fit};
 
-use super::Hub;
+use super::outside::Hub;
 use crate::nginx::Request;
 use crate::nginx::process;
-use crate::nginx::variable::{Name, Variable};
+use crate::nginx::variable::{Name, Variable, Variables};
+
+impl Variables for Hub {
+    fn variables() -> &'static [Variable] {
+        &TABLE
+    }
+}
 
 /// A client's channels, kept for it only where nginx.conf names this variable.
 pub const CHANNEL: &str = "websocket_channel";

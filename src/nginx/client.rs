@@ -4,11 +4,8 @@
 //! this module. *Detached*, the request is freed as nginx does for an idle keep-alive connection
 //! (`ngx_http_set_keepalive`), and `c->data` is the seat. Nothing outside this file knows which.
 
-use std::ffi::c_void;
-use std::ptr;
-
 use hub::answer::Switching;
-use hub::outside::Clients as _;
+use hub::outside::ClientId;
 use nginx_sys::{
     ngx_connection_t, ngx_event_t, ngx_http_close_connection, ngx_http_finalize_request,
     ngx_http_request_t, ngx_http_run_posted_requests,
@@ -17,19 +14,59 @@ use nginx_sys::{
 use super::bindings::ngx_http_request_s;
 use super::event::{connection, run_client, set_nodelay, with};
 use super::host::Host;
-use super::pool::Leavings;
+use super::io::Io;
 use super::request::{self, Request};
+use super::seat::{Occupant, Seats, occupant};
 use super::ssl;
 
 mod detach;
-mod io;
-mod seat;
 
-pub use hub::outside::ClientId;
-pub use io::{Io, send_plain};
-pub(super) use io::{receive, send};
-pub use seat::Clients;
-pub(super) use seat::{Occupant, occupant, record};
+/// All clients of a worker.
+pub struct Clients<H: Host> {
+    seats: Seats<H::Session>,
+}
+
+impl<H: Host> Clients<H> {
+    /// Where they sit.
+    pub fn seats(&mut self) -> &mut Seats<H::Session> {
+        &mut self.seats
+    }
+}
+
+impl<H: Host> Default for Clients<H> {
+    fn default() -> Self {
+        let seats = Seats::default();
+        Clients { seats }
+    }
+}
+
+impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
+    type Request = Request;
+    type Io = Io;
+
+    fn insert(&mut self, request: Request, state: H::Session) -> ClientId {
+        let id = self.seats.insert(request, state);
+        request.watch_client::<H>(id);
+        id
+    }
+
+    #[inline]
+    fn get(&mut self, id: ClientId) -> Option<(Io, &mut H::Session)> {
+        self.seats.get(id)
+    }
+
+    fn remove(&mut self, id: ClientId) -> Option<H::Session> {
+        self.seats.remove(id)
+    }
+
+    fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ClientId> {
+        self.seats.ids()
+    }
+}
 
 /// The client of a connection whose handlers are ours; `None` when it has left its request.
 ///
@@ -62,7 +99,7 @@ unsafe fn client_in<H: Host>(context: *mut ()) -> Option<ClientId> {
 
 /// Sends the 101 of a client whose handshake had been parked.
 pub(super) fn accept_parked<H: Host>(id: ClientId, switching: &Switching) {
-    let Some(request) = with(|host: &mut H| host.clients().request(id)).flatten() else {
+    let Some(request) = with(|host: &mut H| host.seats().request(id)).flatten() else {
         return;
     };
     let connection = request.connection();
@@ -131,7 +168,7 @@ unsafe extern "C" fn on_flush<H: Host>(r: *mut ngx_http_request_t) {
 
 /// Tries again to free a request that was still in use (a mirror) when its client was taken over.
 pub(super) fn try_detach<H: Host>(id: ClientId) {
-    let request = with(|host: &mut H| host.clients().request(id));
+    let request = with(|host: &mut H| host.seats().request(id));
     if let Some(request) = request.flatten() {
         detach_if_allowed::<H>(request, id);
     }
@@ -170,8 +207,8 @@ unsafe fn set_handlers<H: Host>(c: *mut ngx_connection_t) {
 /// Ends the connection. The host's state of it goes first, so that nothing calls back into it.
 pub(super) fn close<H: Host>(id: ClientId) {
     let found = with(|host: &mut H| {
-        let request = host.clients().request(id);
-        let (io, _) = host.clients().get(id)?;
+        let request = host.seats().request(id);
+        let (io, _) = host.seats().get(id)?;
         let summary = request.and_then(|_| host.summary(id));
         host.client_gone(id);
         Some((io, request, summary))
@@ -196,19 +233,6 @@ pub(super) fn close<H: Host>(id: ClientId) {
     }
 }
 
-/// Cleanup of a request that a client is attached to: nginx ends it on its own account, and its log
-/// phase comes next.
-// Known by its address, hence once only.
-#[inline(never)]
-pub(super) unsafe extern "C" fn on_request_gone<H: Host>(data: *mut c_void) {
-    let id = ClientId(data as usize as u32);
-    let summary = with(|host: &mut H| host.summary(id)).flatten();
-    if let Some(request) = with(|host: &mut H| host.clients().request(id)).flatten() {
-        request.remember::<H>(summary);
-    }
-    run_client(id, |host: &mut H| host.client_gone(id));
-}
-
 /// Finalizes an attached client's request. With `eof` set nginx neither keeps the connection alive
 /// nor lingers: we have lingered already.
 unsafe fn end_request(request: Request) {
@@ -224,18 +248,6 @@ unsafe fn end_request(request: Request) {
         (*(*c).read).handler = handler;
         (*(*c).write).handler = handler;
         ngx_http_finalize_request(request.as_ptr(), nginx_sys::NGX_DONE as isize);
-    }
-}
-
-/// Makes the connection the client's alone: `c->data` becomes its seat. The request has left this
-/// `unused` in the connection's pool; `more` is to come there.
-fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more: bool) {
-    let seat = with(|host: &mut H| host.clients().set_detached(id, unused, more)).flatten();
-    // SAFETY: the connection is live. `destroyed` stays set, else nginx's
-    // `ngx_http_run_posted_requests` would read `c->data` as a request.
-    unsafe {
-        (*c).data = seat.map_or(ptr::null_mut(), <*mut ()>::cast);
-        (*c).set_destroyed(1);
     }
 }
 

@@ -15,8 +15,9 @@ use super::args::{Args, Complaint, Obeyed};
 use super::bindings::ngx_http_core_loc_conf_s;
 use super::configuration::Configuration;
 use super::content::Handler;
+use super::index::context_index;
 use super::log;
-use super::module::{self, LocationOf, MainOf, Module};
+use super::module::{LocationOf, MainOf, Module};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +229,7 @@ pub(super) unsafe fn main_conf<M: Module>(cf: *mut ngx_conf_t) -> *mut MainOf<M>
     // SAFETY: the caller's.
     unsafe {
         let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        (*(*context).main_conf.add(module::context_index())).cast()
+        (*(*context).main_conf.add(context_index())).cast()
     }
 }
 

@@ -7,49 +7,22 @@
 //! - anywhere else ([`run`]), the worker: what all clients share may be torn, and nothing can show that
 //!   it is whole. nginx starts another worker at once, and its clients come back.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 
-use hub::answer::Effect;
 use hub::outside::{ClientId, Level};
 use nginx_sys::{ngx_connection_t, ngx_event_t};
 
 use super::guard::{Panicked, guard};
 use super::host::Host;
-use super::listening::Listeners;
 use super::timer::Timer;
-use super::{client, content, log, process};
-
-/// Where a process keeps its host. Only this file looks into it.
-pub struct Slot<H> {
-    host: UnsafeCell<Option<Box<H>>>,
-    timer: UnsafeCell<Option<Timer>>,
-    listeners: UnsafeCell<Listeners>,
-    lent: Cell<bool>,
-    performing: Cell<bool>,
-}
-
-// SAFETY: nginx's worker handles events in one thread, and this module starts no other.
-unsafe impl<H> Sync for Slot<H> {}
-
-impl<H> Slot<H> {
-    /// Without a host.
-    pub const fn new() -> Slot<H> {
-        Slot {
-            host: UnsafeCell::new(None),
-            timer: UnsafeCell::new(None),
-            listeners: UnsafeCell::new(Listeners::new()),
-            lent: Cell::new(false),
-            performing: Cell::new(false),
-        }
-    }
-}
+use super::{log, process};
 
 /// Gives this process its host. Called once, by `init_process`.
 pub(super) fn install<H: Host>(host: H) {
     let slot = H::slot();
     // SAFETY: `init_process` runs before any event.
     unsafe {
-        *slot.timer.get() = Some(Timer::new::<H>());
+        *slot.timer.get() = Some(Timer::new(on_timer::<H>, on_turn::<H>));
         *slot.host.get() = Some(Box::new(host));
     }
     run("start", H::start);
@@ -101,7 +74,7 @@ pub(super) fn enter<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Result<Option
     let slot = H::slot();
     if !slot.performing.replace(true) {
         while let Some(effect) = lend(H::next_effect).flatten() {
-            if guard::<H, _>(|| perform::<H>(effect)).is_err() {
+            if guard::<H, _>(|| H::perform(effect)).is_err() {
                 end_after_panic::<H>("effects");
             }
         }
@@ -132,16 +105,6 @@ pub(super) fn run_client<H: Host>(client: ClientId, work: impl FnOnce(&mut H)) {
     }
 }
 
-fn perform<H: Host>(effect: Effect) {
-    match effect {
-        Effect::Accept(id, switching) => client::accept_parked::<H>(id, &switching),
-        Effect::Read(id) => run_client(id, |host: &mut H| host.take_turn(id)),
-        Effect::Detach(id) => client::try_detach::<H>(id),
-        Effect::Close(id) => client::close::<H>(id),
-        Effect::Answer(parked, response) => content::answer_parked::<H>(parked, &response),
-    }
-}
-
 /// Sets the timer to what the host waits for.
 fn settle<H: Host>() {
     let Some(wants) = lend(H::wants).flatten() else {
@@ -153,7 +116,7 @@ fn settle<H: Host>() {
     }
 }
 
-/// See [`Listeners::set_nodelay`].
+/// See [`super::listening::Listeners::set_nodelay`].
 ///
 /// # Safety
 /// As there.
@@ -171,4 +134,12 @@ pub(super) fn with<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Option<R> {
 pub(super) unsafe fn connection(event: *mut ngx_event_t) -> *mut ngx_connection_t {
     // SAFETY: nginx's connections put themselves in the data of both their events.
     unsafe { (*event).data.cast() }
+}
+
+unsafe extern "C" fn on_timer<H: Host>(_event: *mut ngx_event_t) {
+    run("timer", |host: &mut H| host.tick(process::now()));
+}
+
+unsafe extern "C" fn on_turn<H: Host>(_event: *mut ngx_event_t) {
+    run("turn", H::turn);
 }

@@ -9,18 +9,18 @@ use nginx_sys::{
 };
 use ngx::ngx_string;
 
-use super::{directive, module};
+use super::{callbacks, directive, index};
 use crate::conf::{DIRECTIVES, Location, Main, PROCESS_DIRECTIVES};
 use crate::module::Hub;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(module::preconfiguration::<Hub>),
-    postconfiguration: Some(module::postconfiguration::<Hub>),
+    preconfiguration: Some(callbacks::preconfiguration::<Hub>),
+    postconfiguration: Some(callbacks::postconfiguration::<Hub>),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
     create_srv_conf: None,
     merge_srv_conf: None,
-    create_loc_conf: Some(module::create_conf::<Location>),
+    create_loc_conf: Some(callbacks::create_conf::<Location>),
     merge_loc_conf: Some(directive::merge_location::<Hub>),
 };
 
@@ -57,7 +57,7 @@ mod symbols {
 
 static mut CORE_CONTEXT: ngx_core_module_t = ngx_core_module_t {
     name: ngx_string!("websocket"),
-    create_conf: Some(module::create_process_conf::<Hub>),
+    create_conf: Some(callbacks::create_process_conf::<Hub>),
     init_conf: None,
 };
 
@@ -82,7 +82,7 @@ pub static mut ngx_http_websocket_module: ngx_module_t = ngx_module_t {
     commands: (&raw mut COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
     init_process: Some(init_process),
-    exit_process: Some(module::exit_process::<Hub>),
+    exit_process: Some(callbacks::exit_process::<Hub>),
     ..ngx_module_t::default()
 };
 
@@ -90,13 +90,13 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx numbers its modules before it reads their part of a configuration, and calls with a
     // live one.
     unsafe {
-        module::remember_context_index(ngx_http_websocket_module.ctx_index);
-        module::create_conf::<Main>(cf)
+        index::remember_context_index(ngx_http_websocket_module.ctx_index);
+        callbacks::create_conf::<Main>(cf)
     }
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx numbers its modules before it starts any, and calls with the live cycle. The
     // configurations in it were made for `Hub`.
-    unsafe { module::init_process::<Hub>(cycle, ngx_websocket_module.index) }
+    unsafe { callbacks::init_process::<Hub>(cycle, ngx_websocket_module.index) }
 }

@@ -5,20 +5,10 @@ use std::ffi::CStr;
 use hub::answer::Effect;
 use hub::outside::{ClientId, PeerId};
 
-use super::client::Clients;
-use super::event::Slot;
 use super::request::Request;
-
-/// When the worker wants to be called again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wants {
-    /// [`Host::tick`] at this time of [`super::process::now`]; `None`: never.
-    pub due: Option<u64>,
-    /// A quitting process waits for it.
-    pub owed: bool,
-    /// [`Host::turn`] in the next round of the event loop.
-    pub turn: bool,
-}
+use super::seat::Seats;
+use super::slot::Slot;
+use super::timer::Wants;
 
 /// What serves this module's clients in a worker process: nginx's events call its methods.
 ///
@@ -54,14 +44,18 @@ pub trait Host: Sized + 'static {
     /// When to call again, if that has changed.
     fn wants(&mut self) -> Option<Wants>;
 
-    /// The timer.
+    /// The timer that it [wanted](Wants::due).
     fn tick(&mut self, now: u64);
 
-    /// The next round of the event loop.
+    /// The next round of the event loop, which it [wanted](Wants::turn).
     fn turn(&mut self);
 
-    /// All clients.
-    fn clients(&mut self) -> &mut Clients<Self>;
+    /// Does what the host has left: by [`super::effects::perform`], for this host. (The road from events to
+    /// their host does not know who else goes on it.)
+    fn perform(effect: Effect);
+
+    /// Where its clients sit.
+    fn seats(&mut self) -> &mut Seats<Self::Session>;
 
     /// A client's life in numbers so far.
     fn summary(&mut self, id: ClientId) -> Option<Self::Summary>;

@@ -17,25 +17,30 @@
 //! - Two traits, not one: a host lives in a worker process and is lent to events; a module also has
 //!   what nginx asks for while it reads nginx.conf, before there is a worker.
 //! - A [`Request`] is not generic, though its end is told to a host: other rooms keep many, and nginx
-//!   hands them out where no host is meant. Its few methods that need the host are told which.
+//!   hands them out where no host is meant. Its few methods that need the host (`gone`) are told which.
 //! - Every callback that is an event passes through `event::enter`, which lends the worker's one host
 //!   to a safe method, catches panics, and only *after that borrow has ended* does what the method
-//!   asked for by [`Effect`](hub::answer::Effect)s: nothing frees itself inside its own callback, and
-//!   nginx may call back into the module from whatever an effect does.
+//!   asked for by [`Effect`](hub::answer::Effect)s (`effects`): nothing frees itself inside its own
+//!   callback, and nginx may call back into the module from whatever an effect does.
 //! - A handle ([`Request`], [`peer::Peer`], a client's [`Io`]) is a pointer that nginx owns. It is valid
 //!   from where it was handed out until the callback that tells of its end.
 
 pub mod args;
 mod bindings;
+mod callbacks;
 pub mod client;
 pub mod complex;
 pub mod configuration;
 pub mod content;
 pub mod directive;
-pub mod event;
+pub mod effects;
+mod event;
 mod exported;
+mod gone;
 mod guard;
 pub mod host;
+mod index;
+pub mod io;
 mod listening;
 pub mod log;
 pub mod module;
@@ -44,9 +49,12 @@ mod pool;
 pub mod process;
 mod request;
 pub mod ring;
+pub mod seat;
+pub mod slot;
 pub mod ssl;
-mod timer;
+pub mod timer;
 pub mod variable;
 
-pub use client::{Clients, Io};
+pub use client::Clients;
+pub use io::Io;
 pub use request::Request;

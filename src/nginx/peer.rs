@@ -11,9 +11,9 @@ use nginx_sys::{
     ngx_posted_next_events, ngx_str_t,
 };
 
-use super::client;
 use super::event::{connection, run};
 use super::host::Host;
+use super::io;
 use super::ssl::{self, PeerTls};
 
 /// A socket address, resolved when the configuration was read.
@@ -201,7 +201,7 @@ impl<H: Host> hub::outside::Peer for Peer<H> {
     }
 
     fn recv(&self, buf: &mut [u8]) -> Received {
-        let received = client::receive(self.connection, buf);
+        let received = io::receive(self.connection, buf);
         if !self.is_readable() {
             // SAFETY: the connection is live.
             unsafe { ngx_handle_read_event((*self.connection.as_ptr()).read, 0) };
@@ -215,7 +215,7 @@ impl<H: Host> hub::outside::Peer for Peer<H> {
     }
 
     fn send(&self, bytes: &[u8]) -> Sent {
-        let sent = client::send(self.connection, bytes);
+        let sent = io::send(self.connection, bytes);
         if sent == Sent::Again {
             // SAFETY: the connection is live.
             unsafe { ngx_handle_write_event((*self.connection.as_ptr()).write, 0) };

@@ -7,11 +7,22 @@ use nginx_sys::{
     ngx_event_t, ngx_post_event, ngx_posted_next_events,
 };
 
-use super::event::run;
-use super::host::{Host, Wants};
 use super::process;
 
-/// The timer and the posted event of a worker. Both call its [`Host`].
+type Handler = unsafe extern "C" fn(*mut ngx_event_t);
+
+/// When a host wants to be called again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    /// The timer at this time of [`process::now`]; `None`: never.
+    pub due: Option<u64>,
+    /// A quitting process waits for it.
+    pub owed: bool,
+    /// The posted event, in the next round of the event loop.
+    pub turn: bool,
+}
+
+/// The timer and the posted event of a worker. Both call its host.
 pub(super) struct Timer {
     timer: Box<ngx_event_t>,
     turn: Box<ngx_event_t>,
@@ -22,14 +33,14 @@ pub(super) struct Timer {
 
 impl Timer {
     /// Both are idle at first: an idle worker has no timer of ours.
-    pub(super) fn new<H: Host>() -> Timer {
+    pub(super) fn new(on_timer: Handler, on_turn: Handler) -> Timer {
         // SAFETY: nginx makes its own connections by zeroing them.
         let mut nobody: Box<ngx_connection_t> = Box::new(unsafe { std::mem::zeroed() });
         nobody.fd = -1;
         let data = (&raw mut *nobody).cast();
         Timer {
-            timer: blank(on_timer::<H>, data),
-            turn: blank(on_turn::<H>, data),
+            timer: blank(on_timer, data),
+            turn: blank(on_turn, data),
             due: None,
             _nobody: nobody,
         }
@@ -83,7 +94,7 @@ impl Drop for Timer {
     }
 }
 
-fn blank(handler: unsafe extern "C" fn(*mut ngx_event_t), data: *mut c_void) -> Box<ngx_event_t> {
+fn blank(handler: Handler, data: *mut c_void) -> Box<ngx_event_t> {
     // SAFETY: nginx makes its own events by zeroing them (ngx_pcalloc).
     let mut event: Box<ngx_event_t> = Box::new(unsafe { std::mem::zeroed() });
     event.handler = Some(handler);
@@ -91,12 +102,4 @@ fn blank(handler: unsafe extern "C" fn(*mut ngx_event_t), data: *mut c_void) -> 
     // SAFETY: the cycle and its log live as long as the process.
     event.log = unsafe { (*ngx_cycle).log };
     event
-}
-
-unsafe extern "C" fn on_timer<H: Host>(_event: *mut ngx_event_t) {
-    run("timer", |host: &mut H| host.tick(process::now()));
-}
-
-unsafe extern "C" fn on_turn<H: Host>(_event: *mut ngx_event_t) {
-    run("turn", H::turn);
 }

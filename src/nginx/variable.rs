@@ -10,7 +10,7 @@ use nginx_sys::{
 };
 
 use super::guard::{Panicked, guard};
-use super::module::Module;
+use super::host::Host;
 use super::pool;
 use super::request::Request;
 
@@ -36,8 +36,14 @@ pub struct Variable {
 /// A variable's value; `None` is "not found". The second argument is the name's rest after a prefix.
 pub type Get = for<'a> fn(&'a Request, &[u8]) -> Option<Cow<'a, [u8]>>;
 
+/// A host whose requests have variables.
+pub trait Variables: Host {
+    /// All of them.
+    fn variables() -> &'static [Variable];
+}
+
 /// Adds the variables, in `preconfiguration`. False: nginx has said why not.
-pub(super) fn add<M: Module>(cf: *mut ngx_conf_t) -> bool {
+pub(super) fn add<M: Variables>(cf: *mut ngx_conf_t) -> bool {
     M::variables().iter().all(|row| {
         let (name, flags) = match row.name {
             Name::Once(name) => (name, 0),
@@ -64,7 +70,7 @@ pub(super) fn add<M: Module>(cf: *mut ngx_conf_t) -> bool {
     })
 }
 
-unsafe extern "C" fn on_get<M: Module>(
+unsafe extern "C" fn on_get<M: Variables>(
     r: *mut ngx_http_request_t,
     value: *mut ngx_variable_value_t,
     data: usize,
@@ -82,7 +88,7 @@ unsafe extern "C" fn on_get<M: Module>(
 }
 
 /// Of a prefixed variable nginx gives the whole name as `data`; its row is found by the prefix.
-unsafe extern "C" fn on_get_prefix<M: Module>(
+unsafe extern "C" fn on_get_prefix<M: Variables>(
     r: *mut ngx_http_request_t,
     value: *mut ngx_variable_value_t,
     data: usize,

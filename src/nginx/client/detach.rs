@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
 
+use hub::outside::ClientId;
 use nginx_sys::{
     NGX_OK, ngx_connection_t, ngx_cycle, ngx_http_free_request, ngx_module_t, ngx_palloc,
     ngx_pfree, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_shm_zone_t, ngx_ssl_free_buffer,
@@ -10,10 +11,10 @@ use nginx_sys::{
 };
 
 use super::super::bindings::ngx_http_request_s;
+use super::super::event::with;
 use super::super::host::Host;
 use super::super::pool::{self, Leavings, Unused};
 use super::super::request::Request;
-use super::{ClientId, adopt};
 
 /// True if nobody is at work on the request now.
 pub(super) fn is_idle(request: Request) -> bool {
@@ -73,6 +74,18 @@ pub(super) fn detach<H: Host>(request: Request, id: ClientId) {
         if let Some(log) = (*c).log.as_mut() {
             log.action = H::ACTION.as_ptr().cast_mut();
         }
+    }
+}
+
+/// Makes the connection the client's alone: `c->data` becomes its seat. The request has left this
+/// `unused` in the connection's pool; `more` is to come there.
+fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more: bool) {
+    let seat = with(|host: &mut H| host.seats().set_detached(id, unused, more)).flatten();
+    // SAFETY: the connection is live. `destroyed` stays set, else nginx's
+    // `ngx_http_run_posted_requests` would read `c->data` as a request.
+    unsafe {
+        (*c).data = seat.map_or(ptr::null_mut(), <*mut ()>::cast);
+        (*c).set_destroyed(1);
     }
 }
 

@@ -11,9 +11,9 @@ use nginx_sys::{
     ngx_int_t, ngx_list_push, ngx_table_elt_t,
 };
 
-use super::super::client::send_plain;
+use super::super::io::send_plain;
 use super::super::pool;
-use super::{Request, static_str};
+use super::handle::{Request, static_str};
 
 impl Request {
     /// Adds a response header. False: out of memory.

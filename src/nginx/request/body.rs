@@ -9,7 +9,7 @@ use std::ptr;
 use hub::outside::HttpRequest;
 use nginx_sys::{ngx_buf_t, ngx_str_t};
 
-use super::{Request, bytes};
+use super::handle::{Request, bytes};
 
 /// See [`HttpRequest::lacks_its_body`].
 pub(super) fn is_missing(request: Request) -> bool {

@@ -6,7 +6,8 @@ use hub::outside::{HttpRequest, Level};
 use nginx_sys::{ngx_list_part_t, ngx_str_t, ngx_table_elt_t};
 
 use super::super::log;
-use super::{Request, body, bytes};
+use super::body;
+use super::handle::{Request, bytes};
 
 impl HttpRequest for Request {
     fn is_get(&self) -> bool {

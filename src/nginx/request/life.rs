@@ -6,17 +6,14 @@ use std::sync::OnceLock;
 
 use nginx_sys::{
     NGX_ERROR, ngx_connection_t, ngx_event_t, ngx_handle_write_event, ngx_http_cleanup_add,
-    ngx_http_cleanup_t, ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_test_reading, ngx_int_t, ngx_post_event, ngx_posted_events, ngx_str_t,
+    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t, ngx_http_test_reading,
+    ngx_int_t, ngx_post_event, ngx_posted_events, ngx_str_t,
 };
 
 use super::super::bindings::ngx_http_request_s;
-use super::super::client::{self, ClientId};
-use super::super::event::run;
-use super::super::host::Host;
-use super::{Request, bytes};
+use super::handle::{Request, bytes};
 
-type Cleanup = unsafe extern "C" fn(*mut c_void);
+pub(in crate::nginx) type Cleanup = unsafe extern "C" fn(*mut c_void);
 
 type RequestHandler = unsafe extern "C" fn(*mut ngx_http_request_t);
 
@@ -103,46 +100,10 @@ impl Request {
         unsafe { ngx_http_finalize_request(self.as_ptr(), status) };
     }
 
-    /// Tells the host when nginx ends the request of client `id` on its own account.
-    pub(in crate::nginx) fn watch_client<H: Host>(self, id: ClientId) {
-        self.watch(client::on_request_gone::<H>, id.0 as usize);
-    }
-
-    /// nginx need not tell of the end of its client's request any more.
-    pub(in crate::nginx) fn unwatch_client<H: Host>(self) {
-        let ours: Cleanup = client::on_request_gone::<H>;
-        self.unwatch(|handler, _| ptr::fn_addr_eq(handler, ours));
-    }
-
-    /// Keeps the request open until it is answered by an effect, and tells the host if nginx ends it
-    /// before.
-    pub(in crate::nginx) fn park<H: Host>(self, parked: u64) -> bool {
-        let r = self.as_bound();
-        // SAFETY: the request is live.
-        unsafe {
-            (*r).read_event_handler = Some(ngx_http_test_reading);
-            (*r).write_event_handler = Some(ignore_event);
-        }
-        self.watch(on_parked_gone::<H>, parked as usize)
-    }
-
-    /// nginx need not tell of the end of this parked request any more. A main request has the
-    /// cleanups of its subrequests, too, of which others may be parked.
-    pub fn unwatch_parked<H: Host>(self, parked: u64) {
-        let ours: Cleanup = on_parked_gone::<H>;
-        self.unwatch(|handler, data| ptr::fn_addr_eq(handler, ours) && data as u64 == parked);
-    }
-
-    /// True for a cleanup that this module has set.
-    pub(in crate::nginx) fn is_ours<H: Host>(cleanup: &ngx_http_cleanup_t) -> bool {
-        let ours: [Cleanup; 2] = [client::on_request_gone::<H>, on_parked_gone::<H>];
-        cleanup
-            .handler
-            .is_some_and(|handler| ours.iter().any(|&our| ptr::fn_addr_eq(our, handler)))
-    }
-
     /// nginx keeps the cleanups of a subrequest with its main request.
-    fn watch(self, handler: Cleanup, data: usize) -> bool {
+    /// `handler` is called when nginx ends the request. False: out of memory.
+    ///
+    pub(in crate::nginx) fn watch(self, handler: Cleanup, data: usize) -> bool {
         // SAFETY: the request is live.
         unsafe {
             let cleanup = ngx_http_cleanup_add(self.as_ptr(), 0);
@@ -155,7 +116,8 @@ impl Request {
         }
     }
 
-    fn unwatch(self, is_meant: impl Fn(Cleanup, usize) -> bool) {
+    /// Those handlers that are meant are not called any more.
+    pub(in crate::nginx) fn unwatch(self, is_meant: impl Fn(Cleanup, usize) -> bool) {
         let mut cleanup = self.main_request().cleanup;
         // SAFETY: the list lives as long as the request.
         while let Some(entry) = unsafe { cleanup.as_mut() } {
@@ -164,6 +126,16 @@ impl Request {
                 entry.handler = None;
             }
             cleanup = entry.next;
+        }
+    }
+
+    /// The connection's events are not the request's while it waits: only its client's end is noticed.
+    pub(in crate::nginx) fn wait(self) {
+        let r = self.as_bound();
+        // SAFETY: the request is live.
+        unsafe {
+            (*r).read_event_handler = Some(ngx_http_test_reading);
+            (*r).write_event_handler = Some(ignore_event);
         }
     }
 
@@ -185,14 +157,6 @@ impl Request {
             (*main).set_count((*main).count().wrapping_add_signed(more));
         }
     }
-}
-
-/// Cleanup of a parked request: nginx ends it on its own account.
-// Known by its address, hence once only.
-#[inline(never)]
-unsafe extern "C" fn on_parked_gone<H: Host>(data: *mut c_void) {
-    let parked = data as usize as u64;
-    run("handshake", |host: &mut H| host.parked_gone(parked));
 }
 
 unsafe extern "C" fn ignore_event(_request: *mut ngx_http_request_t) {}

@@ -11,7 +11,7 @@ use nginx_sys::{
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
-use super::super::{log, ssl};
+use super::{log, ssl};
 
 /// A client's connection. Valid while the client has its seat.
 #[derive(Clone, Copy)]
@@ -224,7 +224,7 @@ pub fn send_plain(fd: i32, bytes: &[u8]) -> Sent {
 
 /// Reads, for clients and peers alike: over TLS by nginx's `c->recv`.
 #[inline]
-pub(in crate::nginx) fn receive(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Received {
+pub(super) fn receive(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Received {
     // SAFETY: the connection is live; nginx writes the variable when it starts.
     let is_plain = unsafe { (*connection.as_ptr()).ssl.is_null() && ngx_use_epoll_rdhup != 0 };
     if is_plain {
@@ -295,7 +295,7 @@ fn receive_by_nginx(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Re
 }
 
 /// Writes by `c->send`, for clients and peers alike.
-pub(in crate::nginx) fn send(connection: NonNull<ngx_connection_t>, bytes: &[u8]) -> Sent {
+pub(super) fn send(connection: NonNull<ngx_connection_t>, bytes: &[u8]) -> Sent {
     let c = connection.as_ptr();
     // SAFETY: the connection is live; `send` reads at most so many bytes.
     let n = unsafe {

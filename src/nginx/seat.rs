@@ -3,12 +3,12 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use hub::outside::ClientId;
 use nginx_sys::{ngx_connection_t, ngx_pool_t};
 
-use super::super::host::Host;
-use super::super::pool::{self, Leavings, Unused};
-use super::super::request::Request;
-use super::{ClientId, Io};
+use super::io::Io;
+use super::pool::{self, Leavings, Unused};
+use super::request::Request;
 
 /// Where a client's state lies, with what belongs to nginx in front of it.
 #[repr(C)] // the front is read without knowing `T`
@@ -40,20 +40,20 @@ struct Record<S> {
 
 /// Keeps the numbers of a client that has left its request: the request's context. `None`: out of
 /// memory.
-pub(in crate::nginx) fn record<S>(pool: *mut ngx_pool_t, summary: S) -> Option<NonNull<()>> {
+pub(super) fn record<S>(pool: *mut ngx_pool_t, summary: S) -> Option<NonNull<()>> {
     let kind = Kind::Record;
     pool::keep(pool, Record { kind, summary }).map(NonNull::cast)
 }
 
 /// What the context of a request is.
-pub(in crate::nginx) enum Occupant<'a, S> {
+pub(super) enum Occupant<'a, S> {
     Client(ClientId),
     Record(&'a S),
 }
 
 /// # Safety
 /// `context` is the live context of a request: a seat, or a record of an `S`.
-pub(in crate::nginx) unsafe fn occupant<'a, S>(context: *mut ()) -> Occupant<'a, S> {
+pub(super) unsafe fn occupant<'a, S>(context: *mut ()) -> Occupant<'a, S> {
     // SAFETY: the caller's; both begin with their kind, and a seat's front does not depend on `T`.
     unsafe {
         match *context.cast::<Kind>() {
@@ -63,28 +63,27 @@ pub(in crate::nginx) unsafe fn occupant<'a, S>(context: *mut ()) -> Occupant<'a,
     }
 }
 
-/// All clients of a worker.
-pub struct Clients<H: Host> {
-    seats: Vec<Option<NonNull<Seat<H::Session>>>>,
+/// The seats of all clients of a worker, each with an `S`.
+pub struct Seats<S> {
+    seats: Vec<Option<NonNull<Seat<S>>>>,
     free: Vec<u32>,
 }
 
-impl<H: Host> Default for Clients<H> {
+impl<S> Default for Seats<S> {
     fn default() -> Self {
-        Clients {
+        Seats {
             seats: Vec::new(),
             free: Vec::new(),
         }
     }
 }
 
-impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
-    type Request = Request;
-    type Io = Io;
-
+impl<S> Seats<S> {
+    /// A seat for the client behind `request`, whose context it becomes.
+    ///
     /// The state lies in the unused rest of the connection's pool if it fits, where it costs
     /// nothing. Request headers above 1 KB use that rest up, as long as the request lives.
-    fn insert(&mut self, request: Request, state: H::Session) -> ClientId {
+    pub(super) fn insert(&mut self, request: Request, state: S) -> ClientId {
         let connection = request.connection();
         // SAFETY: a live request has a live connection, which has a pool.
         let (seat, pool_bytes) = unsafe { find_place((*connection.as_ptr()).pool) };
@@ -106,19 +105,20 @@ impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
             None => self.seats.push(Some(seat)),
         }
         request.set_context(seat.as_ptr().cast());
-        request.watch_client::<H>(id);
         id
     }
 
+    /// The client's connection and state.
     #[inline]
-    fn get(&mut self, id: ClientId) -> Option<(Io, &mut H::Session)> {
+    pub(super) fn get(&mut self, id: ClientId) -> Option<(Io, &mut S)> {
         let seat = (*self.seats.get(id.0 as usize)?)?;
         // SAFETY: seats in the table are live, and `&mut self` makes this the only reference.
         let seat = unsafe { &mut *seat.as_ptr() };
         Some((Io::new(seat.connection, seat.detached), &mut seat.state))
     }
 
-    fn remove(&mut self, id: ClientId) -> Option<H::Session> {
+    /// Takes the client's state out. The connection is not touched.
+    pub(super) fn remove(&mut self, id: ClientId) -> Option<S> {
         let seat = self.seats.get_mut(id.0 as usize)?.take()?;
         self.free.push(id.0);
         // SAFETY: the seat was in the table, so it is live; it is read once, then gone.
@@ -127,27 +127,27 @@ impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
                 state, pool_bytes, ..
             } = seat.read();
             if pool_bytes == 0 {
-                dealloc(seat.as_ptr().cast(), Layout::new::<Seat<H::Session>>());
+                dealloc(seat.as_ptr().cast(), Layout::new::<Seat<S>>());
             }
             Some(state)
         }
     }
 
-    fn len(&self) -> usize {
+    /// Number of clients.
+    pub(super) fn len(&self) -> usize {
         self.seats.len() - self.free.len()
     }
 
-    fn ids(&self) -> impl Iterator<Item = ClientId> {
+    /// The ids of all clients.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ClientId> {
         let seats = self.seats.iter().enumerate();
         seats
             .filter(|(_, seat)| seat.is_some())
             .map(|(id, _)| ClientId(id as u32))
     }
-}
 
-impl<H: Host> Clients<H> {
     /// The request of a client that is attached to it.
-    pub fn request(&self, id: ClientId) -> Option<Request> {
+    pub(super) fn request(&self, id: ClientId) -> Option<Request> {
         let seat = (*self.seats.get(id.0 as usize)?)?;
         // SAFETY: seats in the table are live, and an attached client's data is its request.
         unsafe {
@@ -181,7 +181,7 @@ impl<H: Host> Clients<H> {
         let new = unsafe {
             let mut seat = old.read();
             match seat.pool_bytes {
-                0 => dealloc(old.as_ptr().cast(), Layout::new::<Seat<H::Session>>()),
+                0 => dealloc(old.as_ptr().cast(), Layout::new::<Seat<S>>()),
                 bytes => unused.push(Unused::before(old.as_ptr().add(1), bytes.into())),
             }
             let pool = (*seat.connection.as_ptr()).pool;

@@ -1,0 +1,91 @@
+//! Requests that nginx ends on its own account: their host is told. And what stays for their log phase.
+
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use hub::outside::ClientId;
+use nginx_sys::ngx_http_cleanup_t;
+
+use super::event::{run, run_client, with};
+use super::host::Host;
+use super::request::{Cleanup, Request};
+use super::seat::{self, Occupant};
+
+impl Request {
+    /// Tells the host when nginx ends the request of client `id` on its own account.
+    pub(super) fn watch_client<H: Host>(self, id: ClientId) {
+        self.watch(on_client_gone::<H>, id.0 as usize);
+    }
+
+    /// nginx need not tell of the end of its client's request any more.
+    pub(super) fn unwatch_client<H: Host>(self) {
+        let ours: Cleanup = on_client_gone::<H>;
+        self.unwatch(|handler, _| ptr::fn_addr_eq(handler, ours));
+    }
+
+    /// Keeps the request open until it is answered by an effect, and tells the host if nginx ends it
+    /// before.
+    pub(super) fn park<H: Host>(self, parked: u64) -> bool {
+        self.wait();
+        self.watch(on_parked_gone::<H>, parked as usize)
+    }
+
+    /// nginx need not tell of the end of this parked request any more. A main request has the
+    /// cleanups of its subrequests, too, of which others may be parked.
+    pub fn unwatch_parked<H: Host>(self, parked: u64) {
+        let ours: Cleanup = on_parked_gone::<H>;
+        self.unwatch(|handler, data| ptr::fn_addr_eq(handler, ours) && data as u64 == parked);
+    }
+
+    /// True for a cleanup that this module has set.
+    pub(super) fn is_ours<H: Host>(cleanup: &ngx_http_cleanup_t) -> bool {
+        let ours: [Cleanup; 2] = [on_client_gone::<H>, on_parked_gone::<H>];
+        cleanup
+            .handler
+            .is_some_and(|handler| ours.iter().any(|&our| ptr::fn_addr_eq(our, handler)))
+    }
+
+    /// The life in numbers of the request's client: while it lives, and in the log phase after.
+    pub fn summary<H: Host>(self) -> Option<H::Summary> {
+        let context = self.context();
+        if context.is_null() {
+            return None;
+        }
+        // SAFETY: the context is the client's seat, or the record of one that has left; `seat` tells
+        // which.
+        match unsafe { seat::occupant::<H::Summary>(context) } {
+            Occupant::Client(id) => with(|host: &mut H| host.summary(id)).flatten(),
+            Occupant::Record(summary) => Some(summary.clone()),
+        }
+    }
+
+    /// Keeps a client's numbers for the log phase. The client leaves its request.
+    pub(super) fn remember<H: Host>(self, summary: Option<H::Summary>) {
+        self.unwatch_client::<H>();
+        // SAFETY: the request is live.
+        let pool = unsafe { (*self.as_bound()).pool };
+        let record = summary.and_then(|summary| seat::record(pool, summary));
+        self.set_context(record.map_or(ptr::null_mut(), NonNull::as_ptr));
+    }
+}
+
+/// Cleanup of a request that a client is attached to: nginx ends it on its own account, and its log
+/// phase comes next.
+// Known by its address, hence once only.
+#[inline(never)]
+unsafe extern "C" fn on_client_gone<H: Host>(data: *mut c_void) {
+    let id = ClientId(data as usize as u32);
+    let summary = with(|host: &mut H| host.summary(id)).flatten();
+    if let Some(request) = with(|host: &mut H| host.seats().request(id)).flatten() {
+        request.remember::<H>(summary);
+    }
+    run_client(id, |host: &mut H| host.client_gone(id));
+}
+
+/// Cleanup of a parked request: nginx ends it on its own account.
+// Known by its address, hence once only.
+#[inline(never)]
+unsafe extern "C" fn on_parked_gone<H: Host>(data: *mut c_void) {
+    let parked = data as usize as u64;
+    run("handshake", |host: &mut H| host.parked_gone(parked));
+}

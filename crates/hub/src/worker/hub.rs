@@ -18,7 +18,7 @@ use crate::answer::Response;
 use crate::broker::{Brokers, Redis};
 use crate::counters::{Counters, Refusals};
 use crate::http::publish::{Early, Unanswered};
-use crate::http::status;
+use crate::http::status::{self, Status};
 use crate::outside::{Clients, HttpRequest, Outside};
 use crate::session::{Inbox, Life, Phase, Summary, TICK_MS};
 use crate::settings::Detach;
@@ -287,6 +287,11 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             response.headers.push(("Allow", "GET, HEAD".into()));
             return response;
         }
+        status::response(&self.census())
+    }
+
+    /// What `websocket_status` tells.
+    pub fn census(&mut self) -> Status<'_> {
         self.account();
         self.counters.deflated = self.wires.deflated();
         let (worker_pid, worker) = self.out.process();
@@ -297,7 +302,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             publisher: broker.publisher,
             unanswered: broker.unanswered,
         });
-        status::response(&status::Status {
+        Status {
             worker_pid,
             worker,
             connections: self.clients.len(),
@@ -315,7 +320,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 replies: self.budget.held(Category::Replies),
                 contexts: self.budget.held(Category::Contexts),
             },
-        })
+        }
     }
 
     /// Milliseconds to the clock of sessions.

@@ -462,6 +462,11 @@ impl Scan<'_> {
     }
 }
 
+/// The first word of an error, which tells its kind.
+pub(super) fn error_code(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == b' ').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

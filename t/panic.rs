@@ -153,7 +153,7 @@ fn a_panic_while_a_message_is_framed_costs_that_message_only() {
     assert_eq!(counters["messages_out"], (2 * heard.len()) * 6);
     assert_eq!(counters["unwanted"], 0);
     assert_eq!(nginx.worker(), worker);
-    let lines = nginx.count_log("websocket panic at crates/hub/src/worker/wires.rs");
+    let lines = nginx.count_log("websocket panic at crates/hub/src/worker/encoders.rs");
     // Once a second at most.
     assert!(
         (build() == Build::Debug) == (lines > 0) && lines < 10,

@@ -1,8 +1,9 @@
-//! Any names and payloads in every wire form: whole frames, and JSON that serde_json reads back.
+//! Any names and payloads in every format: whole frames, and JSON that serde_json reads back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proto::envelope::{Envelope, FrameKind, Wire};
+use proto::framing::{FrameKind, Framing, MessageFormat};
+use proto::payload::{Envelope, Message};
 use serde_json::Value;
 
 // The first byte is the length of the channel's name.
@@ -12,11 +13,16 @@ fuzz_target!(|input: &[u8]| {
     for envelope in [Envelope::Off, Envelope::Json, Envelope::Redis] {
         for frame in [FrameKind::Auto, FrameKind::Text, FrameKind::Binary] {
             let mut out = Vec::new();
-            let wire = Wire { envelope, frame };
-            if wire
-                .append(channel, None, payload, &mut None, &mut out)
-                .is_err()
-            {
+            let format = MessageFormat {
+                envelope,
+                framing: Framing::WebSocket(frame),
+            };
+            let message = Message {
+                channel,
+                pattern: None,
+                payload,
+            };
+            if format.append(message, &mut None, &mut out).is_err() {
                 assert!(out.is_empty() && frame == FrameKind::Text);
                 continue;
             }

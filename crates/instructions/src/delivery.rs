@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fanout::{
     ChannelId, ClientId, FlushResult, Kind, Listeners, Registry, SlowClass, SlowPolicy, Variant,
 };
-use proto::envelope::Wire;
+use proto::framing::MessageFormat;
+use proto::payload::Message;
 use proto::redis::{self, Event, Link, Role, url};
 
 /// The payload of a message.
@@ -81,9 +82,14 @@ fn publish(link: &mut Link, registry: &mut Registry) {
 
 fn note(listeners: &mut Listeners<'_>, name: &[u8], payload: &[u8]) {
     let mut utf8 = None;
-    // The worker's `Wires` lets a panic cost the message only.
+    // The worker's `Encoders` lets a panic cost the message only.
     let published = listeners.note(|_, out: &mut Vec<u8>| {
-        let append = || Wire::default().append(name, None, payload, &mut utf8, out);
+        let message = Message {
+            channel: name,
+            pattern: None,
+            payload,
+        };
+        let append = || MessageFormat::default().append(message, &mut utf8, out);
         panic::catch_unwind(AssertUnwindSafe(append)).is_ok_and(|appended| appended.is_ok())
     });
     black_box(published);

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!  client ──> websocket ──> the caller ──> redis ──> Redis
-//!  client <── envelope  <── the caller <── redis <── Redis
+//!  client <── framing   <── the caller <── redis <── Redis
 //! ```
 //!
-//! The rooms don't know each other: [`websocket`] is one client's connection, [`redis`] one link to
-//! Redis, [`envelope`] how a message of Redis becomes the bytes of a frame.
+//! [`websocket`] is one client's connection, [`redis`] one link to Redis; they don't know each other.
+//! [`payload`] is what a client is told of a message, [`framing`] what carries it.
 #![forbid(unsafe_code)]
 
-pub mod envelope;
+pub mod framing;
+pub mod payload;
 pub mod redis;
 pub mod websocket;
 

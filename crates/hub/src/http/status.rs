@@ -17,7 +17,7 @@ pub struct Status<'a> {
     pub pending: usize,
     /// Channels and patterns that are subscribed.
     pub channels: usize,
-    /// Distinct lists of channels and wire forms.
+    /// Distinct lists of channels and formats.
     pub feeds: usize,
     /// Clients that cannot be sent to now.
     pub lagging: usize,

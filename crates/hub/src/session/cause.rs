@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use proto::websocket::close::{self, CloseCode, CloseReceived};
-use proto::websocket::frame::ControlFrame;
+use proto::websocket::close::{CloseCode, CloseReceived};
 use proto::websocket::misbehaved::Misbehaved;
 
 use super::state::Leaving;
@@ -76,13 +75,13 @@ impl Cause {
         code.get()
     }
 
-    /// The Close that tells the client; `None` where it is not told.
-    pub fn frame(self, location: &Location) -> Option<ControlFrame> {
+    /// What tells the client, in its own framing; `None` where it is not told.
+    pub fn ending(self, location: &Location) -> Option<Vec<u8>> {
         match self {
-            Cause::Client(received) => Some(received.reply()),
+            Cause::Client(received) => Some(received.reply().to_vec()),
             cause => {
                 let code = CloseCode::new(cause.code(location))?;
-                Some(close::frame(code, &cause.to_string()))
+                Some(location.framing().ending(code, &cause.to_string()))
             }
         }
     }
@@ -204,8 +203,8 @@ mod tests {
     fn a_close_has_the_code_that_is_logged() {
         let location = Location::default();
         for cause in Cause::all() {
-            let (code, frame) = (cause.code(&location), cause.frame(&location));
-            let told = frame.map(|frame| frame[2..].to_vec());
+            let (code, ending) = (cause.code(&location), cause.ending(&location));
+            let told = ending.map(|frame| frame[2..].to_vec());
             match (cause, told) {
                 (Cause::Lost | Cause::CutOff, told) => assert_eq!(told, None),
                 (Cause::Client(_), told) => assert_eq!(told, Some(vec![])),

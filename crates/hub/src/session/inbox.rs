@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use proto::envelope::Compression;
+use proto::framing::Compression;
 use proto::websocket::close::CloseReceived;
 use proto::websocket::connection::{Event, Kind, Payload};
 use proto::websocket::deflate::Inflater;

@@ -1,7 +1,8 @@
 //! Settings of a location.
 
 use fanout::{SlowClass, SlowPolicy};
-use proto::envelope::{Envelope, FrameKind, Wire};
+use proto::framing::{FrameKind, Framing, MessageFormat};
+use proto::payload::Envelope;
 use proto::websocket::close::CloseCode;
 use proto::websocket::connection::Limits;
 use proto::websocket::deflate::{Context, Settings};
@@ -96,11 +97,16 @@ impl Location {
         self.echo || self.publish.is_some()
     }
 
-    /// How deliveries look.
-    pub fn wire(&self) -> Wire {
-        Wire {
+    /// What carries messages to its clients.
+    pub fn framing(&self) -> Framing {
+        Framing::WebSocket(self.frame())
+    }
+
+    /// How messages look to its clients.
+    pub fn message_format(&self) -> MessageFormat {
+        MessageFormat {
             envelope: self.envelope(),
-            frame: self.frame(),
+            framing: self.framing(),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use fanout::SlowPolicy;
-use proto::envelope::{Envelope, FrameKind};
+use proto::framing::FrameKind;
+use proto::payload::Envelope;
 use proto::websocket::close::CloseCode;
 
 use super::written::{Time, Words};

@@ -77,7 +77,8 @@ impl fmt::Display for Time {
 #[cfg(test)]
 mod tests {
     use fanout::SlowPolicy;
-    use proto::envelope::{Envelope, FrameKind};
+    use proto::framing::FrameKind;
+    use proto::payload::Envelope;
 
     use super::super::Detach;
     use super::*;

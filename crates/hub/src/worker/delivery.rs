@@ -1,15 +1,17 @@
 //! Messages of a channel, from the link into the logs of those who listen.
 
+use proto::payload::Message;
+
 use fanout::{ChannelId, Listeners, Registry, ToFrame, Variant};
 
-use super::wires::{Message, Wires};
+use super::encoders::Encoders;
 use crate::broker::{Run, Sink};
 use crate::counters::Counters;
 
 /// The sink of all messages.
 pub(super) struct Delivery<'a> {
     pub(super) registry: &'a mut Registry,
-    pub(super) wires: &'a mut Wires,
+    pub(super) encoders: &'a mut Encoders,
     pub(super) counters: &'a mut Counters,
     /// So many bytes may have still to be offered to clients.
     pub(super) most_unoffered: u64,
@@ -40,9 +42,9 @@ impl Sink for Delivery<'_> {
     #[inline(always)]
     fn message(&mut self, channel: ChannelId, name: &[u8], pattern: Option<&[u8]>, payload: &[u8]) {
         let mut tally = Tally::default();
-        let wires = &mut *self.wires;
+        let encoders = &mut *self.encoders;
         let published = self.registry.publish_each(channel, |listeners| {
-            tally.note(listeners, wires, name, pattern, payload);
+            tally.note(listeners, encoders, name, pattern, payload);
         });
         self.count(&tally, published.clients);
     }
@@ -50,10 +52,10 @@ impl Sink for Delivery<'_> {
     #[inline(always)]
     fn run(&mut self, channel: ChannelId, run: &mut impl Run) {
         let mut tally = Tally::default();
-        let wires = &mut *self.wires;
+        let encoders = &mut *self.encoders;
         let published = self.registry.publish_each(channel, |listeners| {
             run.each(|name, payload| {
-                tally.note(listeners, wires, name, None, payload);
+                tally.note(listeners, encoders, name, None, payload);
             });
         });
         self.count(&tally, published.clients);
@@ -80,14 +82,14 @@ impl Tally {
     fn note(
         &mut self,
         listeners: &mut Listeners<'_>,
-        wires: &mut Wires,
+        encoders: &mut Encoders,
         channel: &[u8],
         pattern: Option<&[u8]>,
         payload: &[u8],
     ) {
-        let before = wires.dropped().total();
-        let is_noted = listeners.note(Forms {
-            wires,
+        let before = encoders.dropped().total();
+        let is_noted = listeners.note(Formatted {
+            encoders,
             message: Message {
                 channel,
                 pattern,
@@ -96,22 +98,22 @@ impl Tally {
             utf8: None,
         });
         self.messages += 1;
-        self.unwanted += u64::from(!is_noted && wires.dropped().total() == before);
+        self.unwanted += u64::from(!is_noted && encoders.dropped().total() == before);
     }
 }
 
-/// A message in the forms that its clients have it in.
-struct Forms<'a> {
-    wires: &'a mut Wires,
+/// A message in the formats that its clients have it in.
+struct Formatted<'a> {
+    encoders: &'a mut Encoders,
     message: Message<'a>,
     /// The payload is UTF-8, once that was asked.
     utf8: Option<bool>,
 }
 
-impl ToFrame for Forms<'_> {
+impl ToFrame for Formatted<'_> {
     #[inline(always)]
     fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
-        self.wires
+        self.encoders
             .append(variant, self.message, &mut self.utf8, out)
     }
 }

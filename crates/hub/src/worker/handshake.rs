@@ -3,8 +3,8 @@
 use fanout::{ChannelId, ClientId};
 use proto::websocket::deflate::Agreed;
 
+use super::encoders::{Deflate, Format};
 use super::hub::Hub;
-use super::wires::{Deflate, Form};
 use crate::answer::{Effect, Outcome, Response, Switching};
 use crate::broker::{Brokers, Subscribed};
 use crate::outside::{Clients, HttpRequest, Io, Outside};
@@ -16,10 +16,10 @@ use crate::upgrade::{self, Channels, Refused, Wish};
 /// A client whose 101 the socket does not take for so long is given up.
 const OPENING_MS: u64 = 10_000;
 
-/// The form of messages for a client.
-fn form(location: &Location, deflate_bits: u8) -> Form {
-    Form {
-        wire: location.wire(),
+/// The format of messages for a client.
+fn format(location: &Location, deflate_bits: u8) -> Format {
+    Format {
+        message: location.message_format(),
         deflate: deflate(location, deflate_bits),
     }
 }
@@ -127,11 +127,11 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         });
         let tick = self.session_tick(now);
         let session = Session::new(location, notes, switching.extensions, tick);
-        let form = form(location, session.deflate_bits());
+        let format = format(location, session.deflate_bits());
         let id = self.clients.insert(request, session);
         if !channels.is_empty() {
             let socket = self.socket_of(id);
-            let (variant, class) = (self.wires.variant(form), location.slow_class());
+            let (variant, class) = (self.encoders.variant(format), location.slow_class());
             self.registry
                 .join(id, socket, channels, variant, class, counts);
         }

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use fanout::{Budget, Category, ChannelId, ClientId, FlushResult, Queue, Registry, Short, Wheel};
 
 use super::drain::Drain;
+use super::encoders::Encoders;
 use super::queues::{Paused, Turns};
 use super::throttle::Limits;
 use super::untold::Untold;
-use super::wires::Wires;
 use crate::answer::Effect;
 use crate::answer::Response;
 use crate::broker::{Brokers, Redis};
@@ -42,7 +42,7 @@ pub struct Hub<O: Outside, B: Brokers<O> = Redis<O>> {
     pub(super) main: &'static Main,
     pub(super) clients: O::Clients,
     pub(super) registry: Registry,
-    pub(super) wires: Wires,
+    pub(super) encoders: Encoders,
     pub(super) brokers: B,
     pub(super) waiting: WaitingRoom<O::Request>,
     pub(super) publishes: Unanswered<O::Request>,
@@ -100,7 +100,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             main,
             clients: O::Clients::default(),
             registry: Registry::new(),
-            wires: Wires::default(),
+            encoders: Encoders::default(),
             brokers: B::new(&main.brokers, &out)?,
             waiting: WaitingRoom::default(),
             publishes: Unanswered::default(),
@@ -293,7 +293,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// What `websocket_status` tells.
     pub fn census(&mut self) -> Status<'_> {
         self.account();
-        self.counters.deflated = self.wires.deflated();
+        self.counters.deflated = self.encoders.deflated();
         let (worker_pid, worker) = self.out.process();
         let redis = self.brokers.status().into_iter();
         let redis = redis.map(|broker| status::RedisStatus {

@@ -103,10 +103,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return false;
         }
         let cause = Cause::Leaving(session.leaving().unwrap_or(Leaving::Exit));
-        let Some(frame) = cause.frame(session.location) else {
+        let Some(ending) = cause.ending(session.location) else {
             return false;
         };
-        if io.send(&frame) != Sent::Bytes(frame.len()) {
+        if io.send(&ending) != Sent::Bytes(ending.len()) {
             return false;
         }
         io.shutdown();

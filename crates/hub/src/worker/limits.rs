@@ -125,7 +125,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     /// Counts and logs messages that could not be framed for some of their clients.
     pub(super) fn report_dropped(&mut self) {
-        let dropped = self.wires.dropped();
+        let dropped = self.encoders.dropped();
         if dropped.not_text > self.counters.not_text {
             self.counters.not_text = dropped.not_text;
             self.tell_not_text(dropped.not_text);
@@ -148,7 +148,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 
     fn tell_unframed(&mut self, total: u64) {
-        let panic = self.wires.take_panic();
+        let panic = self.encoders.take_panic();
         if let Some(panic) = panic
             && self.limits.unframed.due(self.out.now()).is_some()
         {

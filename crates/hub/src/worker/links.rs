@@ -38,12 +38,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         loop {
             let mut delivery = Delivery {
                 registry: &mut self.registry,
-                wires: &mut self.wires,
+                encoders: &mut self.encoders,
                 counters: &mut self.counters,
                 most_unoffered: most_unoffered(self.budget.limit()),
             };
             let event = self.brokers.next_event(&mut self.out, &mut delivery, now);
-            if self.wires.dropped().total() > self.counters.dropped() {
+            if self.encoders.dropped().total() > self.counters.dropped() {
                 self.report_dropped();
             }
             match event {

@@ -1,7 +1,8 @@
 //! Compressed messages (RFC 7692, 6 and 7.2), in and out.
 
 use proptest::prelude::*;
-use proto::envelope::{Compression, Envelope, FrameKind, Wire};
+use proto::framing::{Compression, FrameKind, Framing, MessageFormat};
+use proto::payload::{Envelope, Message};
 use proto::websocket::connection::Limits;
 use proto::websocket::deflate::{Deflater, History, append_frame};
 use proto::websocket::frame::{self, Opcode};
@@ -500,24 +501,31 @@ fn frames_are_compressed_when_it_pays() {
 }
 
 #[test]
-fn every_wire_form_can_be_compressed() {
+fn every_kind_of_frame_can_be_compressed() {
     let mut deflater = Deflater::new(6, 12);
     let payload = "\"hello\" ".repeat(50);
     let mut count = 0;
     for envelope in [Envelope::Off, Envelope::Json, Envelope::Redis] {
         for frame in [FrameKind::Auto, FrameKind::Text, FrameKind::Binary] {
             for pattern in [None, Some(&b"f*"[..])] {
-                let wire = Wire { envelope, frame };
+                let format = MessageFormat {
+                    envelope,
+                    framing: Framing::WebSocket(frame),
+                };
                 let (mut plain, mut out) = (Vec::new(), Vec::new());
-                let message = payload.as_bytes();
-                wire.append(b"foo", pattern, message, &mut None, &mut plain)
-                    .unwrap();
+                let message = Message {
+                    channel: b"foo",
+                    pattern,
+                    payload: payload.as_bytes(),
+                };
+                format.append(message, &mut None, &mut plain).unwrap();
                 let compression = Compression {
                     deflater: &mut deflater,
                     min_length: 64,
                     count: &mut count,
                 };
-                wire.append_deflated(b"foo", pattern, message, &mut None, compression, &mut out)
+                format
+                    .append_deflated(message, &mut None, compression, &mut out)
                     .unwrap();
                 assert_eq!(out[0], plain[0] | 0x40);
                 assert!(out.len() < 126);
@@ -525,9 +533,14 @@ fn every_wire_form_can_be_compressed() {
             }
         }
     }
-    let text = Wire {
+    let text = MessageFormat {
         envelope: Envelope::Off,
-        frame: FrameKind::Text,
+        framing: Framing::WebSocket(FrameKind::Text),
+    };
+    let message = Message {
+        channel: b"foo",
+        pattern: None,
+        payload: b"\xff",
     };
     let mut out = Vec::new();
     let compression = Compression {
@@ -535,7 +548,7 @@ fn every_wire_form_can_be_compressed() {
         min_length: 0,
         count: &mut count,
     };
-    text.append_deflated(b"foo", None, b"\xff", &mut None, compression, &mut out)
+    text.append_deflated(message, &mut None, compression, &mut out)
         .expect_err("not UTF-8");
     assert!(out.is_empty());
     assert_eq!(count, 3 * 3 * 2);

@@ -26,7 +26,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if !session.is_open() {
             return;
         }
-        let Some(frame) = cause.frame(session.location) else {
+        let Some(ending) = cause.ending(session.location) else {
             return self.lose(id);
         };
         let code = cause.code(session.location);
@@ -34,7 +34,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             io.log(level, format_args!("websocket closed with {code}: {cause}"));
         }
         self.count_cause(cause);
-        self.start_closing(id, &frame, code);
+        self.start_closing(id, &ending, code);
     }
 
     /// Counts why a session ends.

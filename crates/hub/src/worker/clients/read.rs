@@ -176,7 +176,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
         let mut inbox = std::mem::take(&mut self.inbox);
         let before = session.weight();
-        let inflater = session.is_inflated().then(|| self.wires.inflater());
+        let inflater = session.is_inflated().then(|| self.encoders.inflater());
         let work = with_client(&mut self.clients, &mut self.budget, id, |_, session| {
             inbox.fill(session, input, at, inflater);
             session.note_input(inbox.messages, inbox.heard, tick);

@@ -1,7 +1,6 @@
 //! A client begins, and is watched by the wheel.
 
 use fanout::ClientId;
-use proto::websocket::frame::ControlFrame;
 
 use crate::answer::Effect;
 use crate::broker::Brokers;
@@ -136,7 +135,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             Check::Ping => {
                 session.note_pinged(tick);
                 if !session.has_own_frames() {
-                    self.send_own(id, &ControlFrame::ping(b""));
+                    let sign = session.location.framing().keep_alive();
+                    self.send_own(id, &sign);
                 }
             }
             Check::Silent | Check::Unfinished if has_news(&io, session, waits) => {

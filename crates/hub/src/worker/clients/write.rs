@@ -39,7 +39,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
         let mut spare = std::mem::take(&mut self.spare);
         let deflate = if inbox.messages > 0 { deflate } else { None };
-        let compression = deflate.map(|deflate| self.wires.compression(deflate));
+        let compression = deflate.map(|deflate| self.encoders.compression(deflate));
         let frames = inbox.replies(echo, compression, input, &mut spare);
         self.send_own(id, frames);
         // One large message must not be paid for forever.

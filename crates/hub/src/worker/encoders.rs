@@ -1,7 +1,8 @@
-//! Wire forms: how messages look to different clients, and the zlib that makes and reads them.
+//! The formats in which messages go to clients, and the zlib that makes and reads them.
 
 use fanout::Variant;
-use proto::envelope::{Compression, NotText, Wire};
+use proto::framing::{Compression, MessageFormat, NotText};
+use proto::payload::Message;
 use proto::websocket::deflate::{Deflater, Inflater};
 
 use crate::guard::{self, Panic};
@@ -17,30 +18,19 @@ pub struct Deflate {
     pub min_length: usize,
 }
 
-/// A distinct form of messages.
+/// A distinct format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
-    /// Envelope and frame.
-    pub wire: Wire,
+pub struct Format {
+    /// Envelope and framing.
+    pub message: MessageFormat,
     /// Compression, for clients that agreed to it.
     pub deflate: Option<Deflate>,
 }
 
-/// A message from Redis, on its way to be framed.
-#[derive(Clone, Copy)]
-pub struct Message<'a> {
-    /// The channel it was published to.
-    pub channel: &'a [u8],
-    /// The pattern that matched.
-    pub pattern: Option<&'a [u8]>,
-    /// What was published.
-    pub payload: &'a [u8],
-}
-
-/// Messages that were framed in no frame of a form, and why.
+/// Messages that were not framed in some format, and why.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Dropped {
-    /// They were no text for a form that has to be.
+    /// They were no text for a format that has to be.
     pub not_text: u64,
     /// A panic came between.
     pub unframed: u64,
@@ -54,11 +44,11 @@ impl Dropped {
     }
 }
 
-/// The forms in use, by the numbers that the registry knows them by, and one compressor per level
+/// The formats in use, by the numbers that the registry knows them by, and one compressor per level
 /// and window and one decompressor for all clients of the worker.
 #[derive(Default)]
-pub struct Wires {
-    forms: Vec<Form>,
+pub struct Encoders {
+    formats: Vec<Format>,
     deflaters: Vec<(u8, u8, Deflater)>,
     inflater: Option<Box<Inflater>>,
     /// Messages compressed.
@@ -68,21 +58,21 @@ pub struct Wires {
     panic: Option<Panic>,
 }
 
-impl Wires {
-    /// The number of a form.
-    pub fn variant(&mut self, form: Form) -> Variant {
-        let known = self.forms.iter().position(|&other| other == form);
+impl Encoders {
+    /// The number of a format.
+    pub fn variant(&mut self, format: Format) -> Variant {
+        let known = self.formats.iter().position(|&other| other == format);
         Variant(known.unwrap_or_else(|| {
-            self.forms.push(form);
-            self.forms.len() - 1
+            self.formats.push(format);
+            self.formats.len() - 1
         }) as u32)
     }
 
-    /// Appends a message as one frame of a form. `utf8` keeps between forms whether it is UTF-8.
+    /// Appends a message in a format. `utf8` keeps between formats whether it is UTF-8.
     /// `false`: it is dropped, and counted; `out` is as before.
     ///
     /// A panic costs the message and no more: nothing that framing touches is left halfway. `out` is
-    /// cut back; the forms are only read; a compressor that did not complete its call is not used
+    /// cut back; the formats are only read; a compressor that did not complete its call is not used
     /// again; `utf8` is an answer, or none.
     #[inline(always)]
     pub fn append(
@@ -113,19 +103,17 @@ impl Wires {
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
-        let Message {
-            channel,
-            pattern,
-            payload,
-        } = message;
-        let Form { wire, deflate } = self.forms[variant.0 as usize];
+        let Format {
+            message: format,
+            deflate,
+        } = self.formats[variant.0 as usize];
         let framed = match deflate {
-            None => wire.append(channel, pattern, payload, utf8, out),
-            Some(deflate) => self.append_deflated(wire, deflate, message, utf8, out),
+            None => format.append(message, utf8, out),
+            Some(deflate) => self.append_deflated(format, deflate, message, utf8, out),
         };
         #[cfg(feature = "test-panic")]
         assert!(
-            !payload.starts_with(b"panic, please"),
+            !message.payload.starts_with(b"panic, please"),
             "asked for by a message"
         );
         framed
@@ -134,27 +122,21 @@ impl Wires {
     #[inline(always)]
     fn append_deflated(
         &mut self,
-        wire: Wire,
+        format: MessageFormat,
         deflate: Deflate,
         message: Message<'_>,
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
-        let Message {
-            channel,
-            pattern,
-            payload,
-        } = message;
         // The address of a copy: the caller's stays in a register.
         let mut known = *utf8;
         let compression = self.compression(deflate);
-        let appended =
-            wire.append_deflated(channel, pattern, payload, &mut known, compression, out);
+        let appended = format.append_deflated(message, &mut known, compression, out);
         *utf8 = known;
         appended
     }
 
-    /// How often a message was dropped, once for each form.
+    /// How often a message was dropped, once for each format.
     #[inline]
     pub fn dropped(&self) -> Dropped {
         self.dropped

@@ -1,0 +1,21 @@
+//! How payloads are told apart on the wire, how a silent client is kept, and how it is told of the end.
+//!
+//! | framing | message | kept by | ended by |
+//! | --- | --- | --- | --- |
+//! | WebSocket | a frame, compressed where that was agreed | Ping | Close |
+//! | event stream | an event of `data:` lines | a comment | an event `close` |
+//! | NDJSON | a line | an empty line | a line `{"close":…}` |
+//!
+//! What the payload is, `payload` says. A message is framed once for each [`MessageFormat`] that some
+//! client wants.
+
+mod ending_object;
+mod event_stream;
+mod format;
+mod ndjson;
+mod not_text;
+mod websocket;
+
+pub use format::{Framing, MessageFormat};
+pub use not_text::NotText;
+pub use websocket::{Compression, FrameKind};

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use fanout::{Kind, SlowPolicy};
 use hub::settings::{Gap, Location};
-use proto::envelope::Envelope;
+use proto::payload::Envelope;
 
 use crate::frames::{self, Frame};
 use crate::net::{Net, Source, net};

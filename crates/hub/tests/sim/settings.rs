@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use fanout::{Kind, SlowPolicy};
 use hub::answer::Text;
 use hub::settings::{Drain, Gap, Location, Main, Service, Subscription, Template};
-use proto::envelope::Envelope;
+use proto::payload::Envelope;
 use proto::redis::url;
 use proto::websocket::close::CloseCode;
 

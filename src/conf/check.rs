@@ -4,7 +4,7 @@
 //! of the directive that says what the location serves: the directives that disagree may stand far
 //! apart.
 
-use fanout::Kind;
+use fanout::NameKind;
 
 use hub::settings::written::{Size, Time};
 use hub::settings::{Service, ServiceDirective};
@@ -50,8 +50,8 @@ impl Location {
     fn needs_redis(&self) -> Result<(), String> {
         let heard = self.settings.subscriptions.first().map(|first| first.kind);
         let directive = match (self.settings.service, heard) {
-            (Some(Service::WebSocket), Some(Kind::Channel)) => "websocket_subscribe",
-            (Some(Service::WebSocket), Some(Kind::Pattern)) => "websocket_psubscribe",
+            (Some(Service::WebSocket), Some(NameKind::Channel)) => "websocket_subscribe",
+            (Some(Service::WebSocket), Some(NameKind::Pattern)) => "websocket_psubscribe",
             (Some(Service::WebSocket), None) if self.settings.publish.is_some() => {
                 "websocket_publish"
             }

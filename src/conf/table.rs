@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
 
-use fanout::Kind;
+use fanout::NameKind;
 use hub::settings::{
     Drain, Fraction, Gap, LocationSetting, MainSetting, Service, ServiceDirective, Subscription,
     Template, Words,
@@ -80,8 +80,8 @@ const fn http(name: &'static CStr, set: SetMain) -> Directive<NginxConf> {
 const fn service(directive: ServiceDirective) -> Directive<NginxConf> {
     use ServiceDirective as D;
     let (takes, set): (Takes, SetLocation) = match directive {
-        D::Subscribe => (Many, |l, main, a| subscribe(l, main, a, Kind::Channel)),
-        D::PSubscribe => (Many, |l, main, a| subscribe(l, main, a, Kind::Pattern)),
+        D::Subscribe => (Many, |l, main, a| subscribe(l, main, a, NameKind::Channel)),
+        D::PSubscribe => (Many, |l, main, a| subscribe(l, main, a, NameKind::Pattern)),
         D::Publish => (One, publish),
         D::Echo => (Takes::None, |l, _, _| echo(l)),
         D::Publisher => (One, publisher),
@@ -214,10 +214,10 @@ fn serve(location: &mut Location, service: Service, directive: &str) -> Obeyed {
     served.map_err(|cause| Complaint::Said(format!("\"{directive}\" directive {cause}")))
 }
 
-fn subscribe(location: &mut Location, main: &mut Main, args: &Args<'_>, kind: Kind) -> Obeyed {
+fn subscribe(location: &mut Location, main: &mut Main, args: &Args<'_>, kind: NameKind) -> Obeyed {
     let directive = match kind {
-        Kind::Channel => "websocket_subscribe",
-        Kind::Pattern => "websocket_psubscribe",
+        NameKind::Channel => "websocket_subscribe",
+        NameKind::Pattern => "websocket_psubscribe",
     };
     for index in 0..args.len() {
         let name = channel(main, args, index, directive)?;

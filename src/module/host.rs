@@ -8,8 +8,8 @@ use hub::session::{Session, Summary};
 use hub::settings::Detach;
 
 use super::outside::Hub;
+use crate::nginx::client_slot::ClientSlots;
 use crate::nginx::host::Host;
-use crate::nginx::seat::Seats;
 use crate::nginx::slot::Slot;
 use crate::nginx::timer::Wants;
 use crate::nginx::{Request, effects};
@@ -62,8 +62,8 @@ impl Host for Hub {
         effects::perform::<Hub>(effect);
     }
 
-    fn seats(&mut self) -> &mut Seats<Session> {
-        self.clients().seats()
+    fn slots(&mut self) -> &mut ClientSlots<Session> {
+        self.clients().slots()
     }
 
     fn summary(&mut self, id: ClientId) -> Option<Summary> {

@@ -2,7 +2,7 @@
 
 use hub::answer::{Outcome, Response};
 use hub::http::publish::{self, Post};
-use hub::upgrade::{self, Refused, Wish};
+use hub::upgrade::{self, Admission, Refused};
 
 use super::outside::Hub;
 use crate::nginx::Request;
@@ -13,14 +13,14 @@ pub enum Handshake {}
 
 impl Service for Handshake {
     type Host = Hub;
-    type Prepared = Result<Wish, Refused>;
+    type Prepared = Result<Admission, Refused>;
 
     fn prepare(request: Request, _: Arrived) -> Option<Self::Prepared> {
         Some(upgrade::check(request))
     }
 
-    fn decide(hub: &mut Hub, request: Request, wish: Self::Prepared) -> Outcome {
-        hub.handshake(request, wish)
+    fn decide(hub: &mut Hub, request: Request, admission: Self::Prepared) -> Outcome {
+        hub.handshake(request, admission)
     }
 }
 

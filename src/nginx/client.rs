@@ -1,8 +1,8 @@
 //! A client's connection, attached to its HTTP request or detached from it.
 //!
-//! *Attached*, nginx's request is kept: `c->data` is the request, and the seat is its context of
+//! *Attached*, nginx's request is kept: `c->data` is the request, and the slot is its context of
 //! this module. *Detached*, the request is freed as nginx does for an idle keep-alive connection
-//! (`ngx_http_set_keepalive`), and `c->data` is the seat. Nothing outside this file knows which.
+//! (`ngx_http_set_keepalive`), and `c->data` is the slot. Nothing outside this file knows which.
 
 use hub::answer::Switching;
 use hub::outside::ClientId;
@@ -12,31 +12,31 @@ use nginx_sys::{
 };
 
 use super::bindings::ngx_http_request_s;
+use super::client_slot::{ClientSlots, RequestContext, occupant};
 use super::event::{connection, run_client, set_nodelay, with};
 use super::host::Host;
 use super::io::Io;
 use super::request::{self, Request};
-use super::seat::{Occupant, Seats, occupant};
 use super::ssl;
 
 mod detach;
 
 /// All clients of a worker.
 pub struct Clients<H: Host> {
-    seats: Seats<H::Session>,
+    slots: ClientSlots<H::Session>,
 }
 
 impl<H: Host> Clients<H> {
     /// Where they sit.
-    pub fn seats(&mut self) -> &mut Seats<H::Session> {
-        &mut self.seats
+    pub fn slots(&mut self) -> &mut ClientSlots<H::Session> {
+        &mut self.slots
     }
 }
 
 impl<H: Host> Default for Clients<H> {
     fn default() -> Self {
-        let seats = Seats::default();
-        Clients { seats }
+        let slots = ClientSlots::default();
+        Clients { slots }
     }
 }
 
@@ -45,33 +45,33 @@ impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
     type Io = Io;
 
     fn insert(&mut self, request: Request, state: H::Session) -> ClientId {
-        let id = self.seats.insert(request, state);
+        let id = self.slots.insert(request, state);
         request.watch_client::<H>(id);
         id
     }
 
     #[inline]
     fn get(&mut self, id: ClientId) -> Option<(Io, &mut H::Session)> {
-        self.seats.get(id)
+        self.slots.get(id)
     }
 
     fn remove(&mut self, id: ClientId) -> Option<H::Session> {
-        self.seats.remove(id)
+        self.slots.remove(id)
     }
 
     fn len(&self) -> usize {
-        self.seats.len()
+        self.slots.len()
     }
 
     fn ids(&self) -> impl Iterator<Item = ClientId> {
-        self.seats.ids()
+        self.slots.ids()
     }
 }
 
 /// The client of a connection whose handlers are ours; `None` when it has left its request.
 ///
 /// # Safety
-/// `c` is a live connection, attached to a request or detached with a seat.
+/// `c` is a live connection, attached to a request or detached with a slot.
 unsafe fn id_of<H: Host>(c: *mut ngx_connection_t) -> Option<ClientId> {
     // SAFETY: `destroyed` is set from the detach on; before it `c->data` is the request.
     unsafe {
@@ -92,14 +92,14 @@ unsafe fn client_in<H: Host>(context: *mut ()) -> Option<ClientId> {
     }
     // SAFETY: the caller's.
     match unsafe { occupant::<H::Summary>(context) } {
-        Occupant::Client(id) => Some(id),
-        Occupant::Record(_) => None,
+        RequestContext::Client(id) => Some(id),
+        RequestContext::FinalSummary(_) => None,
     }
 }
 
 /// Sends the 101 of a client whose handshake had been parked.
 pub(super) fn accept_parked<H: Host>(id: ClientId, switching: &Switching) {
-    let Some(request) = with(|host: &mut H| host.seats().request(id)).flatten() else {
+    let Some(request) = with(|host: &mut H| host.slots().request(id)).flatten() else {
         return;
     };
     let connection = request.connection();
@@ -132,7 +132,7 @@ pub(super) fn accept<H: Host>(
 unsafe extern "C" fn take_over<H: Host>(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls read handlers with a live request.
     let request = unsafe { Request::from_raw(r) };
-    // SAFETY: the seat was set before the 101 was sent, and is there while the request is.
+    // SAFETY: the slot was set before the 101 was sent, and is there while the request is.
     let Some(id) = (unsafe { client_in::<H>(request.context()) }) else {
         return;
     };
@@ -168,7 +168,7 @@ unsafe extern "C" fn on_flush<H: Host>(r: *mut ngx_http_request_t) {
 
 /// Tries again to free a request that was still in use (a mirror) when its client was taken over.
 pub(super) fn try_detach<H: Host>(id: ClientId) {
-    let request = with(|host: &mut H| host.seats().request(id));
+    let request = with(|host: &mut H| host.slots().request(id));
     if let Some(request) = request.flatten() {
         detach_if_allowed::<H>(request, id);
     }
@@ -207,8 +207,8 @@ unsafe fn set_handlers<H: Host>(c: *mut ngx_connection_t) {
 /// Ends the connection. The host's state of it goes first, so that nothing calls back into it.
 pub(super) fn close<H: Host>(id: ClientId) {
     let found = with(|host: &mut H| {
-        let request = host.seats().request(id);
-        let (io, _) = host.seats().get(id)?;
+        let request = host.slots().request(id);
+        let (io, _) = host.slots().get(id)?;
         let summary = request.and_then(|_| host.summary(id));
         host.client_gone(id);
         Some((io, request, summary))
@@ -236,7 +236,7 @@ pub(super) fn close<H: Host>(id: ClientId) {
 /// Finalizes an attached client's request. With `eof` set nginx neither keeps the connection alive
 /// nor lingers: we have lingered already.
 unsafe fn end_request(request: Request) {
-    let r: *mut ngx_http_request_s = request.as_bound();
+    let r: *mut ngx_http_request_s = request.as_raw();
     // SAFETY: the request is live; it is not used after it is finalized.
     unsafe {
         let c = (*r).connection;
@@ -253,7 +253,7 @@ unsafe fn end_request(request: Request) {
 
 /// Read handler of a client's connection, attached or detached.
 unsafe extern "C" fn on_read<H: Host>(event: *mut ngx_event_t) {
-    // SAFETY: this handler is set only on connections of clients that have a seat.
+    // SAFETY: this handler is set only on connections of clients that have a slot.
     unsafe {
         let c = connection(event);
         let Some(id) = id_of::<H>(c) else { return };

@@ -75,7 +75,7 @@ unsafe extern "C" fn on_request<S: Service>(request: *mut ngx_http_request_t) ->
 }
 
 fn handle<S: Service>(request: Request, prepared: S::Prepared) -> ngx_int_t {
-    request.hold();
+    request.add_ref();
     let rc = conclude::<S>(request, prepared);
     if rc != NGX_DONE as isize {
         request.release();

@@ -6,15 +6,15 @@ use std::ptr::{self, NonNull};
 use hub::outside::ClientId;
 use nginx_sys::ngx_http_cleanup_t;
 
+use super::client_slot::{self, RequestContext};
 use super::event::{run, run_client, with};
 use super::host::Host;
 use super::request::{Cleanup, Request};
-use super::seat::{self, Occupant};
 
 impl Request {
     /// Tells the host when nginx ends the request of client `id` on its own account.
     pub(super) fn watch_client<H: Host>(self, id: ClientId) {
-        self.watch(on_client_gone::<H>, id.0 as usize);
+        self.on_cleanup(on_client_gone::<H>, id.0 as usize);
     }
 
     /// nginx need not tell of the end of its client's request any more.
@@ -27,7 +27,7 @@ impl Request {
     /// before.
     pub(super) fn park<H: Host>(self, parked: u64) -> bool {
         self.wait();
-        self.watch(on_parked_gone::<H>, parked as usize)
+        self.on_cleanup(on_parked_gone::<H>, parked as usize)
     }
 
     /// nginx need not tell of the end of this parked request any more. A main request has the
@@ -51,11 +51,11 @@ impl Request {
         if context.is_null() {
             return None;
         }
-        // SAFETY: the context is the client's seat, or the record of one that has left; `seat` tells
+        // SAFETY: the context is the client's slot, or the record of one that has left; `slot` tells
         // which.
-        match unsafe { seat::occupant::<H::Summary>(context) } {
-            Occupant::Client(id) => with(|host: &mut H| host.summary(id)).flatten(),
-            Occupant::Record(summary) => Some(summary.clone()),
+        match unsafe { client_slot::occupant::<H::Summary>(context) } {
+            RequestContext::Client(id) => with(|host: &mut H| host.summary(id)).flatten(),
+            RequestContext::FinalSummary(summary) => Some(summary.clone()),
         }
     }
 
@@ -63,8 +63,8 @@ impl Request {
     pub(super) fn remember<H: Host>(self, summary: Option<H::Summary>) {
         self.unwatch_client::<H>();
         // SAFETY: the request is live.
-        let pool = unsafe { (*self.as_bound()).pool };
-        let record = summary.and_then(|summary| seat::record(pool, summary));
+        let pool = unsafe { (*self.as_raw()).pool };
+        let record = summary.and_then(|summary| client_slot::record(pool, summary));
         self.set_context(record.map_or(ptr::null_mut(), NonNull::as_ptr));
     }
 }
@@ -76,7 +76,7 @@ impl Request {
 unsafe extern "C" fn on_client_gone<H: Host>(data: *mut c_void) {
     let id = ClientId(data as usize as u32);
     let summary = with(|host: &mut H| host.summary(id)).flatten();
-    if let Some(request) = with(|host: &mut H| host.seats().request(id)).flatten() {
+    if let Some(request) = with(|host: &mut H| host.slots().request(id)).flatten() {
         request.remember::<H>(summary);
     }
     run_client(id, |host: &mut H| host.client_gone(id));

@@ -5,8 +5,8 @@ use std::ffi::CStr;
 use hub::answer::Effect;
 use hub::outside::{ClientId, PeerId};
 
+use super::client_slot::ClientSlots;
 use super::request::Request;
-use super::seat::Seats;
 use super::slot::Slot;
 use super::timer::Wants;
 
@@ -55,7 +55,7 @@ pub trait Host: Sized + 'static {
     fn perform(effect: Effect);
 
     /// Where its clients sit.
-    fn seats(&mut self) -> &mut Seats<Self::Session>;
+    fn slots(&mut self) -> &mut ClientSlots<Self::Session>;
 
     /// A client's life in numbers so far.
     fn summary(&mut self, id: ClientId) -> Option<Self::Summary>;

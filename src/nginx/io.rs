@@ -13,7 +13,7 @@ use rustix::net::{self, RecvFlags, SendFlags};
 
 use super::{log, ssl};
 
-/// A client's connection. Valid while the client has its seat.
+/// A client's connection. Valid while the client has its slot.
 #[derive(Clone, Copy)]
 pub struct Io {
     connection: NonNull<ngx_connection_t>,
@@ -33,7 +33,7 @@ impl Io {
     }
 
     fn news(&self) -> (bool, bool) {
-        // SAFETY: the connection lives while the client has its seat; `poll` writes one structure.
+        // SAFETY: the connection lives while the client has its slot; `poll` writes one structure.
         unsafe {
             let was_full = (*(*self.c()).write).ready() == 0;
             let mut asked = libc::pollfd {
@@ -79,12 +79,12 @@ impl hub::outside::Io for Io {
     }
 
     fn plain_fd(&self) -> Option<i32> {
-        // SAFETY: the connection lives while the client has its seat.
+        // SAFETY: the connection lives while the client has its slot.
         unsafe { (*self.c()).ssl.is_null().then_some((*self.c()).fd) }
     }
 
     fn is_readable(&self) -> bool {
-        // SAFETY: the connection lives while the client has its seat.
+        // SAFETY: the connection lives while the client has its slot.
         unsafe { (*(*self.c()).read).ready() != 0 }
     }
 
@@ -99,7 +99,7 @@ impl hub::outside::Io for Io {
 
     fn unacknowledged(&self) -> u64 {
         let mut bytes: libc::c_int = 0;
-        // SAFETY: writes one int; the connection lives while the client has its seat.
+        // SAFETY: writes one int; the connection lives while the client has its slot.
         let rc = unsafe { libc::ioctl((*self.c()).fd, libc::TIOCOUTQ, &raw mut bytes) };
         if rc == 0 {
             bytes.unsigned_abs().into()
@@ -109,22 +109,22 @@ impl hub::outside::Io for Io {
     }
 
     fn read_again(&self) {
-        // SAFETY: the connection lives while the client has its seat; closing it unposts.
+        // SAFETY: the connection lives while the client has its slot; closing it unposts.
         unsafe { ngx_post_event((*self.c()).read, &raw mut ngx_posted_next_events) };
     }
 
     fn write_again(&self) {
-        // SAFETY: the connection lives while the client has its seat; closing it unposts.
+        // SAFETY: the connection lives while the client has its slot; closing it unposts.
         unsafe { ngx_post_event((*self.c()).write, &raw mut ngx_posted_next_events) };
     }
 
     fn want_read(&self) -> bool {
-        // SAFETY: the connection lives while the client has its seat.
+        // SAFETY: the connection lives while the client has its slot.
         unsafe { ngx_handle_read_event((*self.c()).read, 0) == NGX_OK as isize }
     }
 
     fn want_write(&self) -> bool {
-        // SAFETY: the connection lives while the client has its seat. A direct `send(2)` does
+        // SAFETY: the connection lives while the client has its slot. A direct `send(2)` does
         // not clear `ready`, as `c->send` does.
         unsafe {
             let write = (*self.c()).write;
@@ -134,7 +134,7 @@ impl hub::outside::Io for Io {
     }
 
     fn shutdown(&self) {
-        // SAFETY: the connection lives while the client has its seat.
+        // SAFETY: the connection lives while the client has its slot.
         unsafe {
             ssl::say_goodbye(self.c());
             libc::shutdown((*self.c()).fd, libc::SHUT_WR);
@@ -146,21 +146,21 @@ impl hub::outside::Io for Io {
     }
 
     fn close_at_exit(&self) {
-        // SAFETY: the connection lives while the client has its seat, and no event comes any more.
+        // SAFETY: the connection lives while the client has its slot, and no event comes any more.
         unsafe { nginx_sys::ngx_close_connection(self.c()) };
     }
 
     fn discard(&self, buf: &mut [u8], max: usize) -> Received {
         let mut dropped = 0;
         while dropped < max {
-            // SAFETY: the connection lives while the client has its seat, so its descriptor is open.
+            // SAFETY: the connection lives while the client has its slot, so its descriptor is open.
             let socket = unsafe { BorrowedFd::borrow_raw((*self.c()).fd) };
             // TLS has ended, its records are dropped too.
             match net::recv(socket, &mut *buf, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Received::Eof,
                 Ok((count, _)) => dropped += count,
                 Err(Errno::AGAIN | Errno::INTR) => {
-                    // SAFETY: the connection lives while the client has its seat.
+                    // SAFETY: the connection lives while the client has its slot.
                     unsafe { (*(*self.c()).read).set_ready(0) };
                     return Received::Again;
                 }
@@ -184,7 +184,7 @@ impl hub::outside::Io for Io {
     fn bound_receive_buffer(&self, most: usize) {
         let mut size: libc::c_int = 0;
         let mut len = size_of_val(&size) as libc::socklen_t;
-        // SAFETY: an int option; the descriptor is open while the client has its seat.
+        // SAFETY: an int option; the descriptor is open while the client has its slot.
         let got = unsafe {
             libc::getsockopt(
                 (*self.c()).fd,
@@ -202,7 +202,7 @@ impl hub::outside::Io for Io {
     }
 
     fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
-        // SAFETY: the connection lives while the client has its seat.
+        // SAFETY: the connection lives while the client has its slot.
         log::write(unsafe { (*self.c()).log }, level, text);
     }
 }
@@ -213,7 +213,7 @@ impl hub::outside::Io for Io {
 /// jump after one is mispredicted: C's wrapper costs a delivery a tenth of its time.
 #[inline]
 pub fn send_plain(fd: i32, bytes: &[u8]) -> Sent {
-    // SAFETY: the descriptor of a client that has its seat is open.
+    // SAFETY: the descriptor of a client that has its slot is open.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     match net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
         Ok(count) => Sent::Bytes(count),

@@ -74,7 +74,7 @@ pub(super) fn copy(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
 }
 
 /// What a request has left in its connection's pool: seldom more than a buffer and realip's text.
-pub(super) type Leavings = SmallVec<[Unused; 4]>;
+pub(super) type PoolRemains = SmallVec<[Unused; 4]>;
 
 /// Something that was allocated from a pool, and that nobody uses any more.
 pub(super) struct Unused {

@@ -124,7 +124,7 @@ fn set(
         Cow::Borrowed(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
         Cow::Owned(bytes) => {
             // SAFETY: the request is live.
-            let copied = pool::copy(unsafe { (*request.as_bound()).pool }, &bytes);
+            let copied = pool::copy(unsafe { (*request.as_raw()).pool }, &bytes);
             let Some(copied) = copied else {
                 return NGX_ERROR as ngx_int_t;
             };

@@ -4,24 +4,24 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::types::Kind;
+use crate::types::NameKind;
 
 /// A feed of a channel, and the channel's place in the feed's list.
 #[derive(Clone, Copy)]
-pub(crate) struct Listener {
+pub(crate) struct FeedPlace {
     pub(crate) feed: u32,
     pub(crate) place: u32,
 }
 
 pub(crate) struct Channel {
     pub(crate) name: Box<[u8]>,
-    pub(crate) feeds: SmallVec<[Listener; 2]>,
+    pub(crate) feeds: SmallVec<[FeedPlace; 2]>,
     pub(crate) broker: u16,
-    pub(crate) kind: Kind,
+    pub(crate) kind: NameKind,
 }
 
 impl Channel {
-    fn is(&self, broker: u16, kind: Kind, name: &[u8]) -> bool {
+    fn is(&self, broker: u16, kind: NameKind, name: &[u8]) -> bool {
         *self.name == *name && self.broker == broker && self.kind == kind
     }
 }
@@ -48,13 +48,13 @@ impl Channels {
         &mut self.list[id as usize]
     }
 
-    pub(crate) fn find(&self, broker: u16, kind: Kind, name: &[u8]) -> Option<u32> {
+    pub(crate) fn find(&self, broker: u16, kind: NameKind, name: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one((broker, kind, name));
         let same = |id: &u32| self.list[*id as usize].is(broker, kind, name);
         self.by_name.find(hash, same).copied()
     }
 
-    pub(crate) fn find_or_create(&mut self, broker: u16, kind: Kind, name: &[u8]) -> u32 {
+    pub(crate) fn find_or_create(&mut self, broker: u16, kind: NameKind, name: &[u8]) -> u32 {
         if let Some(id) = self.find(broker, kind, name) {
             return id;
         }

@@ -18,10 +18,10 @@ use std::sync::atomic::AtomicU64;
 use crate::held::Pieces;
 use crate::log::Log;
 
-pub(crate) const MUTED: u8 = 1;
-pub(crate) const HELD: u8 = 2;
+pub(crate) const NOT_OPEN: u8 = 1;
+pub(crate) const OWN_FRAMES: u8 = 2;
 /// Gone, or too slow: nothing comes to it any more, and it holds nothing of the log.
-pub(crate) const OUT: u8 = 4;
+pub(crate) const EVICTED: u8 = 4;
 
 pub(crate) struct Laggard {
     pub(crate) client: u32,
@@ -62,7 +62,7 @@ impl Laggard {
         committed: usize,
         flags: u8,
     ) -> Laggard {
-        if flags & OUT == 0 {
+        if flags & EVICTED == 0 {
             log.enter(cursor);
         }
         let settled = log.boundary_from(cursor + committed as u64);
@@ -76,7 +76,7 @@ impl Laggard {
             moved_at: 0,
             flags,
             aside: None,
-            frames: if flags & OUT == 0 {
+            frames: if flags & EVICTED == 0 {
                 0
             } else {
                 log.frame_count(cursor)
@@ -86,7 +86,7 @@ impl Laggard {
 
     /// Leaves the log. The last thing that happens to a laggard.
     pub(crate) fn depart(&self, log: &mut Log) {
-        if !self.is(OUT) {
+        if !self.is(EVICTED) {
             log.depart(self.cursor);
         }
     }
@@ -137,7 +137,7 @@ impl Laggard {
 
     /// Bytes of whole frames that are not begun, up to `frontier`.
     pub(crate) fn lag(&self, frontier: u64) -> u64 {
-        if self.is(OUT) {
+        if self.is(EVICTED) {
             return 0;
         }
         let aside = self
@@ -149,7 +149,7 @@ impl Laggard {
 
     /// Whole frames and bytes of the feed that went to it or were skipped.
     pub(crate) fn passed(&self, log: &Log) -> (u64, u64) {
-        let frames = if self.is(OUT) {
+        let frames = if self.is(EVICTED) {
             self.frames
         } else {
             log.frame_count(self.cursor)
@@ -167,9 +167,9 @@ impl Laggard {
     /// Something may be written to it now.
     pub(crate) fn has_unsent(&self, log: &Log) -> bool {
         match &self.aside {
-            _ if self.is(MUTED) => false,
-            Some(aside) => aside.settled > 0 || !self.is(HELD),
-            None => !self.is(OUT) && log.has_unsent(self.cursor, self.limit()),
+            _ if self.is(NOT_OPEN) => false,
+            Some(aside) => aside.settled > 0 || !self.is(OWN_FRAMES),
+            None => !self.is(EVICTED) && log.has_unsent(self.cursor, self.limit()),
         }
     }
 
@@ -180,7 +180,7 @@ impl Laggard {
         }
         match &self.aside {
             Some(aside) => {
-                let limit = match self.is(HELD) {
+                let limit = match self.is(OWN_FRAMES) {
                     true => aside.settled,
                     false => aside.pieces.len(),
                 };
@@ -191,7 +191,7 @@ impl Laggard {
     }
 
     fn limit(&self) -> u64 {
-        match self.is(HELD) {
+        match self.is(OWN_FRAMES) {
             true => self.settled,
             false => u64::MAX,
         }
@@ -207,7 +207,7 @@ impl Laggard {
             }
             return;
         }
-        debug_assert!(!self.is(OUT));
+        debug_assert!(!self.is(EVICTED));
         if n > 0 {
             log.depart(self.cursor);
             self.cursor += n as u64;
@@ -222,7 +222,7 @@ impl Laggard {
 
     /// Gives everything up but the frame begun.
     pub(crate) fn give_up(&mut self, log: &mut Log, tally: &Arc<AtomicU64>) {
-        if self.is(OUT) {
+        if self.is(EVICTED) {
             return;
         }
         match &mut self.aside {
@@ -231,7 +231,7 @@ impl Laggard {
             None => self.set_aside(log, tally),
         }
         log.depart(self.cursor);
-        self.set(OUT);
+        self.set(EVICTED);
         self.cursor = self.settled;
         self.frames = log.frame_count(self.cursor);
     }
@@ -240,7 +240,7 @@ impl Laggard {
     pub(crate) fn rest_of_frame(&self, log: &mut Log, tally: &Arc<AtomicU64>) -> Pieces {
         match &self.aside {
             Some(aside) => aside.pieces.first(aside.settled),
-            None if self.is(OUT) => Pieces::default(),
+            None if self.is(EVICTED) => Pieces::default(),
             None => log.pieces(self.cursor, self.settled, tally),
         }
     }
@@ -254,7 +254,7 @@ impl Laggard {
     ) -> Skipped {
         let frontier = log.frontier();
         let to = log.boundary_from(frontier.saturating_sub(limit));
-        if self.is(OUT) || to <= self.settled {
+        if self.is(EVICTED) || to <= self.settled {
             return Skipped::default();
         }
         let skipped = Skipped {
@@ -277,7 +277,7 @@ impl Laggard {
         tally: &Arc<AtomicU64>,
     ) -> Skipped {
         let frontier = log.frontier();
-        if self.is(OUT) || frontier <= self.settled {
+        if self.is(EVICTED) || frontier <= self.settled {
             return Skipped::default();
         }
         let mut seen = HashSet::new();

@@ -7,20 +7,20 @@ use std::sync::atomic::AtomicU64;
 
 use smallvec::SmallVec;
 
-use crate::cursor::{HELD, Laggard, MUTED, OUT};
+use crate::cursor::{EVICTED, Laggard, NOT_OPEN, OWN_FRAMES};
 use crate::held::{Piece, Pieces};
 use crate::log::Log;
-use crate::membership::{Place, Seat};
+use crate::membership::{Membership, Place};
 use crate::segment::Buffers;
-use crate::types::{Batch, ClientId, FlushResult, Sent, Short, SlowClass, SlowPolicy};
+use crate::types::{Batch, ClientId, FlushResult, Short, SlowClass, SlowPolicy, WriteOutcome};
 use backlog::Backlog;
 
 /// Spare backlogs are freed rather than kept beyond this sum of their sizes.
 const SPARE_BYTES: usize = 4 << 20;
 
 /// What all feeds share.
-pub(crate) struct Commons {
-    pub(crate) seats: Vec<Seat>,
+pub(crate) struct SharedState {
+    pub(crate) memberships: Vec<Membership>,
     pub(crate) buffers: Buffers,
     // Boxed as feeds have them: taking one copies a pointer.
     #[allow(clippy::vec_box)]
@@ -32,10 +32,10 @@ pub(crate) struct Commons {
     pub(crate) tally: Arc<AtomicU64>,
 }
 
-impl Commons {
-    pub(crate) fn new() -> Commons {
-        Commons {
-            seats: Vec::new(),
+impl SharedState {
+    pub(crate) fn new() -> SharedState {
+        SharedState {
+            memberships: Vec::new(),
             buffers: Buffers::default(),
             backlogs: Vec::new(),
             backlog_bytes: 0,
@@ -69,7 +69,7 @@ impl Commons {
 
 /// A channel of a feed, and the feed's place in the channel's list.
 #[derive(Clone, Copy)]
-pub(crate) struct Listening {
+pub(crate) struct ChannelPlace {
     pub(crate) channel: u32,
     pub(crate) place: u32,
 }
@@ -78,7 +78,7 @@ pub(crate) struct Listening {
 pub(crate) struct Feed {
     sockets: SmallVec<[i32; 4]>,
     clients: SmallVec<[u32; 4]>,
-    pub(crate) channels: SmallVec<[Listening; 2]>,
+    pub(crate) channels: SmallVec<[ChannelPlace; 2]>,
     backlog: Option<Box<Backlog>>,
     /// Bytes and frames so far; while there is a backlog its log knows better.
     tail: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(variant: u32, class: u16, channels: SmallVec<[Listening; 2]>) -> Feed {
+    pub(crate) fn new(variant: u32, class: u16, channels: SmallVec<[ChannelPlace; 2]>) -> Feed {
         Feed {
             sockets: SmallVec::new(),
             clients: SmallVec::new(),
@@ -123,54 +123,59 @@ impl Feed {
     // Joining and leaving.
 
     /// The client joins at the tail, as a laggard that is muted.
-    pub(crate) fn join(&mut self, (client, socket): (u32, i32), limit: u64, commons: &mut Commons) {
-        let backlog = self.backlog(commons);
+    pub(crate) fn join(
+        &mut self,
+        (client, socket): (u32, i32),
+        limit: u64,
+        shared: &mut SharedState,
+    ) {
+        let backlog = self.backlog(shared);
         let log = &mut backlog.log;
         let tail = log.tail();
         if tail > log.reach() {
             log.seal();
             backlog.ahead.push_back((tail, client));
         }
-        let laggard = Laggard::enter(log, (client, socket), tail, 0, MUTED);
-        backlog.watch(&laggard, limit);
-        backlog.push(laggard, &mut commons.seats, commons.now);
+        let laggard = Laggard::enter(log, (client, socket), tail, 0, NOT_OPEN);
+        backlog.lower_check_at(&laggard, limit);
+        backlog.push(laggard, &mut shared.memberships, shared.now);
     }
 
-    /// The client of this seat leaves.
-    pub(crate) fn leave(&mut self, seat: Seat, commons: &mut Commons) {
-        match seat.place() {
+    /// The client of this membership leaves.
+    pub(crate) fn leave(&mut self, membership: Membership, shared: &mut SharedState) {
+        match membership.place() {
             Place::Member(at) => {
-                self.remove_member(at, &mut commons.seats);
+                self.remove_member(at, &mut shared.memberships);
             }
             Place::Laggard(at) => {
                 let Some(backlog) = &mut self.backlog else {
                     return;
                 };
                 backlog
-                    .remove(at, &mut commons.seats)
+                    .remove(at, &mut shared.memberships)
                     .depart(&mut backlog.log);
-                backlog.log.trim(&mut commons.buffers);
+                backlog.log.trim(&mut shared.buffers);
             }
         }
     }
 
     /// Gives the backlog back when there is nothing in it.
-    pub(crate) fn settle(&mut self, commons: &mut Commons) {
+    pub(crate) fn settle(&mut self, shared: &mut SharedState) {
         let idle = |backlog: &mut Box<Backlog>| backlog.is_idle();
         if let Some(mut backlog) = self.backlog.take_if(idle) {
             self.tail = backlog.log.tail();
             self.frames = backlog.log.total_frames();
             backlog.ahead.clear();
             backlog.stalled.clear();
-            commons.keep_spare(backlog);
+            shared.keep_spare(backlog);
         }
     }
 
     // Publishing.
 
     /// The log, to have a frame appended.
-    pub(crate) fn log(&mut self, commons: &mut Commons) -> &mut Log {
-        &mut self.backlog(commons).log
+    pub(crate) fn log(&mut self, shared: &mut SharedState) -> &mut Log {
+        &mut self.backlog(shared).log
     }
 
     // The pass.
@@ -179,12 +184,12 @@ impl Feed {
     pub(crate) fn advance(
         &mut self,
         class: SlowClass,
-        commons: &mut Commons,
+        shared: &mut SharedState,
         out: &mut FlushResult,
     ) -> bool {
         while let Some(backlog) = &mut self.backlog {
             if !backlog.log.in_pass() {
-                self.readmit_those_ahead(commons);
+                self.readmit_those_ahead(shared);
                 let Some(backlog) = &mut self.backlog else {
                     return false;
                 };
@@ -193,14 +198,14 @@ impl Feed {
                     return false;
                 }
                 backlog.done = 0;
-                backlog.report_stalled(&commons.seats, out);
+                backlog.report_stalled(&shared.memberships, out);
             } else if backlog.done < self.clients.len() {
                 return true;
             } else {
-                backlog.log.end_pass(&mut commons.buffers);
+                backlog.log.end_pass(&mut shared.buffers);
                 backlog.done = 0;
-                backlog.apply_policies(class, self.channels.len(), &commons.tally, out);
-                backlog.log.trim(&mut commons.buffers);
+                backlog.apply_policies(class, self.channels.len(), &shared.tally, out);
+                backlog.log.trim(&mut shared.buffers);
             }
         }
         false
@@ -213,9 +218,9 @@ impl Feed {
     }
 
     /// Everything has been offered, in all feeds: see [`Log::decide`].
-    pub(crate) fn decide(&mut self, commons: &mut Commons) {
+    pub(crate) fn decide(&mut self, shared: &mut SharedState) {
         if let Some(backlog) = &mut self.backlog {
-            backlog.log.decide(&mut commons.buffers);
+            backlog.log.decide(&mut shared.buffers);
         }
     }
 
@@ -246,7 +251,7 @@ impl Feed {
         tried: usize,
         shorts: &mut [Short],
         limit: u64,
-        commons: &mut Commons,
+        shared: &mut SharedState,
         out: &mut FlushResult,
     ) {
         let Some(backlog) = &mut self.backlog else {
@@ -259,29 +264,31 @@ impl Feed {
         shorts.sort_unstable_by_key(|short| std::cmp::Reverse(short.index));
         for short in shorts.iter().filter(|short| (short.index as usize) < tried) {
             let (written, committed, flags, list) = match short.sent {
-                Sent::All => continue,
-                Sent::Part(written) => (written, 0, 0, &mut out.short),
-                Sent::Committed { written, offered } => (written, offered, 0, &mut out.short),
-                Sent::Gone => (0, 0, OUT, &mut out.gone),
+                WriteOutcome::All => continue,
+                WriteOutcome::Part(written) => (written, 0, 0, &mut out.short),
+                WriteOutcome::Committed { written, offered } => {
+                    (written, offered, 0, &mut out.short)
+                }
+                WriteOutcome::Gone => (0, 0, EVICTED, &mut out.gone),
             };
             if written >= due {
                 continue;
             }
-            let who = self.remove_member(first + short.index as usize, &mut commons.seats);
+            let who = self.remove_member(first + short.index as usize, &mut shared.memberships);
             let Some(backlog) = &mut self.backlog else {
                 return;
             };
             let committed = committed.min(due - written);
             let at = floor + written as u64;
             let laggard = Laggard::enter(&mut backlog.log, who, at, committed, flags);
-            backlog.watch(&laggard, limit);
-            backlog.push(laggard, &mut commons.seats, commons.now);
+            backlog.lower_check_at(&laggard, limit);
+            backlog.push(laggard, &mut shared.memberships, shared.now);
             list.push(ClientId(who.0));
         }
     }
 
     /// Those who joined where the passes have come to now keep up, if they may.
-    fn readmit_those_ahead(&mut self, commons: &mut Commons) {
+    fn readmit_those_ahead(&mut self, shared: &mut SharedState) {
         while let Some(backlog) = &mut self.backlog {
             let floor = backlog.log.floor();
             let Some(&(_, client)) = backlog.ahead.front().filter(|(at, _)| *at <= floor) else {
@@ -290,9 +297,9 @@ impl Feed {
             backlog.ahead.pop_front();
             // The client may have left, and its id be somebody else's: then this changes nothing
             // that was not due anyway.
-            let listed = backlog.laggards_place(client, &commons.seats);
+            let listed = backlog.laggards_place(client, &shared.memberships);
             if let Some(at) = listed {
-                self.readmit(at, commons);
+                self.readmit(at, shared);
             }
         }
     }
@@ -300,21 +307,26 @@ impl Feed {
     // Laggards.
 
     /// The client has bytes of its own: it is a laggard until it is released.
-    pub(crate) fn hold(&mut self, seat: Seat, limit: u64, commons: &mut Commons) {
-        match seat.place() {
+    pub(crate) fn pause_feed(
+        &mut self,
+        membership: Membership,
+        limit: u64,
+        shared: &mut SharedState,
+    ) {
+        match membership.place() {
             Place::Laggard(at) => {
                 if let Some(backlog) = &mut self.backlog {
-                    backlog.laggards[at].set(HELD);
+                    backlog.laggards[at].set(OWN_FRAMES);
                     backlog.note_if_stalled(at);
                 }
             }
             Place::Member(at) => {
                 let position = self.position(at);
-                let who = self.remove_member(at, &mut commons.seats);
-                let backlog = self.backlog(commons);
-                let laggard = Laggard::enter(&mut backlog.log, who, position, 0, HELD);
-                backlog.watch(&laggard, limit);
-                backlog.push(laggard, &mut commons.seats, commons.now);
+                let who = self.remove_member(at, &mut shared.memberships);
+                let backlog = self.backlog(shared);
+                let laggard = Laggard::enter(&mut backlog.log, who, position, 0, OWN_FRAMES);
+                backlog.lower_check_at(&laggard, limit);
+                backlog.push(laggard, &mut shared.memberships, shared.now);
                 backlog.note_if_stalled(backlog.laggards.len() - 1);
             }
         }
@@ -322,7 +334,7 @@ impl Feed {
 
     /// Takes `flag` from a laggard; a member if nothing is left for it. Returns whether there is
     /// nothing to write to it now.
-    pub(crate) fn release(&mut self, at: usize, flag: u8, commons: &mut Commons) -> bool {
+    pub(crate) fn release(&mut self, at: usize, flag: u8, shared: &mut SharedState) -> bool {
         let Some(backlog) = &mut self.backlog else {
             return true;
         };
@@ -331,11 +343,11 @@ impl Feed {
             Some(cursor) => cursor > backlog.log.reach(),
             None => false,
         };
-        ahead || self.readmit(at, commons)
+        ahead || self.readmit(at, shared)
     }
 
     /// Makes a laggard that is caught up a member.
-    fn readmit(&mut self, at: usize, commons: &mut Commons) -> bool {
+    fn readmit(&mut self, at: usize, shared: &mut SharedState) -> bool {
         let Some(backlog) = &mut self.backlog else {
             return false;
         };
@@ -345,9 +357,9 @@ impl Feed {
         if cursor.is_none() || (cursor != has_this_pass && cursor != Some(log.floor())) {
             return false;
         }
-        let laggard = backlog.remove(at, &mut commons.seats);
+        let laggard = backlog.remove(at, &mut shared.memberships);
         laggard.depart(&mut backlog.log);
-        backlog.log.trim(&mut commons.buffers);
+        backlog.log.trim(&mut shared.buffers);
         let last = self.clients.len();
         let mut place = last;
         if cursor == has_this_pass {
@@ -356,7 +368,7 @@ impl Feed {
         }
         grow(&mut self.sockets, laggard.socket);
         grow(&mut self.clients, laggard.client);
-        self.swap(last, place, &mut commons.seats);
+        self.swap(last, place, &mut shared.memberships);
         true
     }
 
@@ -365,20 +377,20 @@ impl Feed {
         backlog.laggards[at].unsent(&backlog.log, scratch)
     }
 
-    pub(crate) fn sent(&mut self, at: usize, n: usize, committed: usize, commons: &mut Commons) {
+    pub(crate) fn sent(&mut self, at: usize, n: usize, committed: usize, shared: &mut SharedState) {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
         backlog.change(at, |laggard, log| laggard.sent(log, n, committed));
         if n > 0 {
-            backlog.laggards[at].moved_at = commons.now;
+            backlog.laggards[at].moved_at = shared.now;
         }
         backlog.note_if_stalled(at);
-        backlog.log.trim(&mut commons.buffers);
+        backlog.log.trim(&mut shared.buffers);
     }
 
-    pub(crate) fn rest_of_frame(&mut self, seat: Seat, commons: &Commons) -> Pieces {
-        let place = seat.place();
+    pub(crate) fn rest_of_frame(&mut self, membership: Membership, shared: &SharedState) -> Pieces {
+        let place = membership.place();
         let position = match place {
             Place::Laggard(_) => 0,
             Place::Member(at) => self.position(at),
@@ -388,16 +400,16 @@ impl Feed {
         };
         let log = &mut backlog.log;
         match place {
-            Place::Laggard(at) => backlog.laggards[at].rest_of_frame(log, &commons.tally),
-            Place::Member(_) => log.pieces(position, log.boundary_from(position), &commons.tally),
+            Place::Laggard(at) => backlog.laggards[at].rest_of_frame(log, &shared.tally),
+            Place::Member(_) => log.pieces(position, log.boundary_from(position), &shared.tally),
         }
     }
 
-    pub(crate) fn at_boundary(&self, seat: Seat) -> bool {
+    pub(crate) fn at_boundary(&self, membership: Membership) -> bool {
         let Some(backlog) = &self.backlog else {
             return true;
         };
-        match seat.place() {
+        match membership.place() {
             Place::Laggard(at) => backlog.laggards[at].at_boundary(),
             Place::Member(at) => {
                 let position = self.position(at);
@@ -407,11 +419,11 @@ impl Feed {
     }
 
     /// Whole frames and bytes of the feed that went to this client or were skipped.
-    pub(crate) fn passed(&self, seat: Seat) -> (u64, u64) {
+    pub(crate) fn passed(&self, membership: Membership) -> (u64, u64) {
         let Some(backlog) = &self.backlog else {
             return (self.frames, self.tail);
         };
-        match seat.place() {
+        match membership.place() {
             Place::Laggard(at) => backlog.laggards[at].passed(&backlog.log),
             Place::Member(at) => {
                 let position = self.position(at);
@@ -464,7 +476,7 @@ impl Feed {
         &mut self,
         at: usize,
         policy: SlowPolicy,
-        commons: &mut Commons,
+        shared: &mut SharedState,
         out: &mut FlushResult,
     ) {
         let channels = self.channels.len();
@@ -472,8 +484,8 @@ impl Feed {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
-        backlog.treat(at, (policy, lag / 2), channels, &commons.tally, out);
-        backlog.log.trim(&mut commons.buffers);
+        backlog.treat(at, (policy, lag / 2), channels, &shared.tally, out);
+        backlog.log.trim(&mut shared.buffers);
     }
 
     /// For tests: [`own_bytes`](Feed::own_bytes), counted anew.
@@ -505,33 +517,33 @@ impl Feed {
     }
 
     /// Takes a member out, and keeps those who have had the pass before those who have not.
-    fn remove_member(&mut self, mut at: usize, seats: &mut [Seat]) -> (u32, i32) {
+    fn remove_member(&mut self, mut at: usize, memberships: &mut [Membership]) -> (u32, i32) {
         if let Some(backlog) = &mut self.backlog
             && at < backlog.done
         {
             backlog.done -= 1;
             let last_done = backlog.done;
-            self.swap(at, last_done, seats);
+            self.swap(at, last_done, memberships);
             at = last_done;
         }
         let who = (self.clients.swap_remove(at), self.sockets.swap_remove(at));
         if let Some(&moved) = self.clients.get(at) {
-            seats[moved as usize].place = at as u32;
+            memberships[moved as usize].place = at as u32;
         }
         who
     }
 
-    fn swap(&mut self, a: usize, b: usize, seats: &mut [Seat]) {
+    fn swap(&mut self, a: usize, b: usize, memberships: &mut [Membership]) {
         self.clients.swap(a, b);
         self.sockets.swap(a, b);
-        seats[self.clients[a] as usize].place = a as u32;
-        seats[self.clients[b] as usize].place = b as u32;
+        memberships[self.clients[a] as usize].place = a as u32;
+        memberships[self.clients[b] as usize].place = b as u32;
     }
 
-    fn backlog(&mut self, commons: &mut Commons) -> &mut Backlog {
+    fn backlog(&mut self, shared: &mut SharedState) -> &mut Backlog {
         let (tail, frames) = (self.tail, self.frames);
         self.backlog
-            .get_or_insert_with(|| commons.new_backlog(tail, frames))
+            .get_or_insert_with(|| shared.new_backlog(tail, frames))
     }
 }
 
@@ -549,13 +561,16 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channels::{Channel, Listener};
+    use crate::channels::{Channel, FeedPlace};
 
     #[test]
     fn an_idle_client_is_sixteen_bytes_and_a_feed_two_cache_lines() {
-        assert_eq!(size_of::<Seat>() + size_of::<i32>() + size_of::<u32>(), 16);
+        assert_eq!(
+            size_of::<Membership>() + size_of::<i32>() + size_of::<u32>(),
+            16
+        );
         assert!(size_of::<Feed>() <= 128, "{}", size_of::<Feed>());
         assert!(size_of::<Channel>() <= 48, "{}", size_of::<Channel>());
-        assert_eq!(size_of::<Listening>() + size_of::<Listener>(), 16);
+        assert_eq!(size_of::<ChannelPlace>() + size_of::<FeedPlace>(), 16);
     }
 }

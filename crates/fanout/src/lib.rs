@@ -1,7 +1,7 @@
 //! Fan-out as pure data: who listens to what, and how far each has been sent.
 //!
 //! A *feed* is a log, a client is a cursor in it. All clients with the same list of channels, the
-//! same wire variant and the same slow class share one feed and are sent the same bytes in the
+//! same format and the same slow class share one feed and are sent the same bytes in the
 //! same order. A client that keeps up has no cursor: it is the end of the log.
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //! unsent, sent      -> a laggard's socket is writable again; release makes it current
 //! ```
 //!
-//! Rooms: [`registry`] (channels, feeds, seats; the only door, by the words of `types`) -> `tape`
+//! Rooms: [`registry`] (channels, feeds, memberships; the only door, by the words of `types`) -> `tape`
 //! (messages for several feeds, before these have them), `feed` (members and laggards of one feed,
 //! the pass over its members) -> `cursor` (one laggard and what policies do to it) -> `log` (a
 //! feed's byte stream; `run`: how it grows, `excerpts`: what was copied out of it) -> `segment`,
@@ -40,7 +40,7 @@ pub use held::{GATHER, Pieces};
 pub use queue::Queue;
 pub use registry::{Furthest, Listeners, Registry};
 pub use types::{
-    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Published, Sent, Short, Skip, SlowClass,
-    SlowPolicy, ToFrame, Variant,
+    Batch, ChannelId, ClientId, FeedId, FlushResult, FormatId, NameKind, Published, Short, Skip,
+    SlowClass, SlowPolicy, ToFrame, WriteOutcome,
 };
 pub use wheel::Wheel;

@@ -2,7 +2,7 @@
 
 /// Where a client sits: its feed, and its place among the feed's members or laggards.
 #[derive(Clone, Copy)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     pub(crate) feed: u32,
     pub(crate) place: u32,
 }
@@ -14,8 +14,8 @@ pub(crate) enum Place {
     Laggard(usize),
 }
 
-impl Seat {
-    pub(crate) const EMPTY: Seat = Seat {
+impl Membership {
+    pub(crate) const EMPTY: Membership = Membership {
         feed: NOBODY,
         place: 0,
     };

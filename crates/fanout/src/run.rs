@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use crate::held::{Frame, Framed, Held};
 use crate::log::{FULL, LARGE, Log};
 use crate::segment::{Buffers, Chunk};
-use crate::types::{ToFrame, Variant};
+use crate::types::{FormatId, ToFrame};
 
 /// The buffer that frames go to is out of the log as long, so that a frame looks nothing up;
 /// [`Run::end`] brings it back.
@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
 
     /// Lets `message` append one frame. Its `false` takes everything it wrote away again.
     #[inline(always)]
-    pub(crate) fn note(&mut self, variant: Variant, message: &mut impl ToFrame) -> bool {
+    pub(crate) fn note(&mut self, variant: FormatId, message: &mut impl ToFrame) -> bool {
         let before = self.open.len();
         if !message.append(variant, &mut self.open) || self.open.len() <= before {
             self.open.truncate(before);
@@ -144,7 +144,7 @@ mod tests {
                 out.extend(std::iter::repeat_n(0, size));
                 true
             };
-            assert!(run.note(Variant(0), &mut message));
+            assert!(run.note(FormatId(0), &mut message));
         }
         run.end();
         let room = log.segments.iter().map(|segment| match &segment.chunk {

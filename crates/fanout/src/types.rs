@@ -17,11 +17,11 @@ pub struct FeedId(pub u32);
 
 /// How a message looks on the wire (envelope, frame kind, ...): a number that the caller chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Variant(pub u32);
+pub struct FormatId(pub u32);
 
 /// What a subscription's name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum NameKind {
     /// The name of one channel.
     Channel,
     /// A glob pattern.
@@ -53,7 +53,7 @@ pub struct SlowClass {
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum WriteOutcome {
     /// All bytes were taken.
     All,
     /// The first so many bytes were taken; 0 when the socket is full.
@@ -76,7 +76,7 @@ pub struct Short {
     /// Its place in the batch.
     pub index: u32,
     /// What it took.
-    pub sent: Sent,
+    pub sent: WriteOutcome,
 }
 
 /// Members of a feed that are to be sent the same bytes.
@@ -122,7 +122,7 @@ pub struct FlushResult {
     pub complete: bool,
     /// Became laggards. When their sockets are writable, write what is [`Registry::unsent`].
     pub short: Vec<ClientId>,
-    /// Were [`Sent::Gone`]. They are sent nothing more; call [`Registry::leave`].
+    /// Were [`WriteOutcome::Gone`]. They are sent nothing more; call [`Registry::leave`].
     pub gone: Vec<ClientId>,
     /// Are beyond their limit under [`SlowPolicy::Close`]; reported once. They are sent the rest of
     /// the frame begun, then nothing; call [`Registry::leave`].
@@ -160,11 +160,11 @@ pub struct Published {
 pub trait ToFrame {
     /// Appends the message as one frame. Called once for each variant among the channel's feeds.
     /// `false`: the message is dropped for this variant, with whatever was appended.
-    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool;
+    fn append(&mut self, variant: FormatId, out: &mut Vec<u8>) -> bool;
 }
 
-impl<F: FnMut(Variant, &mut Vec<u8>) -> bool> ToFrame for F {
-    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
+impl<F: FnMut(FormatId, &mut Vec<u8>) -> bool> ToFrame for F {
+    fn append(&mut self, variant: FormatId, out: &mut Vec<u8>) -> bool {
         self(variant, out)
     }
 }

@@ -3,7 +3,8 @@
 mod shell;
 
 use fanout::{
-    ClientId, FlushResult, Kind, Published, Registry, Sent, SlowClass, SlowPolicy, Variant,
+    ClientId, FlushResult, FormatId, NameKind, Published, Registry, SlowClass, SlowPolicy,
+    WriteOutcome,
 };
 use shell::{PATIENT, Shell};
 
@@ -48,7 +49,7 @@ fn no_write_is_beyond_a_mebibyte_however_much_there_is() {
         assert!(offered.len() <= 1 << 20);
         writes += 1;
         bytes += offered.len();
-        Sent::All
+        WriteOutcome::All
     };
     shell.registry.flush(feed, 100, send, &mut shell.out);
     assert_eq!((writes, bytes), (5 + 5, 5_000_000 + (5 << 20)));
@@ -132,7 +133,7 @@ fn a_held_client_is_offered_the_rest_of_its_frame_and_no_more() {
     shell.publish("foo", "hello ");
     shell.publish("foo", "world");
     shell.flush();
-    shell.registry.hold(client);
+    shell.registry.pause_feed(client);
     assert_eq!(shell.registry.unsent(client), Some(&b"llo "[..]));
     shell.registry.sent(client, 4, 0);
     assert!(shell.registry.at_boundary(client) && shell.registry.unsent(client).is_none());
@@ -152,7 +153,7 @@ fn a_client_held_in_a_frame_of_several_writes_is_told_when_there_is_more() {
     } else {
         first
     };
-    shell.registry.hold(held);
+    shell.registry.pause_feed(held);
     assert!(!shell.registry.at_boundary(held) && shell.registry.unsent(held).is_none());
     assert_eq!(shell.flush().resumed, [held]);
     assert_eq!(shell.registry.unsent(held).map(<[u8]>::len), Some(1 << 19));
@@ -170,7 +171,7 @@ fn committed_bytes_stay_together_whatever_is_kept_around_them() {
         });
     }
     let feed = shell.registry.next_dirty().unwrap();
-    let part = Sent::Committed {
+    let part = WriteOutcome::Committed {
         written: 1500,
         offered: 16384,
     };
@@ -186,7 +187,7 @@ fn committed_bytes_stay_together_whatever_is_kept_around_them() {
             .unwrap()
             .starts_with(&due[..16384])
     );
-    shell.registry.hold(client);
+    shell.registry.pause_feed(client);
     // Held: the committed bytes, and the frame that their end is in.
     assert_eq!(shell.registry.unsent(client), Some(&due[..]));
     assert!(!shell.registry.at_boundary(client));
@@ -282,13 +283,13 @@ fn latest_keeps_the_newest_of_each_channel_in_order_however_often_it_strikes() {
 #[test]
 fn each_variant_is_framed_once_and_a_refusal_drops_it_for_that_variant_alone() {
     let mut registry = Registry::new();
-    let foo = registry.channel(0, Kind::Channel, b"foo");
+    let foo = registry.channel(0, NameKind::Channel, b"foo");
     let own: Vec<_> = (0..6)
-        .map(|at: u32| registry.channel(0, Kind::Channel, &[at as u8]))
+        .map(|at: u32| registry.channel(0, NameKind::Channel, &[at as u8]))
         .collect();
     for at in 0..6u32 {
         let channels = [foo, own[at as usize]];
-        registry.join(ClientId(at), 0, &channels, Variant(at % 3), PATIENT, false);
+        registry.join(ClientId(at), 0, &channels, FormatId(at % 3), PATIENT, false);
         registry.unmute(ClientId(at));
     }
     let mut framed = Vec::new();
@@ -315,7 +316,7 @@ fn each_variant_is_framed_once_and_a_refusal_drops_it_for_that_variant_alone() {
             9,
             |_, client, bytes| {
                 assert_eq!(bytes, [(client.0 % 3) as u8; 5]);
-                Sent::All
+                WriteOutcome::All
             },
             &mut out,
         );
@@ -344,8 +345,8 @@ fn a_large_message_is_counted_once_however_many_feeds_hold_it() {
 fn a_channel_lives_until_it_is_released_and_tells_when_it_is_empty() {
     let mut shell = Shell::default();
     let (foo, bar) = (shell.channel("foo"), shell.channel("bar"));
-    let pattern = shell.registry.channel(0, Kind::Pattern, b"foo");
-    assert!(pattern != foo && shell.registry.name(pattern) == (0, Kind::Pattern, &b"foo"[..]));
+    let pattern = shell.registry.channel(0, NameKind::Pattern, b"foo");
+    assert!(pattern != foo && shell.registry.name(pattern) == (0, NameKind::Pattern, &b"foo"[..]));
     let both = shell.join(&["foo", "bar", "foo"], PATIENT);
     let same = shell.join(&["bar", "foo"], PATIENT);
     let one = shell.join(&["foo"], PATIENT);
@@ -357,7 +358,10 @@ fn a_channel_lives_until_it_is_released_and_tells_when_it_is_empty() {
     assert_eq!(shell.leave(both), []);
     assert_eq!(shell.leave(same), [bar]);
     assert!(!shell.registry.release_channel(foo) && shell.registry.release_channel(bar));
-    assert_eq!(shell.registry.find_channel(0, Kind::Channel, b"bar"), None);
+    assert_eq!(
+        shell.registry.find_channel(0, NameKind::Channel, b"bar"),
+        None
+    );
     assert_eq!(shell.leave(one), [foo]);
     assert_eq!(
         (shell.registry.feed_count(), shell.registry.client_count()),

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanout::{ChannelId, ClientId, Kind};
+use fanout::{ChannelId, ClientId, NameKind};
 use hub::Hub;
 use hub::answer::{Effect, Outcome, Text};
 use hub::broker::{BrokerStatus, Brokers, Event, NotPublished, Published, Run, Sink, Subscribed};
@@ -303,11 +303,11 @@ impl Brokers<Desk> for InMemory {
         &mut self,
         _: u16,
         channel: ChannelId,
-        kind: Kind,
+        kind: NameKind,
         name: &[u8],
         _: u64,
     ) -> Subscribed {
-        assert_eq!(kind, Kind::Channel);
+        assert_eq!(kind, NameKind::Channel);
         let shelf = &mut *self.0.borrow_mut();
         if shelf.names.insert(name.to_vec(), channel).is_some() {
             return Subscribed::Already;
@@ -316,7 +316,7 @@ impl Brokers<Desk> for InMemory {
         Subscribed::Asked
     }
 
-    fn unsubscribe(&mut self, _: u16, _: Kind, name: &[u8], _: u64) {
+    fn unsubscribe(&mut self, _: u16, _: NameKind, name: &[u8], _: u64) {
         let shelf = &mut *self.0.borrow_mut();
         if let Some(channel) = shelf.names.remove(name) {
             shelf.news.push_back(News::Event(Event::Released(channel)));
@@ -415,7 +415,7 @@ impl World {
             redis: Some(0),
             publish: Some(name),
             subscriptions: vec![Subscription {
-                kind: Kind::Channel,
+                kind: NameKind::Channel,
                 name,
             }],
             ..Location::default()

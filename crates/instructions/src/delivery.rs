@@ -5,7 +5,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use fanout::{
-    ChannelId, ClientId, FlushResult, Kind, Listeners, Registry, SlowClass, SlowPolicy, Variant,
+    ChannelId, ClientId, FlushResult, FormatId, Listeners, NameKind, Registry, SlowClass,
+    SlowPolicy,
 };
 use proto::framing::MessageFormat;
 use proto::payload::Message;
@@ -17,7 +18,7 @@ const BYTES: usize = 128;
 /// Each round `messages` pushes are read at once, and offered to `clients` that keep up.
 pub fn run(clients: u32, messages: usize, rounds: usize) {
     let mut registry = Registry::new();
-    let channel = registry.channel(0, Kind::Channel, b"foo");
+    let channel = registry.channel(0, NameKind::Channel, b"foo");
     let class = SlowClass {
         send_queue: 1 << 20,
         policy: SlowPolicy::Close,
@@ -28,7 +29,7 @@ pub fn run(clients: u32, messages: usize, rounds: usize) {
             ClientId(client),
             socket,
             &[channel],
-            Variant(0),
+            FormatId(0),
             class,
             false,
         );
@@ -102,7 +103,7 @@ fn subscriber(channel: u32) -> Link {
     link.handle_timeout(0);
     while link.next_event().is_some() {}
     link.handle_connected(0);
-    link.subscribe(redis::Kind::Channel, b"foo", channel, 0);
+    link.subscribe(redis::SubscriptionKind::Channel, b"foo", channel, 0);
     let asked = converse(&mut link, "+PONG\r\n+OK\r\n");
     let names = asked
         .split("\r\n")

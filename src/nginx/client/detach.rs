@@ -13,12 +13,12 @@ use nginx_sys::{
 use super::super::bindings::ngx_http_request_s;
 use super::super::event::with;
 use super::super::host::Host;
-use super::super::pool::{self, Leavings, Unused};
+use super::super::pool::{self, PoolRemains, Unused};
 use super::super::request::Request;
 
 /// True if nobody is at work on the request now.
 pub(super) fn is_idle(request: Request) -> bool {
-    let r: *mut ngx_http_request_s = request.as_bound();
+    let r: *mut ngx_http_request_s = request.as_raw();
     // SAFETY: the request is live.
     unsafe {
         (*r).count() == 1
@@ -31,7 +31,7 @@ pub(super) fn is_idle(request: Request) -> bool {
 
 /// Another module waits for the request's end: a cleanup of its own on the request or its pool.
 pub(super) fn is_needed<H: Host>(request: Request) -> bool {
-    let r: *mut ngx_http_request_s = request.as_bound();
+    let r: *mut ngx_http_request_s = request.as_raw();
     // SAFETY: the request is live, and so are the lists of its cleanups.
     unsafe {
         let mut cleanup = (*r).cleanup;
@@ -58,7 +58,7 @@ pub(super) fn is_needed<H: Host>(request: Request) -> bool {
 
 /// Frees the request.
 pub(super) fn detach<H: Host>(request: Request, id: ClientId) {
-    let r: *mut ngx_http_request_s = request.as_bound();
+    let r: *mut ngx_http_request_s = request.as_raw();
     // SAFETY: `may` has seen that nobody else uses the request. What outlives it is copied first.
     unsafe {
         let c = (*r).connection;
@@ -77,14 +77,14 @@ pub(super) fn detach<H: Host>(request: Request, id: ClientId) {
     }
 }
 
-/// Makes the connection the client's alone: `c->data` becomes its seat. The request has left this
+/// Makes the connection the client's alone: `c->data` becomes its slot. The request has left this
 /// `unused` in the connection's pool; `more` is to come there.
-fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more: bool) {
-    let seat = with(|host: &mut H| host.seats().set_detached(id, unused, more)).flatten();
+fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: PoolRemains, more: bool) {
+    let slot = with(|host: &mut H| host.slots().set_detached(id, unused, more)).flatten();
     // SAFETY: the connection is live. `destroyed` stays set, else nginx's
     // `ngx_http_run_posted_requests` would read `c->data` as a request.
     unsafe {
-        (*c).data = seat.map_or(ptr::null_mut(), <*mut ()>::cast);
+        (*c).data = slot.map_or(ptr::null_mut(), <*mut ()>::cast);
         (*c).set_destroyed(1);
     }
 }
@@ -94,8 +94,8 @@ fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: Leavings, more
 unsafe fn free_buffers(
     c: *mut ngx_connection_t,
     http: *mut nginx_sys::ngx_http_connection_t,
-) -> Leavings {
-    let mut unused = Leavings::new();
+) -> PoolRemains {
+    let mut unused = PoolRemains::new();
     // SAFETY: the request that used the buffers is gone; the pool is the connection's. nginx makes a
     // buffer anew where the pointer to it is null, as it is at first.
     unsafe {

@@ -18,7 +18,7 @@ use super::handle::{Request, static_str};
 impl Request {
     /// Adds a response header. False: out of memory.
     fn add_header(self, name: &'static str, value: &[u8]) -> bool {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live.
         unsafe {
             let Some(value) = pool::copy((*r).pool, value) else {
@@ -42,7 +42,7 @@ impl Request {
         self,
         switching: &Switching,
     ) -> Option<ngx_int_t> {
-        let r = self.as_bound();
+        let r = self.as_raw();
         let mut headers = switching.headers();
         if !headers.all(|(name, value)| self.add_header(name, &value)) {
             return Some(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
@@ -62,7 +62,7 @@ impl Request {
     /// Writes out what the header filter has kept: a plain socket takes it by one `send`, and body
     /// filters have no part in it; else nginx flushes it. False: the connection has failed.
     fn write_header(self) -> bool {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live; what waits in its `out` is a chain of buffers.
         unsafe {
             if let Some(link) = (*r).out.as_ref()
@@ -117,10 +117,10 @@ impl Request {
                 return rc;
             }
             if response.status == 400 {
-                (*self.as_bound()).set_keepalive(0);
+                (*self.as_raw()).set_keepalive(0);
             }
             if is_special {
-                (*self.as_bound()).err_status = 0;
+                (*self.as_raw()).err_status = 0;
             }
         }
         self.send_body(response)
@@ -138,7 +138,7 @@ impl Request {
     }
 
     fn send_body(self, response: &Response) -> ngx_int_t {
-        let r = self.as_bound();
+        let r = self.as_raw();
         let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         // SAFETY: the request is live; body and buffer lie in its pool.
         unsafe {

@@ -25,13 +25,13 @@ impl Request {
     }
 
     /// By our own bindings, whose bit-fields are right in every version.
-    pub(in crate::nginx) fn as_bound(self) -> *mut ngx_http_request_s {
+    pub(in crate::nginx) fn as_raw(self) -> *mut ngx_http_request_s {
         self.0.as_ptr().cast()
     }
 
     pub(in crate::nginx) fn r(&self) -> &ngx_http_request_s {
         // SAFETY: the handle is valid as long as the request lives.
-        unsafe { &*self.as_bound() }
+        unsafe { &*self.as_raw() }
     }
 
     /// The request that the client sent: itself, or the one that a subrequest is part of.

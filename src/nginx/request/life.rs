@@ -44,7 +44,7 @@ impl Request {
 
     /// The next read event, which is posted, is `handler`'s.
     pub(in crate::nginx) fn read_with(self, handler: RequestHandler) {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live.
         unsafe {
             (*r).read_event_handler = Some(handler);
@@ -55,7 +55,7 @@ impl Request {
 
     /// A request that ends is no longer told of its connection's events.
     pub(in crate::nginx) fn ignore_events(self) {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live.
         unsafe {
             (*r).read_event_handler = Some(ignore_event);
@@ -66,7 +66,7 @@ impl Request {
     /// The 101 did not fit the socket: the next write event is `handler`'s, which is to
     /// [flush](Request::flush).
     pub(in crate::nginx) fn flush_with(self, handler: RequestHandler) {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live; nginx's write event stays set by its write filter.
         unsafe {
             (*r).read_event_handler = Some(ignore_event);
@@ -103,7 +103,7 @@ impl Request {
     /// nginx keeps the cleanups of a subrequest with its main request.
     /// `handler` is called when nginx ends the request. False: out of memory.
     ///
-    pub(in crate::nginx) fn watch(self, handler: Cleanup, data: usize) -> bool {
+    pub(in crate::nginx) fn on_cleanup(self, handler: Cleanup, data: usize) -> bool {
         // SAFETY: the request is live.
         unsafe {
             let cleanup = ngx_http_cleanup_add(self.as_ptr(), 0);
@@ -131,7 +131,7 @@ impl Request {
 
     /// The connection's events are not the request's while it waits: only its client's end is noticed.
     pub(in crate::nginx) fn wait(self) {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live.
         unsafe {
             (*r).read_event_handler = Some(ngx_http_test_reading);
@@ -140,7 +140,7 @@ impl Request {
     }
 
     /// One more waits for the request's end.
-    pub(in crate::nginx) fn hold(self) {
+    pub(in crate::nginx) fn add_ref(self) {
         self.count(1);
     }
 
@@ -150,7 +150,7 @@ impl Request {
     }
 
     fn count(self, more: i32) {
-        let r = self.as_bound();
+        let r = self.as_raw();
         // SAFETY: the request is live; a subrequest counts on its main request.
         unsafe {
             let main: *mut ngx_http_request_s = (*r).main.cast();

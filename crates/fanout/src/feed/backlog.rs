@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::cursor::{HELD, Laggard, OUT, Skipped};
+use crate::cursor::{EVICTED, Laggard, OWN_FRAMES, Skipped};
 use crate::log::Log;
-use crate::membership::{LAGGARD, Place, Seat};
+use crate::membership::{LAGGARD, Membership, Place};
 use crate::types::{ClientId, FlushResult, Skip, SlowClass, SlowPolicy};
 
 /// What a feed has only while bytes are on their way or somebody is behind.
@@ -42,23 +42,23 @@ impl Backlog {
         size_of::<Backlog>() + lists + self.log.spare_bytes()
     }
 
-    pub(super) fn push(&mut self, mut laggard: Laggard, seats: &mut [Seat], now: u32) {
+    pub(super) fn push(&mut self, mut laggard: Laggard, memberships: &mut [Membership], now: u32) {
         laggard.moved_at = now;
-        seats[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
+        memberships[laggard.client as usize].place = self.laggards.len() as u32 | LAGGARD;
         self.laggards.push(laggard);
     }
 
-    pub(super) fn remove(&mut self, at: usize, seats: &mut [Seat]) -> Laggard {
+    pub(super) fn remove(&mut self, at: usize, memberships: &mut [Membership]) -> Laggard {
         let laggard = self.laggards.swap_remove(at);
         if let Some(moved) = self.laggards.get(at) {
-            seats[moved.client as usize].place = at as u32 | LAGGARD;
+            memberships[moved.client as usize].place = at as u32 | LAGGARD;
         }
         self.own_bytes -= laggard.own_bytes();
         laggard
     }
 
-    pub(super) fn laggards_place(&self, client: u32, seats: &[Seat]) -> Option<usize> {
-        match seats.get(client as usize)?.place() {
+    pub(super) fn laggards_place(&self, client: u32, memberships: &[Membership]) -> Option<usize> {
+        match memberships.get(client as usize)?.place() {
             Place::Laggard(at) => self
                 .laggards
                 .get(at)
@@ -70,15 +70,15 @@ impl Backlog {
 
     pub(super) fn note_if_stalled(&mut self, at: usize) {
         let laggard = &self.laggards[at];
-        if laggard.is(HELD) && !laggard.at_boundary() && !laggard.has_unsent(&self.log) {
+        if laggard.is(OWN_FRAMES) && !laggard.at_boundary() && !laggard.has_unsent(&self.log) {
             self.stalled.push(laggard.client);
         }
     }
 
     /// A pass has begun: those who waited for it have something to send.
-    pub(super) fn report_stalled(&mut self, seats: &[Seat], out: &mut FlushResult) {
+    pub(super) fn report_stalled(&mut self, memberships: &[Membership], out: &mut FlushResult) {
         for client in std::mem::take(&mut self.stalled) {
-            if let Some(at) = self.laggards_place(client, seats)
+            if let Some(at) = self.laggards_place(client, memberships)
                 && self.laggards[at].has_unsent(&self.log)
             {
                 out.resumed.push(ClientId(client));
@@ -100,7 +100,7 @@ impl Backlog {
     }
 
     /// Has the policies looked at no later than this laggard's limit demands.
-    pub(super) fn watch(&mut self, laggard: &Laggard, limit: u64) {
+    pub(super) fn lower_check_at(&mut self, laggard: &Laggard, limit: u64) {
         let frontier = self.log.frontier();
         let limit_at = frontier
             .saturating_add(limit)
@@ -127,7 +127,7 @@ impl Backlog {
                 self.treat(at, (class.policy, class.send_queue), channels, tally, out);
             }
             let laggard = &self.laggards[at];
-            if laggard.is(OUT) {
+            if laggard.is(EVICTED) {
                 continue;
             }
             let mut left = class.send_queue.saturating_sub(laggard.lag(frontier));

@@ -4,15 +4,15 @@ use ahash::RandomState;
 use smallvec::SmallVec;
 
 use super::state::Registry;
-use crate::channels::Listener;
-use crate::feed::{Feed, Listening};
-use crate::types::{ChannelId, SlowClass, Variant};
+use crate::channels::FeedPlace;
+use crate::feed::{ChannelPlace, Feed};
+use crate::types::{ChannelId, FormatId, SlowClass};
 
 impl Registry {
     pub(super) fn find_or_create_feed(
         &mut self,
         channels: &[ChannelId],
-        variant: Variant,
+        variant: FormatId,
         class: SlowClass,
     ) -> u32 {
         let mut channels: SmallVec<[u32; 4]> = channels.iter().map(|channel| channel.0).collect();
@@ -32,17 +32,17 @@ impl Registry {
         }
     }
 
-    fn create_feed(&mut self, channels: &[u32], variant: Variant, class: u16) -> u32 {
+    fn create_feed(&mut self, channels: &[u32], variant: FormatId, class: u16) -> u32 {
         let id = self.free.pop().unwrap_or(self.feeds.len() as u32);
         let mut listening = SmallVec::new();
         listening.reserve_exact(channels.len());
         for (at, &channel) in channels.iter().enumerate() {
             let feeds = &mut self.channels.get_mut(channel).feeds;
-            listening.push(Listening {
+            listening.push(ChannelPlace {
                 channel,
                 place: feeds.len() as u32,
             });
-            feeds.push(Listener {
+            feeds.push(FeedPlace {
                 feed: id,
                 place: at as u32,
             });
@@ -71,7 +71,7 @@ impl Registry {
         let nothing = Feed::new(0, 0, SmallVec::new());
         let feed = std::mem::replace(&mut self.feeds[id as usize], nothing);
         self.own_bytes -= feed.own_bytes();
-        for Listening { channel, place } in feed.channels {
+        for ChannelPlace { channel, place } in feed.channels {
             let listeners = &mut self.channels.get_mut(channel).feeds;
             listeners.swap_remove(place as usize);
             if let Some(moved) = listeners.get(place as usize) {

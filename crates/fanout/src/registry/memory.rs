@@ -26,7 +26,7 @@ impl Registry {
     /// [`sent`](Registry::sent): who has stopped is known by it.
     #[inline]
     pub fn tell_time(&mut self, now_ms: u32) {
-        self.commons.now = now_ms;
+        self.shared.now = now_ms;
     }
 
     /// Memory is short: who is to be treated next? Those who hold most come first, everybody once a
@@ -89,7 +89,7 @@ impl Registry {
             }));
             let begun = feed.begun().filter(|(_, rest, _)| *rest >= LARGE_REST);
             listed.extend(begun.map(|(client, rest, moved_at)| {
-                let still_ms = self.commons.now.wrapping_sub(moved_at);
+                let still_ms = self.shared.now.wrapping_sub(moved_at);
                 let policy = self.classes[feed.class as usize].policy;
                 let soon = policy == SlowPolicy::Close && still_ms >= STOPPED_MS;
                 Behind {
@@ -107,15 +107,15 @@ impl Registry {
         while let Some(next) = self.shortage.listed.pop() {
             self.shortage.looks += 1;
             let client = ClientId(next.client);
-            let Some(seat) = self.taken_seat(client) else {
+            let Some(membership) = self.taken_membership(client) else {
                 continue;
             };
             if !next.in_frame && self.lag_bytes(client) > 0 {
                 return Some(Furthest::Lags(client));
             }
-            if let Place::Laggard(at) = seat.place()
+            if let Place::Laggard(at) = membership.place()
                 && next.in_frame
-                && self.feeds[seat.feed as usize].begun_by(at) >= LARGE_REST
+                && self.feeds[membership.feed as usize].begun_by(at) >= LARGE_REST
             {
                 return Some(Furthest::InFrame(client));
             }
@@ -126,17 +126,17 @@ impl Registry {
     /// Treats a client that lags by its policy, whatever its limit: `Close` reports it,
     /// `DropOldest` takes at least half of its lag, `Latest` all but the newest frames.
     pub fn treat(&mut self, client: ClientId, out: &mut FlushResult) {
-        let seat = self.seat(client);
-        let Place::Laggard(at) = seat.place() else {
+        let membership = self.membership(client);
+        let Place::Laggard(at) = membership.place() else {
             return;
         };
         if self.lag_bytes(client) == 0 {
             return;
         }
-        let policy = self.class_of(seat.feed).policy;
+        let policy = self.class_of(membership.feed).policy;
         let skips = out.skipped.len();
-        self.change(seat.feed, |feed, commons| {
-            feed.treat(at, policy, commons, out)
+        self.change(membership.feed, |feed, shared| {
+            feed.treat(at, policy, shared, out)
         });
         self.count_skips(&out.skipped[skips..]);
     }

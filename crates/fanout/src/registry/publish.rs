@@ -4,12 +4,12 @@ use smallvec::SmallVec;
 
 use super::audience::{Audience, Form};
 use super::state::Registry;
-use crate::channels::Listener;
-use crate::feed::Commons;
+use crate::channels::FeedPlace;
+use crate::feed::SharedState;
 use crate::held::Held;
 use crate::run::Run;
 use crate::tape::{Noted, Stage};
-use crate::types::{ChannelId, Published, ToFrame, Variant};
+use crate::types::{ChannelId, FormatId, Published, ToFrame};
 
 /// Who listens to a channel: [`Registry::publish_each`].
 pub struct Listeners<'a>(Feeds<'a>);
@@ -19,7 +19,7 @@ enum Feeds<'a> {
     None,
     One {
         id: u32,
-        variant: Variant,
+        variant: FormatId,
         run: Run<'a>,
         noted: usize,
     },
@@ -65,7 +65,7 @@ impl Registry {
     pub fn publish(
         &mut self,
         channel: ChannelId,
-        frame: &mut impl FnMut(Variant, &mut Vec<u8>) -> bool,
+        frame: &mut impl FnMut(FormatId, &mut Vec<u8>) -> bool,
     ) -> Published {
         self.publish_each(channel, |listeners| {
             listeners.note(frame);
@@ -82,7 +82,7 @@ impl Registry {
     ) -> Published {
         let mut listeners = Listeners(match self.channels.get(channel.0).feeds.as_slice() {
             [] => Feeds::None,
-            &[Listener { feed: id, .. }] => self.one_feed(id, channel),
+            &[FeedPlace { feed: id, .. }] => self.one_feed(id, channel),
             _ => Feeds::Several {
                 registry: self,
                 channel,
@@ -107,9 +107,9 @@ impl Registry {
             self.commit();
         }
         let feed = &mut self.feeds[id as usize];
-        let variant = Variant(feed.variant);
-        let log = feed.log(&mut self.commons);
-        let Commons { buffers, tally, .. } = &mut self.commons;
+        let variant = FormatId(feed.variant);
+        let log = feed.log(&mut self.shared);
+        let SharedState { buffers, tally, .. } = &mut self.shared;
         Feeds::One {
             id,
             variant,
@@ -121,7 +121,7 @@ impl Registry {
     fn published_to_one(&mut self, id: u32, noted: usize) -> Published {
         let feed = &mut self.feeds[id as usize];
         if noted == 0 {
-            feed.settle(&mut self.commons);
+            feed.settle(&mut self.shared);
             return Published::default();
         }
         let clients = noted * feed.client_count();
@@ -141,7 +141,7 @@ impl Registry {
         let (mut published, mut is_full) = (Published::default(), false);
         for at in 0..self.audience.forms.len() {
             let form = self.audience.forms[at];
-            let append = |out: &mut Vec<u8>| message.append(Variant(form.variant), out);
+            let append = |out: &mut Vec<u8>| message.append(FormatId(form.variant), out);
             match self.stage.note(form.tape, channel.0, append) {
                 Noted::Not => continue,
                 Noted::OnEnd => {}
@@ -185,12 +185,12 @@ impl Registry {
     fn publish_large(&mut self, channel: ChannelId, form: Form, frame: Vec<u8>) {
         self.commit();
         self.unoffered_notes += form.feeds as u64;
-        let held = Held::one(frame, channel.0, &self.commons.tally);
+        let held = Held::one(frame, channel.0, &self.shared.tally);
         for at in 0..self.channels.get(channel.0).feeds.len() {
             let id = self.channels.get(channel.0).feeds[at].feed;
             let feed = &mut self.feeds[id as usize];
             if feed.variant == form.variant {
-                let log = feed.log(&mut self.commons);
+                let log = feed.log(&mut self.shared);
                 self.own_bytes += log.append_held(&held, 0..held.len());
                 self.mark_dirty(id);
             }
@@ -218,7 +218,7 @@ impl Registry {
                 if feed.variant != variant {
                     continue;
                 }
-                let staged = &mut feed.log(&mut self.commons).staged;
+                let staged = &mut feed.log(&mut self.shared).staged;
                 if staged.start == staged.end {
                     due.push((id, tape));
                 } else if staged.end == range.start {
@@ -227,7 +227,7 @@ impl Registry {
                 } else {
                     self.give(&mut stage, id, tape);
                 }
-                self.feeds[id as usize].log(&mut self.commons).staged = range.clone();
+                self.feeds[id as usize].log(&mut self.shared).staged = range.clone();
             }
         }
         for (id, tape) in due.drain(..) {
@@ -239,8 +239,8 @@ impl Registry {
     }
 
     fn give(&mut self, stage: &mut Stage, id: u32, tape: usize) {
-        let log = self.feeds[id as usize].log(&mut self.commons);
-        let Commons { buffers, tally, .. } = &mut self.commons;
+        let log = self.feeds[id as usize].log(&mut self.shared);
+        let SharedState { buffers, tally, .. } = &mut self.shared;
         self.own_bytes += stage.give(tape, log, buffers, tally);
     }
 

@@ -1,4 +1,4 @@
-//! The one door to fan-out: channels, feeds, and the seat of every client.
+//! The one door to fan-out: channels, feeds, and the membership of every client.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -9,13 +9,14 @@ use hashbrown::HashTable;
 use super::audience::Audience;
 use super::shortage::Shortage;
 use crate::channels::Channels;
-use crate::cursor::{HELD, MUTED};
-use crate::feed::{Commons, Feed};
+use crate::cursor::{NOT_OPEN, OWN_FRAMES};
+use crate::feed::{Feed, SharedState};
 use crate::held::Pieces;
-use crate::membership::{Place, Seat};
+use crate::membership::{Membership, Place};
 use crate::tape::Stage;
 use crate::types::{
-    Batch, ChannelId, ClientId, FeedId, FlushResult, Kind, Sent, Short, Skip, SlowClass, Variant,
+    Batch, ChannelId, ClientId, FeedId, FlushResult, FormatId, NameKind, Short, Skip, SlowClass,
+    WriteOutcome,
 };
 
 /// Who listens to what, and how far each client has been sent.
@@ -29,9 +30,9 @@ use crate::types::{
 /// use fanout::*;
 ///
 /// let mut registry = Registry::new();
-/// let foo = registry.channel(0, Kind::Channel, b"foo");
+/// let foo = registry.channel(0, NameKind::Channel, b"foo");
 /// let class = SlowClass { send_queue: 1 << 20, policy: SlowPolicy::Close };
-/// registry.join(ClientId(0), 42, &[foo], Variant(0), class, false);
+/// registry.join(ClientId(0), 42, &[foo], FormatId(0), class, false);
 /// registry.unmute(ClientId(0));
 ///
 /// registry.publish(foo, &mut |_, frame| {
@@ -42,7 +43,7 @@ use crate::types::{
 /// while let Some(feed) = registry.next_dirty() {
 ///     let send = |socket, _, bytes: &[u8]| {
 ///         assert_eq!((socket, bytes), (42, &b"hello"[..]));
-///         Sent::Part(2)
+///         WriteOutcome::Part(2)
 ///     };
 ///     registry.flush(feed, 1000, send, &mut out);
 /// }
@@ -64,7 +65,7 @@ pub struct Registry {
     pub(super) dirty: VecDeque<u32>,
     /// Feeds that keep parts of what others hold: to be looked at once everything has been offered.
     pub(super) undecided: Vec<u32>,
-    pub(super) commons: Commons,
+    pub(super) shared: SharedState,
     pub(super) clients: usize,
     pub(super) laggards: usize,
     pub(super) own_bytes: usize,
@@ -110,7 +111,7 @@ impl Registry {
             classes: Vec::new(),
             dirty: VecDeque::new(),
             undecided: Vec::new(),
-            commons: Commons::new(),
+            shared: SharedState::new(),
             clients: 0,
             laggards: 0,
             own_bytes: 0,
@@ -130,17 +131,17 @@ impl Registry {
     // Channels.
 
     /// The channel of this name at this broker; made if there is none.
-    pub fn channel(&mut self, broker: u16, kind: Kind, name: &[u8]) -> ChannelId {
+    pub fn channel(&mut self, broker: u16, kind: NameKind, name: &[u8]) -> ChannelId {
         ChannelId(self.channels.find_or_create(broker, kind, name))
     }
 
     /// The channel of this name at this broker.
-    pub fn find_channel(&self, broker: u16, kind: Kind, name: &[u8]) -> Option<ChannelId> {
+    pub fn find_channel(&self, broker: u16, kind: NameKind, name: &[u8]) -> Option<ChannelId> {
         self.channels.find(broker, kind, name).map(ChannelId)
     }
 
     /// A channel's broker, kind and name.
-    pub fn name(&self, channel: ChannelId) -> (u16, Kind, &[u8]) {
+    pub fn name(&self, channel: ChannelId) -> (u16, NameKind, &[u8]) {
         let channel = self.channels.get(channel.0);
         (channel.broker, channel.kind, &channel.name)
     }
@@ -181,7 +182,7 @@ impl Registry {
     /// flush is complete.
     pub fn log_bytes(&self) -> u64 {
         let own = self.own_bytes + self.stage.weight();
-        own as u64 + self.commons.tally.load(Ordering::Relaxed)
+        own as u64 + self.shared.tally.load(Ordering::Relaxed)
     }
 
     // Joining and leaving.
@@ -197,29 +198,29 @@ impl Registry {
         client: ClientId,
         socket: i32,
         channels: &[ChannelId],
-        variant: Variant,
+        variant: FormatId,
         class: SlowClass,
         count: bool,
     ) -> FeedId {
         self.commit();
         self.forget_audience();
         let at = client.0 as usize;
-        if self.commons.seats.len() <= at {
-            self.commons.seats.resize(at + 1, Seat::EMPTY);
+        if self.shared.memberships.len() <= at {
+            self.shared.memberships.resize(at + 1, Membership::EMPTY);
         }
         assert!(
-            !self.commons.seats[at].is_taken(),
+            !self.shared.memberships[at].is_taken(),
             "{client:?} has joined already"
         );
         let feed = self.find_or_create_feed(channels, variant, class);
-        self.commons.seats[at].feed = feed;
+        self.shared.memberships[at].feed = feed;
         let limit = class.send_queue;
-        self.change(feed, |feed, commons| {
-            feed.join((client.0, socket), limit, commons)
+        self.change(feed, |feed, shared| {
+            feed.join((client.0, socket), limit, shared)
         });
         self.clients += 1;
         if count {
-            let (messages, bytes) = self.feeds[feed as usize].passed(self.commons.seats[at]);
+            let (messages, bytes) = self.feeds[feed as usize].passed(self.shared.memberships[at]);
             self.marks.insert(client.0, Mark { messages, bytes });
         }
         FeedId(feed)
@@ -228,7 +229,7 @@ impl Registry {
     /// The client may be sent to. `true`: there is nothing to write to it now, flushes will do.
     /// `false`: write what is [`unsent`](Registry::unsent).
     pub fn unmute(&mut self, client: ClientId) -> bool {
-        self.clear(client, MUTED)
+        self.clear(client, NOT_OPEN)
     }
 
     /// The client leaves. Channels that nobody listens to any more are appended to `emptied`.
@@ -236,25 +237,28 @@ impl Registry {
     ///
     /// What was begun is cut: see [`rest_of_frame`](Registry::rest_of_frame).
     pub fn leave(&mut self, client: ClientId, emptied: &mut Vec<ChannelId>) {
-        let Some(seat) = self.taken_seat(client) else {
+        let Some(membership) = self.taken_membership(client) else {
             return;
         };
         self.commit();
         self.forget_audience();
-        self.change(seat.feed, |feed, commons| feed.leave(seat, commons));
-        self.commons.seats[client.0 as usize] = Seat::EMPTY;
+        self.change(membership.feed, |feed, shared| {
+            feed.leave(membership, shared)
+        });
+        self.shared.memberships[client.0 as usize] = Membership::EMPTY;
         self.clients -= 1;
         if !self.marks.is_empty() {
             self.marks.remove(&client.0);
         }
-        if self.feeds[seat.feed as usize].client_count() == 0 {
-            self.remove_feed(seat.feed, emptied);
+        if self.feeds[membership.feed as usize].client_count() == 0 {
+            self.remove_feed(membership.feed, emptied);
         }
     }
 
     /// The client's feed, if it has joined.
     pub fn feed_of(&self, client: ClientId) -> Option<FeedId> {
-        self.taken_seat(client).map(|seat| FeedId(seat.feed))
+        self.taken_membership(client)
+            .map(|membership| FeedId(membership.feed))
     }
 
     /// Clients of a feed.
@@ -306,7 +310,7 @@ impl Registry {
         &mut self,
         feed: FeedId,
         budget: usize,
-        mut send: impl FnMut(i32, ClientId, &[u8]) -> Sent,
+        mut send: impl FnMut(i32, ClientId, &[u8]) -> WriteOutcome,
         out: &mut FlushResult,
     ) {
         let mut left = budget;
@@ -316,7 +320,7 @@ impl Registry {
             let members = batch.sockets.iter().zip(batch.clients);
             for (index, (&socket, &client)) in members.enumerate() {
                 let sent = send(socket, ClientId(client), batch.bytes);
-                if sent != Sent::All {
+                if sent != WriteOutcome::All {
                     shorts.push(Short {
                         index: index as u32,
                         sent,
@@ -342,7 +346,7 @@ impl Registry {
         self.commit();
         let class = self.class_of(feed.0);
         let skips = out.skipped.len();
-        let more = self.change(feed.0, |feed, commons| feed.advance(class, commons, out));
+        let more = self.change(feed.0, |feed, shared| feed.advance(class, shared, out));
         self.count_skips(&out.skipped[skips..]);
         out.complete = !more;
         if !more {
@@ -376,8 +380,8 @@ impl Registry {
     ) {
         out.tried += tried;
         let limit = self.class_of(feed.0).send_queue;
-        self.change(feed.0, |feed, commons| {
-            feed.completed(tried, shorts, limit, commons, out);
+        self.change(feed.0, |feed, shared| {
+            feed.completed(tried, shorts, limit, shared, out);
         });
     }
 
@@ -389,20 +393,22 @@ impl Registry {
     ///
     /// Where little lies together it is put together with what follows.
     pub fn unsent(&mut self, client: ClientId) -> Option<&[u8]> {
-        let seat = self.seat(client);
-        match seat.place() {
+        let membership = self.membership(client);
+        match membership.place() {
             Place::Member(_) => None,
-            Place::Laggard(at) => self.feeds[seat.feed as usize].unsent(at, &mut self.gathered),
+            Place::Laggard(at) => {
+                self.feeds[membership.feed as usize].unsent(at, &mut self.gathered)
+            }
         }
     }
 
     /// The first `n` bytes of [`unsent`](Registry::unsent) were taken, and `committed` bytes after
     /// those must be offered again (TLS).
     pub fn sent(&mut self, client: ClientId, n: usize, committed: usize) {
-        let seat = self.seat(client);
-        if let Place::Laggard(at) = seat.place() {
-            self.change(seat.feed, |feed, commons| {
-                feed.sent(at, n, committed, commons);
+        let membership = self.membership(client);
+        if let Place::Laggard(at) = membership.place() {
+            self.change(membership.feed, |feed, shared| {
+                feed.sent(at, n, committed, shared);
             });
         }
     }
@@ -411,54 +417,58 @@ impl Registry {
     /// stays where it is and is sent nothing but the frame begun, until
     /// [`release`](Registry::release): write what is [`unsent`](Registry::unsent), and at the
     /// [boundary](Registry::at_boundary) the own bytes.
-    pub fn hold(&mut self, client: ClientId) {
-        let seat = self.seat(client);
-        let limit = self.class_of(seat.feed).send_queue;
-        self.change(seat.feed, |feed, commons| feed.hold(seat, limit, commons));
+    pub fn pause_feed(&mut self, client: ClientId) {
+        let membership = self.membership(client);
+        let limit = self.class_of(membership.feed).send_queue;
+        self.change(membership.feed, |feed, shared| {
+            feed.pause_feed(membership, limit, shared)
+        });
     }
 
     /// The caller has no bytes of its own (any more) for this client. `true`: there is nothing to
     /// write to it now, flushes will do. `false`: it is muted or done for, or behind: then write
     /// what is [`unsent`](Registry::unsent), and release it again.
     pub fn release(&mut self, client: ClientId) -> bool {
-        self.clear(client, HELD)
+        self.clear(client, OWN_FRAMES)
     }
 
     /// The client has been sent whole frames only, and no bytes are committed: frames of the
     /// caller may go out now.
     pub fn at_boundary(&self, client: ClientId) -> bool {
-        let seat = self.seat(client);
-        self.feeds[seat.feed as usize].at_boundary(seat)
+        let membership = self.membership(client);
+        self.feeds[membership.feed as usize].at_boundary(membership)
     }
 
     /// What the client must still be sent before any frame that is not of its feed: the rest of the
     /// frame begun and of committed bytes. For a client that is about to leave and shall get a Close
     /// frame. Nothing is copied for it that others need, too.
     pub fn rest_of_frame(&mut self, client: ClientId) -> Pieces {
-        let seat = self.seat(client);
-        self.change(seat.feed, |feed, commons| feed.rest_of_frame(seat, commons))
+        let membership = self.membership(client);
+        self.change(membership.feed, |feed, shared| {
+            feed.rest_of_frame(membership, shared)
+        })
     }
 
     /// Flushes send to this client.
     pub fn is_current(&self, client: ClientId) -> bool {
-        matches!(self.seat(client).place(), Place::Member(_))
+        matches!(self.membership(client).place(), Place::Member(_))
     }
 
     /// Bytes of whole frames not yet begun that a client is behind.
     pub fn lag_bytes(&self, client: ClientId) -> u64 {
-        let seat = self.seat(client);
-        match seat.place() {
+        let membership = self.membership(client);
+        match membership.place() {
             Place::Member(_) => 0,
-            Place::Laggard(at) => self.feeds[seat.feed as usize].lag(at),
+            Place::Laggard(at) => self.feeds[membership.feed as usize].lag(at),
         }
     }
 
     /// Whole messages, and bytes, that went to this client since it joined. `None` unless it
     /// joined with `count`.
     pub fn delivered(&self, client: ClientId) -> Option<(u64, u64)> {
-        let seat = self.taken_seat(client)?;
+        let membership = self.taken_membership(client)?;
         let mark = self.marks.get(&client.0)?;
-        let (messages, bytes) = self.feeds[seat.feed as usize].passed(seat);
+        let (messages, bytes) = self.feeds[membership.feed as usize].passed(membership);
         Some((messages - mark.messages, bytes - mark.bytes))
     }
 
@@ -468,38 +478,38 @@ impl Registry {
     pub(super) fn change<R>(
         &mut self,
         id: u32,
-        change: impl FnOnce(&mut Feed, &mut Commons) -> R,
+        change: impl FnOnce(&mut Feed, &mut SharedState) -> R,
     ) -> R {
         let feed = &mut self.feeds[id as usize];
         let (bytes, laggards) = (feed.own_bytes(), feed.laggard_count());
-        let result = change(feed, &mut self.commons);
-        feed.settle(&mut self.commons);
+        let result = change(feed, &mut self.shared);
+        feed.settle(&mut self.shared);
         self.own_bytes = self.own_bytes + feed.own_bytes() - bytes;
         self.laggards = self.laggards + feed.laggard_count() - laggards;
         result
     }
 
     pub(super) fn clear(&mut self, client: ClientId, flag: u8) -> bool {
-        let seat = self.seat(client);
-        match seat.place() {
+        let membership = self.membership(client);
+        match membership.place() {
             Place::Member(_) => true,
-            Place::Laggard(at) => {
-                self.change(seat.feed, |feed, commons| feed.release(at, flag, commons))
-            }
+            Place::Laggard(at) => self.change(membership.feed, |feed, shared| {
+                feed.release(at, flag, shared)
+            }),
         }
     }
 
-    pub(super) fn taken_seat(&self, client: ClientId) -> Option<Seat> {
-        self.commons
-            .seats
+    pub(super) fn taken_membership(&self, client: ClientId) -> Option<Membership> {
+        self.shared
+            .memberships
             .get(client.0 as usize)
             .copied()
-            .filter(|seat| seat.is_taken())
+            .filter(|membership| membership.is_taken())
     }
 
-    pub(super) fn seat(&self, client: ClientId) -> Seat {
-        match self.taken_seat(client) {
-            Some(seat) => seat,
+    pub(super) fn membership(&self, client: ClientId) -> Membership {
+        match self.taken_membership(client) {
+            Some(membership) => membership,
             None => panic!("{client:?} has not joined"),
         }
     }

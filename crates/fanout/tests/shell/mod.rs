@@ -2,8 +2,8 @@
 #![allow(dead_code)]
 
 use fanout::{
-    ChannelId, ClientId, FlushResult, Kind, Published, Registry, Sent, SlowClass, SlowPolicy,
-    Variant,
+    ChannelId, ClientId, FlushResult, FormatId, NameKind, Published, Registry, SlowClass,
+    SlowPolicy, WriteOutcome,
 };
 
 pub const PATIENT: SlowClass = SlowClass {
@@ -22,7 +22,7 @@ pub struct Shell {
 
 impl Shell {
     pub fn channel(&mut self, name: &str) -> ChannelId {
-        self.registry.channel(0, Kind::Channel, name.as_bytes())
+        self.registry.channel(0, NameKind::Channel, name.as_bytes())
     }
 
     pub fn join_muted(&mut self, names: &[&str], class: SlowClass) -> ClientId {
@@ -31,7 +31,7 @@ impl Shell {
         let socket = client.0 as i32;
         self.wires.push((Vec::new(), usize::MAX));
         self.registry
-            .join(client, socket, &channels, Variant(0), class, true);
+            .join(client, socket, &channels, FormatId(0), class, true);
         client
     }
 
@@ -67,9 +67,9 @@ impl Shell {
             *room -= taken;
             wire.extend_from_slice(&bytes[..taken]);
             if taken == bytes.len() {
-                Sent::All
+                WriteOutcome::All
             } else {
-                Sent::Part(taken)
+                WriteOutcome::Part(taken)
             }
         };
         self.registry.flush(feed, budget, send, &mut self.out);

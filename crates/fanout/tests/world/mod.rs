@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use fanout::{
-    ChannelId, ClientId, FeedId, FlushResult, Furthest, Kind, Pieces, Registry, Sent, Short,
-    SlowClass, SlowPolicy, ToFrame, Variant,
+    ChannelId, ClientId, FeedId, FlushResult, FormatId, Furthest, NameKind, Pieces, Registry,
+    Short, SlowClass, SlowPolicy, ToFrame, WriteOutcome,
 };
 
 const CHANNELS: u32 = 4;
@@ -73,7 +73,7 @@ struct Message {
 }
 
 impl ToFrame for Message {
-    fn append(&mut self, Variant(variant): Variant, out: &mut Vec<u8>) -> bool {
+    fn append(&mut self, FormatId(variant): FormatId, out: &mut Vec<u8>) -> bool {
         let bytes = frame(self.channel, self.number, variant, self.size);
         out.extend_from_slice(&bytes);
         // Some messages can't be framed in one of the variants.
@@ -108,7 +108,7 @@ struct Client {
 
 impl Client {
     /// The socket's side of a write.
-    fn offer(&mut self, bytes: &[u8]) -> Sent {
+    fn offer(&mut self, bytes: &[u8]) -> WriteOutcome {
         assert!(!bytes.is_empty());
         assert!(!self.muted, "a muted client was sent something");
         assert!(
@@ -118,20 +118,20 @@ impl Client {
         self.committed.clear();
         if self.broken {
             self.out = true;
-            return Sent::Gone;
+            return WriteOutcome::Gone;
         }
         let written = bytes.len().min(self.room);
         self.room -= written;
         self.wire.extend_from_slice(&bytes[..written]);
         if written == bytes.len() {
-            return Sent::All;
+            return WriteOutcome::All;
         }
         if !self.tls {
-            return Sent::Part(written);
+            return WriteOutcome::Part(written);
         }
         let offered = (bytes.len() - written).min(1500);
         self.committed = bytes[written..written + offered].to_vec();
-        Sent::Committed { written, offered }
+        WriteOutcome::Committed { written, offered }
     }
 
     /// Is sent the rest of a frame, piece by piece.
@@ -186,7 +186,7 @@ impl World {
     pub fn new(clients: usize) -> World {
         let mut registry = Registry::new();
         let channels = (0..CHANNELS)
-            .map(|channel| registry.channel(0, Kind::Channel, &channel.to_le_bytes()))
+            .map(|channel| registry.channel(0, NameKind::Channel, &channel.to_le_bytes()))
             .collect();
         let clients = (0..clients).map(|_| None).collect();
         World {
@@ -212,7 +212,7 @@ impl World {
             7 => self.flush_one(usize::from(b) % 8, c % 2 == 0),
             8 => self.flush_all(),
             9 | 10 => self.writable(client, size(b, c)),
-            11 => self.hold(client),
+            11 => self.pause_feed(client),
             12 => self.leave(client),
             13 => self.treat_furthest(),
             14 if b % 4 == 0 => drop(self.rests.pop()),
@@ -299,7 +299,7 @@ impl World {
         channels.reverse();
         channels.push(channels[0]);
         let socket = if client.tls { -1 } else { id as i32 };
-        let variant = Variant(client.variant);
+        let variant = FormatId(client.variant);
         self.registry
             .join(ClientId(id as u32), socket, &channels, variant, class, true);
         self.clients[id] = Some(client);
@@ -401,7 +401,7 @@ impl World {
                     .as_mut()
                     .expect("a client that has left");
                 let sent = client.offer(batch.bytes);
-                if sent != Sent::All {
+                if sent != WriteOutcome::All {
                     shorts.push(Short {
                         index: index as u32,
                         sent,
@@ -472,10 +472,10 @@ impl World {
         loop {
             while let Some(bytes) = self.registry.unsent(who) {
                 let (written, committed) = match client.offer(bytes) {
-                    Sent::All => (bytes.len(), 0),
-                    Sent::Part(written) => (written, 0),
-                    Sent::Committed { written, offered } => (written, offered),
-                    Sent::Gone => return self.leave(id),
+                    WriteOutcome::All => (bytes.len(), 0),
+                    WriteOutcome::Part(written) => (written, 0),
+                    WriteOutcome::Committed { written, offered } => (written, offered),
+                    WriteOutcome::Gone => return self.leave(id),
                 };
                 let all = written == bytes.len();
                 self.registry.sent(who, written, committed);
@@ -502,7 +502,7 @@ impl World {
         }
     }
 
-    fn hold(&mut self, id: usize) {
+    fn pause_feed(&mut self, id: usize) {
         let Some(client) = &mut self.clients[id] else {
             return;
         };
@@ -511,7 +511,7 @@ impl World {
         }
         client.own_pending = true;
         let armed = client.armed;
-        self.registry.hold(ClientId(id as u32));
+        self.registry.pause_feed(ClientId(id as u32));
         assert!(!self.registry.is_current(ClientId(id as u32)));
         if !armed {
             self.write(id);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fanout::{ChannelId, Kind};
+use fanout::{ChannelId, NameKind};
 use proto::redis::{self, LINK_LOST, Link, PROBE_TOKEN, Role, Server};
 
 use super::link_socket::LinkSocket;
@@ -58,10 +58,10 @@ fn name(role: Role) -> &'static str {
     }
 }
 
-fn link_kind(kind: Kind) -> redis::Kind {
+fn link_kind(kind: NameKind) -> redis::SubscriptionKind {
     match kind {
-        Kind::Channel => redis::Kind::Channel,
-        Kind::Pattern => redis::Kind::Pattern,
+        NameKind::Channel => redis::SubscriptionKind::Channel,
+        NameKind::Pattern => redis::SubscriptionKind::Pattern,
     }
 }
 
@@ -324,7 +324,7 @@ impl<O: Outside> Brokers<O> for Redis<O> {
         &mut self,
         broker: u16,
         channel: ChannelId,
-        kind: Kind,
+        kind: NameKind,
         name: &[u8],
         now: u64,
     ) -> Subscribed {
@@ -340,7 +340,7 @@ impl<O: Outside> Brokers<O> for Redis<O> {
         }
     }
 
-    fn unsubscribe(&mut self, broker: u16, kind: Kind, name: &[u8], now: u64) {
+    fn unsubscribe(&mut self, broker: u16, kind: NameKind, name: &[u8], now: u64) {
         self.touched = true;
         let socket = &mut self.servers[usize::from(broker)].subscriber;
         socket.link.unsubscribe(link_kind(kind), name, now);

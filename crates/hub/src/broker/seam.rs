@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fanout::{ChannelId, Kind};
+use fanout::{ChannelId, NameKind};
 use proto::redis::Server;
 
 use crate::outside::{Outside, PeerId};
@@ -127,13 +127,13 @@ pub trait Brokers<O: Outside>: Sized {
         &mut self,
         broker: u16,
         channel: ChannelId,
-        kind: Kind,
+        kind: NameKind,
         name: &[u8],
         now: u64,
     ) -> Subscribed;
 
     /// Nobody wants a name any more.
-    fn unsubscribe(&mut self, broker: u16, kind: Kind, name: &[u8], now: u64);
+    fn unsubscribe(&mut self, broker: u16, kind: NameKind, name: &[u8], now: u64);
 
     /// Publishes. The answer bears `token`; several messages of one round of the event loop may go out
     /// together, with [`Brokers::turn`].

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fanout::Kind;
+use fanout::NameKind;
 use proto::websocket::handshake::Refusal;
 use serde::Serialize;
 
@@ -88,7 +88,7 @@ pub fn prepare<R: Request>(request: R) -> Result<Post<R>, Response> {
     let (Some(broker), Some(name)) = (location.redis, location.publisher) else {
         return Err(Response::status(500));
     };
-    let channel = upgrade::channel(request, Kind::Channel, name)
+    let channel = upgrade::channel(request, NameKind::Channel, name)
         .map_err(|refused| refused.response(request.query()))?;
     if request.lacks_its_body() {
         let cause = if request.is_main() {

@@ -15,7 +15,7 @@ pub struct Status<'a> {
     pub connections: usize,
     /// Handshakes that wait for Redis.
     pub pending: usize,
-    /// Channels and patterns that are subscribed.
+    /// ChannelIds and patterns that are subscribed.
     pub channels: usize,
     /// Distinct lists of channels and formats.
     pub feeds: usize,

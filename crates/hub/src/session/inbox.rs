@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use proto::framing::Compression;
 use proto::websocket::close::CloseReceived;
-use proto::websocket::connection::{Event, Kind, Payload};
+use proto::websocket::connection::{Event, MessageKind, Payload};
 use proto::websocket::deflate::Inflater;
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::misbehaved::Misbehaved;
@@ -196,10 +196,10 @@ fn in_place<'a>(
     filled.unwrap_or(0..0)
 }
 
-fn opcode(kind: Kind) -> Opcode {
+fn opcode(kind: MessageKind) -> Opcode {
     match kind {
-        Kind::Text => Opcode::Text,
-        Kind::Binary => Opcode::Binary,
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
     }
 }
 

@@ -5,7 +5,7 @@
 //!                          └──────────── connection lost ──────> Lost ──────────────> gone
 //! ```
 //!
-//! A session that keeps up is a seat in its feed and nothing else: [`Outbox`] and
+//! A session that keeps up is a place in its feed and nothing else: [`Outbox`] and
 //! [`Notes`] are boxes that most clients never have.
 
 mod cause;

@@ -38,7 +38,7 @@ pub enum Leaving {
 }
 
 /// What the module keeps for one client. Small: the connection's pool has room for 128 bytes, and
-/// nginx's part of a seat takes some of them.
+/// nginx's part of a slot takes some of them.
 pub struct Session {
     /// Parser of what the client sends.
     pub(super) connection: Connection,
@@ -161,7 +161,7 @@ impl Session {
 
     /// It is told to go. True if it is open: then its Close is due with the wheel's next call; else
     /// it is told as soon as its 101 is out, unless it is ending anyway.
-    pub fn lead_out(&mut self, leaving: Leaving) -> bool {
+    pub fn ask_to_leave(&mut self, leaving: Leaving) -> bool {
         if matches!(self.phase, Phase::Opening | Phase::Open) {
             self.leaving = Some(leaving);
         }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_session_fits_the_spare_room_of_its_connection_pool() {
-        // nginx's part of a seat takes 16 bytes more.
+        // nginx's part of a slot takes 16 bytes more.
         assert!(size_of::<Session>() <= 96, "{}", size_of::<Session>());
     }
 }

@@ -82,7 +82,7 @@ pub enum Service {
 #[derive(Clone, Copy)]
 pub struct Subscription {
     /// Channel or pattern.
-    pub kind: fanout::Kind,
+    pub kind: fanout::NameKind,
     /// Its name, with variables.
     pub name: Template,
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use fanout::Kind;
+use fanout::NameKind;
 use proto::redis::PROBE_PREFIX;
 use proto::websocket::deflate;
 use proto::websocket::handshake::{self, HttpVersion, RequestLine};
@@ -16,14 +16,14 @@ use crate::answer::{Switching, Text};
 use crate::outside::{Level, Request};
 use crate::settings::{Location, MAX_CHANNEL, Service, Template};
 
-/// Channels and patterns; most clients have one.
-pub type Subscriptions = SmallVec<[(Kind, Text); 1]>;
+/// ChannelIds and patterns; most clients have one.
+pub type Subscriptions = SmallVec<[(NameKind, Text); 1]>;
 
 /// What a client that may come in wants.
-pub struct Wish {
+pub struct Admission {
     /// How it will be served.
     pub location: &'static Location,
-    /// Channels and patterns to listen to.
+    /// ChannelIds and patterns to listen to.
     pub subscriptions: Subscriptions,
     /// Where its messages are published.
     pub publish: Option<Box<[u8]>>,
@@ -35,7 +35,7 @@ pub struct Wish {
 ///
 /// # Errors
 /// Why it is refused; an `info` line is written already.
-pub fn check<R: Request>(request: R) -> Result<Wish, Refused> {
+pub fn check<R: Request>(request: R) -> Result<Admission, Refused> {
     if !request.is_main() || request.is_post_action() {
         return Err(refuse(request, Refused::Subrequest, Refused::Subrequest));
     }
@@ -75,7 +75,7 @@ pub fn check<R: Request>(request: R) -> Result<Wish, Refused> {
         .deflate_settings()
         .and_then(|settings| deflate::negotiate(handshake.extensions(), &settings));
     let (subscriptions, publish) = names(request, location)?;
-    Ok(Wish {
+    Ok(Admission {
         location,
         subscriptions,
         publish,
@@ -101,7 +101,7 @@ fn names<R: Request>(request: R, location: &Location) -> Result<Names, Refused> 
         subscriptions.retain(|wanted| seen.insert((*wanted).clone()));
     }
     let publish = match location.publish {
-        Some(name) => Some(channel(request, Kind::Channel, name)?.into_boxed_slice()),
+        Some(name) => Some(channel(request, NameKind::Channel, name)?.into_boxed_slice()),
         None => None,
     };
     Ok((subscriptions, publish))
@@ -111,7 +111,11 @@ fn names<R: Request>(request: R, location: &Location) -> Result<Names, Refused> 
 ///
 /// # Errors
 /// It is not one that Redis or its operator should see; an `info` line is written already.
-pub fn channel<R: Request>(request: R, kind: Kind, template: Template) -> Result<Text, Refused> {
+pub fn channel<R: Request>(
+    request: R,
+    kind: NameKind,
+    template: Template,
+) -> Result<Text, Refused> {
     let variable = template.has_variables;
     if variable && let Some(argument) = unfit_argument(&request) {
         let argument = argument.escape_ascii();
@@ -131,7 +135,7 @@ pub fn channel<R: Request>(request: R, kind: Kind, template: Template) -> Result
 
 const CONTROL: &str = "has a control character";
 
-fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(), &'static str> {
+fn judge(kind: NameKind, template: &[u8], variable: bool, name: &[u8]) -> Result<(), &'static str> {
     let globs = |text: &[u8]| text.iter().filter(|b| b"*?[]\\".contains(b)).count();
     if name.is_empty() {
         Err("is empty")
@@ -143,7 +147,7 @@ fn judge(kind: Kind, template: &[u8], variable: bool, name: &[u8]) -> Result<(),
         Err("is a keyspace notification's")
     } else if name.starts_with(PROBE_PREFIX) {
         Err("is reserved for probes of the redis links")
-    } else if kind == Kind::Pattern && globs(name) != globs(template) {
+    } else if kind == NameKind::Pattern && globs(name) != globs(template) {
         Err("has a glob character from a variable")
     } else {
         Ok(())
@@ -176,7 +180,7 @@ mod tests {
 
     #[test]
     fn names_that_redis_should_not_see_are_refused() {
-        use Kind::{Channel, Pattern};
+        use NameKind::{Channel, Pattern};
         let judge = |kind, template: &str, name: &str| {
             judge(
                 kind,

@@ -6,6 +6,6 @@ pub mod refused;
 mod waiting;
 
 pub use argument::{argument, is_fit};
-pub use check::{Wish, channel, check, log_refused};
+pub use check::{Admission, channel, check, log_refused};
 pub use refused::Refused;
-pub use waiting::{Channels, WaitingRoom};
+pub use waiting::{ChannelIds, WaitingRoom};

@@ -5,23 +5,23 @@ use std::collections::{BTreeSet, HashMap};
 use fanout::ChannelId;
 use smallvec::SmallVec;
 
-use super::check::Wish;
+use super::check::Admission;
 use crate::outside::Request;
 
 /// A handshake so long may wait before it gets 504.
 pub const PATIENCE_MS: u64 = 5_000;
 
 /// The channels of a handshake; most have one.
-pub type Channels = SmallVec<[ChannelId; 4]>;
+pub type ChannelIds = SmallVec<[ChannelId; 4]>;
 
 /// One handshake that waits.
 pub struct Waiting<R> {
     /// The request, parked.
     pub request: R,
     /// What it wants.
-    pub wish: Wish,
+    pub admission: Admission,
     /// Its channels, confirmed or not.
-    pub channels: Channels,
+    pub channels: ChannelIds,
     missing: usize,
     deadline: u64,
 }
@@ -53,8 +53,8 @@ impl<R: Request> WaitingRoom<R> {
         &mut self,
         number: u64,
         request: R,
-        wish: Wish,
-        channels: Channels,
+        admission: Admission,
+        channels: ChannelIds,
         missing: &[ChannelId],
         now: u64,
     ) {
@@ -71,7 +71,7 @@ impl<R: Request> WaitingRoom<R> {
             number,
             Waiting {
                 request,
-                wish,
+                admission,
                 channels,
                 missing,
                 deadline,
@@ -127,7 +127,7 @@ impl<R: Request> WaitingRoom<R> {
 
     /// All that wait at one broker.
     pub fn at_broker(&self, broker: u16) -> Vec<u64> {
-        let here = |waiting: &Waiting<R>| waiting.wish.location.redis == Some(broker);
+        let here = |waiting: &Waiting<R>| waiting.admission.location.redis == Some(broker);
         self.handshakes
             .iter()
             .filter(|(_, w)| here(w))

@@ -2,7 +2,7 @@
 
 use proto::payload::Message;
 
-use fanout::{ChannelId, Listeners, Registry, ToFrame, Variant};
+use fanout::{ChannelId, FormatId, Listeners, Registry, ToFrame};
 
 use super::encoders::Encoders;
 use crate::broker::{Run, Sink};
@@ -112,7 +112,7 @@ struct Formatted<'a> {
 
 impl ToFrame for Formatted<'_> {
     #[inline(always)]
-    fn append(&mut self, variant: Variant, out: &mut Vec<u8>) -> bool {
+    fn append(&mut self, variant: FormatId, out: &mut Vec<u8>) -> bool {
         self.encoders
             .append(variant, self.message, &mut self.utf8, out)
     }

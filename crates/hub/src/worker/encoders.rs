@@ -1,6 +1,6 @@
 //! The formats in which messages go to clients, and the zlib that makes and reads them.
 
-use fanout::Variant;
+use fanout::FormatId;
 use proto::framing::{Compression, MessageFormat, NotText};
 use proto::payload::Message;
 use proto::websocket::deflate::{Deflater, Inflater};
@@ -60,9 +60,9 @@ pub struct Encoders {
 
 impl Encoders {
     /// The number of a format.
-    pub fn variant(&mut self, format: Format) -> Variant {
+    pub fn variant(&mut self, format: Format) -> FormatId {
         let known = self.formats.iter().position(|&other| other == format);
-        Variant(known.unwrap_or_else(|| {
+        FormatId(known.unwrap_or_else(|| {
             self.formats.push(format);
             self.formats.len() - 1
         }) as u32)
@@ -77,7 +77,7 @@ impl Encoders {
     #[inline(always)]
     pub fn append(
         &mut self,
-        variant: Variant,
+        variant: FormatId,
         message: Message<'_>,
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
@@ -98,7 +98,7 @@ impl Encoders {
     #[inline(always)]
     fn frame(
         &mut self,
-        variant: Variant,
+        variant: FormatId,
         message: Message<'_>,
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,

@@ -1,6 +1,6 @@
 //! The hot path's end: one write per client and wake-up.
 
-use fanout::{Batch, ClientId, FeedId, Sent, Short};
+use fanout::{Batch, ClientId, FeedId, Short, WriteOutcome};
 
 use super::hub::Hub;
 use crate::broker::Brokers;
@@ -114,9 +114,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
 fn short(index: usize, sent: outside::Sent) -> Short {
     let sent = match sent {
-        outside::Sent::Bytes(count) => Sent::Part(count),
-        outside::Sent::Again => Sent::Part(0),
-        outside::Sent::Failed => Sent::Gone,
+        outside::Sent::Bytes(count) => WriteOutcome::Part(count),
+        outside::Sent::Again => WriteOutcome::Part(0),
+        outside::Sent::Failed => WriteOutcome::Gone,
     };
     Short {
         index: index as u32,
@@ -132,7 +132,7 @@ fn offer_over_tls(
     let members = batch.sockets.iter().zip(batch.clients);
     for (index, (_, &client)) in members.enumerate().filter(|(_, (fd, _))| **fd < 0) {
         let sent = secure(clients, ClientId(client), batch.bytes);
-        if sent != Sent::All {
+        if sent != WriteOutcome::All {
             shorts.push(Short {
                 index: index as u32,
                 sent,
@@ -142,9 +142,13 @@ fn offer_over_tls(
 }
 
 /// TLS goes record by record.
-fn secure(clients: &mut impl Clients<Session, Io: Io>, client: ClientId, bytes: &[u8]) -> Sent {
+fn secure(
+    clients: &mut impl Clients<Session, Io: Io>,
+    client: ClientId,
+    bytes: &[u8],
+) -> WriteOutcome {
     let Some((io, _)) = clients.get(client) else {
-        return Sent::Gone;
+        return WriteOutcome::Gone;
     };
     let mut written = 0;
     while written < bytes.len() {
@@ -152,10 +156,10 @@ fn secure(clients: &mut impl Clients<Session, Io: Io>, client: ClientId, bytes: 
             outside::Sent::Bytes(count) => written += count,
             outside::Sent::Again => {
                 let offered = committed(&io, bytes.len() - written);
-                return Sent::Committed { written, offered };
+                return WriteOutcome::Committed { written, offered };
             }
-            outside::Sent::Failed => return Sent::Gone,
+            outside::Sent::Failed => return WriteOutcome::Gone,
         }
     }
-    Sent::All
+    WriteOutcome::All
 }

@@ -11,7 +11,7 @@ use crate::outside::{Clients, HttpRequest, Io, Outside};
 use crate::session::{Notes, Session};
 use crate::settings::Detach;
 use crate::settings::Location;
-use crate::upgrade::{self, Channels, Refused, Wish};
+use crate::upgrade::{self, Admission, ChannelIds, Refused};
 
 /// A client whose 101 the socket does not take for so long is given up.
 const OPENING_MS: u64 = 10_000;
@@ -35,10 +35,14 @@ pub(super) fn deflate(location: &Location, deflate_bits: u8) -> Option<Deflate> 
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// A handshake that [`crate::upgrade::check`] has judged.
-    pub fn handshake(&mut self, request: O::Request, wish: Result<Wish, Refused>) -> Outcome {
-        let welcomed = match wish {
-            Ok(wish) => self
-                .welcome(request, wish)
+    pub fn handshake(
+        &mut self,
+        request: O::Request,
+        admission: Result<Admission, Refused>,
+    ) -> Outcome {
+        let welcomed = match admission {
+            Ok(admission) => self
+                .welcome(request, admission)
                 .inspect_err(|refused| upgrade::log_refused(request, refused)),
             // Its line is written.
             Err(refused) => Err(refused),
@@ -49,35 +53,35 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         })
     }
 
-    fn welcome(&mut self, request: O::Request, wish: Wish) -> Result<Outcome, Refused> {
+    fn welcome(&mut self, request: O::Request, admission: Admission) -> Result<Outcome, Refused> {
         self.has_room()?;
         let now = self.out.now();
-        let broker = wish.location.redis.unwrap_or(0);
-        let mut channels = Channels::with_capacity(wish.subscriptions.len());
+        let broker = admission.location.redis.unwrap_or(0);
+        let mut channels = ChannelIds::with_capacity(admission.subscriptions.len());
         let mut missing = Vec::new();
-        for (kind, name) in &wish.subscriptions {
+        for (kind, name) in &admission.subscriptions {
             let channel = self.registry.channel(broker, *kind, name);
             channels.push(channel);
             match self.brokers.subscribe(broker, channel, *kind, name, now) {
                 Subscribed::Already => {}
                 Subscribed::Asked => missing.push(channel),
                 Subscribed::Away => {
-                    self.forsake(&channels);
+                    self.unsubscribe_unused(&channels);
                     return Err(Refused::BrokerAway);
                 }
             }
         }
         if missing.is_empty() {
-            let (id, switching) = self.admit(request, wish, &channels);
+            let (id, switching) = self.admit(request, admission, &channels);
             return Ok(Outcome::Accept(id, switching));
         }
         if self.waiting.len() >= self.main.max_pending() {
-            self.forsake(&channels);
+            self.unsubscribe_unused(&channels);
             return Err(Refused::Pending);
         }
         let number = self.park();
         self.waiting
-            .enter(number, request, wish, channels, &missing, now);
+            .enter(number, request, admission, channels, &missing, now);
         self.turn = true; // all SUBSCRIBEs of this round go out together
         Ok(Outcome::Park(number))
     }
@@ -89,19 +93,19 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         number
     }
 
-    /// Gives the client its seat and joins its feed, muted: from here on it misses nothing.
+    /// Gives the client its place and joins its feed, muted: from here on it misses nothing.
     fn admit(
         &mut self,
         request: O::Request,
-        wish: Wish,
+        admission: Admission,
         channels: &[ChannelId],
     ) -> (ClientId, Switching) {
-        let Wish {
+        let Admission {
             location,
             subscriptions,
             publish,
             mut switching,
-        } = wish;
+        } = admission;
         let now = self.out.now();
         self.decline_without_room(&mut switching);
         let is_logged_last = self.main.logs_the_end || location.detach() == Detach::Off;
@@ -151,7 +155,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// The 101 is on its way, and the client's socket does not take it at once.
     pub fn client_opens_slowly(&mut self, id: ClientId) {
         if !self.wheel.is_scheduled(id.0) {
-            self.watch(id, self.out.now() + OPENING_MS);
+            self.set_deadline(id, self.out.now() + OPENING_MS);
         }
     }
 
@@ -175,7 +179,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 continue;
             };
             self.out.unpark(waiting.request, number);
-            let (id, switching) = self.admit(waiting.request, waiting.wish, &waiting.channels);
+            let (id, switching) = self.admit(waiting.request, waiting.admission, &waiting.channels);
             self.effects.push_back(Effect::Accept(id, switching));
         }
     }
@@ -194,14 +198,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// nginx has ended a parked request on its own account.
     pub fn parked_gone(&mut self, number: u64) {
         if let Some(waiting) = self.waiting.leave(number) {
-            self.forsake(&waiting.channels);
+            self.unsubscribe_unused(&waiting.channels);
         }
         self.publishes.leave(number);
         self.early_posts.leave(number);
     }
 
     /// A handshake does not want these channels any more: those that nobody else wants leave.
-    pub(super) fn forsake(&mut self, channels: &[ChannelId]) {
+    pub(super) fn unsubscribe_unused(&mut self, channels: &[ChannelId]) {
         for &channel in channels {
             self.unsubscribe_unless_wanted(channel);
         }

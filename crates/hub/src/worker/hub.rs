@@ -1,8 +1,7 @@
-//! Everything of one nginx worker, and the only router between the rooms.
+//! The hub: everything of one worker.
 //!
-//! nginx's callbacks come in by the trampolines of `nginx::event`. A method here changes state and
-//! sockets, and leaves [`Effect`]s for what may call back into the module: answers, ends of
-//! requests and connections.
+//! Events of the outside call its methods. A method changes state and sockets, and leaves [`Effect`]s
+//! for what may call back: answers, ends of requests and connections.
 
 use std::collections::VecDeque;
 
@@ -148,7 +147,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.brokers.close();
     }
 
-    /// For `nginx::event`, after each event: there is neither an effect nor a wish. Whatever the
+    /// For the outside, after each event: there is neither an effect nor a admission. Whatever the
     /// event was, a deadline that it moved before the timer's is found here, so nobody who moves one
     /// has to tell.
     pub fn is_settled(&mut self) -> bool {
@@ -184,12 +183,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// For `nginx::event`: the next thing to do once nothing is borrowed.
+    /// For the outside: the next thing to do once nothing is borrowed.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// For `nginx::event`: when to call [`Hub::tick`], whether a quitting process must wait for
+    /// For the outside: when to call [`Hub::tick`], whether a quitting process must wait for
     /// it, and whether to call [`Hub::turn`]. `None`: as before.
     pub fn wants(&mut self) -> Option<(Option<u64>, bool, bool)> {
         // Effects move deadlines, too.
@@ -243,12 +242,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.flush();
     }
 
-    /// For `nginx::client`.
+    /// For the outside.
     pub fn clients(&mut self) -> &mut O::Clients {
         &mut self.clients
     }
 
-    /// For `nginx::client`: whether the client's request may be freed.
+    /// For the outside: whether the client's request may be freed.
     pub fn detach_policy(&mut self, id: ClientId) -> Option<Detach> {
         let (_, session) = self.clients.get(id)?;
         Some(match session.location.detach() {
@@ -257,10 +256,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         })
     }
 
-    /// For `nginx::request`: takes a parked request out, to answer it.
+    /// For the outside: takes a parked request out, to answer it.
     pub fn take_parked(&mut self, number: u64) -> Option<O::Request> {
         if let Some(waiting) = self.waiting.leave(number) {
-            self.forsake(&waiting.channels);
+            self.unsubscribe_unused(&waiting.channels);
             return Some(waiting.request);
         }
         self.early_posts.leave(number);

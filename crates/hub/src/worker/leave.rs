@@ -38,23 +38,23 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             if session.leaving() != Some(Leaving::Forbidden) {
                 let spread = session.location.drain().over.min(most);
                 let wait = self.drain.random_below(spread);
-                self.lead_out(id, Leaving::Exit, now + wait);
+                self.ask_to_leave(id, Leaving::Exit, now + wait);
             }
         }
     }
 
     /// The client is told to go at `due`; one whose 101 is not out yet, as soon as it is.
-    pub(super) fn lead_out(&mut self, id: ClientId, leaving: Leaving, due: u64) {
+    pub(super) fn ask_to_leave(&mut self, id: ClientId, leaving: Leaving, due: u64) {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
-        if session.lead_out(leaving) {
-            self.watch(id, due);
+        if session.ask_to_leave(leaving) {
+            self.set_deadline(id, due);
         }
     }
 
     /// A leaving client's time has come.
-    pub(super) fn part_with(&mut self, id: ClientId) {
+    pub(super) fn close_leaving(&mut self, id: ClientId) {
         let Some((_, session)) = self.clients.get(id) else {
             return;
         };
@@ -170,7 +170,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let most = SPREAD_MS * told.len() as u64;
         for (id, spread) in told {
             let wait = self.drain.random_below(spread.min(most));
-            self.lead_out(id, Leaving::Gap, now + wait);
+            self.ask_to_leave(id, Leaving::Gap, now + wait);
         }
     }
 

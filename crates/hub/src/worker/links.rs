@@ -60,7 +60,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             Event::Refused(channel, reason) => self.channel_refused(channel, &reason, now),
             Event::Released(channel) => {
                 // A handshake may have asked for the name again before this was heard: then the
-                // broker knows the new wish by the same id.
+                // broker knows the new admission by the same id.
                 if !self.waiting.wants(channel) {
                     self.registry.release_channel(channel);
                 }
@@ -90,7 +90,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
         let clients: Vec<ClientId> = self.registry.listeners_of(channel).collect();
         for id in clients {
-            self.lead_out(id, Leaving::Forbidden, now);
+            self.ask_to_leave(id, Leaving::Forbidden, now);
         }
         self.unsubscribe_unless_wanted(channel);
     }

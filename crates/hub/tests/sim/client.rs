@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use fanout::{Kind, SlowPolicy};
+use fanout::{NameKind, SlowPolicy};
 use hub::settings::{Gap, Location};
 use proto::payload::Envelope;
 
@@ -46,7 +46,7 @@ pub struct Client {
     pub accepted_at: Option<u64>,
     /// The link was lost then, and it was subscribed.
     pub gap_since: Option<u64>,
-    names: Rc<[(Kind, Vec<u8>)]>,
+    names: Rc<[(NameKind, Vec<u8>)]>,
     /// The newest entry that it has heard of each.
     newest: Vec<Option<usize>>,
     /// How often its socket was full.
@@ -328,7 +328,10 @@ impl Client {
 
     /// Its names by which it hears an entry. It hears the same once for each: which one came by which
     /// name cannot be told.
-    fn matching<'a>(&'a self, entry: &'a Publication) -> impl Iterator<Item = &'a (Kind, Vec<u8>)> {
+    fn matching<'a>(
+        &'a self,
+        entry: &'a Publication,
+    ) -> impl Iterator<Item = &'a (NameKind, Vec<u8>)> {
         let names = self.names.iter();
         names.filter(|(kind, text)| matches(*kind, text, &entry.channel))
     }
@@ -341,8 +344,8 @@ impl Client {
             let texts = [text.as_slice(), &entry.channel, &entry.payload];
             let [pattern, channel, data] = texts.map(String::from_utf8_lossy);
             let expected = match kind {
-                Kind::Channel => format!("[\"message\",\"{channel}\",\"{data}\"]"),
-                Kind::Pattern => {
+                NameKind::Channel => format!("[\"message\",\"{channel}\",\"{data}\"]"),
+                NameKind::Pattern => {
                     format!("[\"pmessage\",\"{pattern}\",\"{channel}\",\"{data}\"]")
                 }
             };
@@ -383,8 +386,8 @@ impl Client {
     }
 
     /// The link was lost since its 101, and this was published before it was subscribed again.
-    fn was_lost(&self, at: usize, (kind, text): &(Kind, Vec<u8>), server: &Server) -> bool {
-        let key = (*kind == Kind::Pattern, text.clone());
+    fn was_lost(&self, at: usize, (kind, text): &(NameKind, Vec<u8>), server: &Server) -> bool {
+        let key = (*kind == NameKind::Pattern, text.clone());
         let since = server.since.get(&key).copied().unwrap_or(usize::MAX);
         self.gap_since.is_some() && at < since
     }

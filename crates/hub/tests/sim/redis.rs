@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use fanout::Kind;
+use fanout::NameKind;
 use proto::redis::PROBE_PREFIX;
 
 use crate::net::{Net, Source, net};
@@ -60,9 +60,9 @@ pub struct Server {
 }
 
 /// The names match as Redis's globs do, as far as stars at the end go.
-pub fn matches(kind: Kind, name: &[u8], channel: &[u8]) -> bool {
+pub fn matches(kind: NameKind, name: &[u8], channel: &[u8]) -> bool {
     match (kind, name.split_last()) {
-        (Kind::Pattern, Some((b'*', prefix))) => channel.starts_with(prefix),
+        (NameKind::Pattern, Some((b'*', prefix))) => channel.starts_with(prefix),
         _ => name == channel,
     }
 }
@@ -226,7 +226,7 @@ impl Server {
                 receivers += 1;
             }
             for pattern in &connection.patterns {
-                if matches(Kind::Pattern, pattern, channel) {
+                if matches(NameKind::Pattern, pattern, channel) {
                     push(
                         &mut connection.output,
                         &[b"pmessage", pattern, channel, payload],

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use fanout::{Kind, SlowPolicy};
+use fanout::{NameKind, SlowPolicy};
 use hub::answer::Text;
 use hub::settings::{Drain, Gap, Location, Main, Service, Subscription, Template};
 use proto::payload::Envelope;
@@ -18,7 +18,7 @@ pub const PROFILES: u64 = 48;
 /// Virtual Redis servers of each.
 pub const SERVERS: usize = 2;
 
-/// Channels that clients name.
+/// ChannelIds that clients name.
 pub const CHANNELS: [&str; 5] = ["a", "b", "c", "p.1", "p.2"];
 
 /// One configuration.
@@ -52,12 +52,12 @@ impl Ask {
     }
 
     /// What a client of it listens to: channels, then patterns in their order.
-    pub fn names(&self) -> Vec<(Kind, Vec<u8>)> {
+    pub fn names(&self) -> Vec<(NameKind, Vec<u8>)> {
         let subscriptions = self.location.subscriptions.iter();
-        let mut names: Vec<(Kind, Vec<u8>)> = subscriptions
+        let mut names: Vec<(NameKind, Vec<u8>)> = subscriptions
             .map(|wanted| (wanted.kind, self.evaluate(wanted.name).to_vec()))
             .collect();
-        names.sort_by_key(|(kind, name)| (*kind == Kind::Pattern, name.clone()));
+        names.sort_by_key(|(kind, name)| (*kind == NameKind::Pattern, name.clone()));
         names.dedup();
         names
     }
@@ -83,14 +83,14 @@ const VARIABLE: Template = Template {
 
 fn to(name: Template) -> Subscription {
     Subscription {
-        kind: Kind::Channel,
+        kind: NameKind::Channel,
         name,
     }
 }
 
 fn pattern(text: &'static str) -> Subscription {
     Subscription {
-        kind: Kind::Pattern,
+        kind: NameKind::Pattern,
         name: literal(text),
     }
 }

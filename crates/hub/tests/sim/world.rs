@@ -368,8 +368,8 @@ impl World {
                 Err(response) => Outcome::Respond(response),
             }
         } else {
-            let wish = upgrade::check(request);
-            self.enter(|hub| hub.handshake(request, wish))
+            let admission = upgrade::check(request);
+            self.enter(|hub| hub.handshake(request, admission))
         };
         match outcome {
             Outcome::Respond(response) => self.respond(at, &response),

@@ -2,7 +2,7 @@
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket};
 
-use super::{Contender, Kind, Outcome, Socket, ready};
+use super::{Contender, MessageKind, Outcome, Socket, ready};
 
 pub struct Fastwebsockets(FragmentCollector<Socket>);
 
@@ -12,13 +12,13 @@ impl Contender for Fastwebsockets {
         Self(FragmentCollector::new(websocket))
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         ready(async {
             for _ in 0..messages {
                 let frame = self.0.read_frame().await?;
                 match frame.opcode {
-                    OpCode::Text => deliver(Kind::Text, &frame.payload),
-                    OpCode::Binary => deliver(Kind::Binary, &frame.payload),
+                    OpCode::Text => deliver(MessageKind::Text, &frame.payload),
+                    OpCode::Binary => deliver(MessageKind::Binary, &frame.payload),
                     other => panic!("{other:?}"),
                 }
             }
@@ -36,12 +36,12 @@ impl Contender for Fastwebsockets {
         })
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         // A frame lives as long as the collector, so it can't borrow.
         let payload = Payload::Owned(payload.to_vec());
         let frame = match kind {
-            Kind::Text => Frame::text(payload),
-            Kind::Binary => Frame::binary(payload),
+            MessageKind::Text => Frame::text(payload),
+            MessageKind::Binary => Frame::binary(payload),
         };
         ready(self.0.write_frame(frame)).expect("takes all");
     }

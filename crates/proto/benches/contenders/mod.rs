@@ -24,7 +24,7 @@ use rows::{echo_rows, receive_rows};
 
 pub use fastwebsockets::Fastwebsockets;
 pub use ours::Proto;
-pub use proto::websocket::connection::Kind;
+pub use proto::websocket::connection::MessageKind;
 pub use rows::Row;
 pub use socket::Socket;
 #[cfg(all_contenders)]
@@ -51,13 +51,13 @@ pub trait Contender {
     fn new(socket: Socket) -> Self;
 
     /// Reads so many messages and hands each of them on.
-    fn receive(&mut self, messages: usize, deliver: impl FnMut(Kind, &[u8])) -> Outcome;
+    fn receive(&mut self, messages: usize, deliver: impl FnMut(MessageKind, &[u8])) -> Outcome;
 
     /// Reads so many messages and sends each of them back.
     fn echo(&mut self, messages: usize) -> Outcome;
 
     /// Sends a message.
-    fn send(&mut self, kind: Kind, payload: &[u8]);
+    fn send(&mut self, kind: MessageKind, payload: &[u8]);
 }
 
 /// One that can also open a connection.

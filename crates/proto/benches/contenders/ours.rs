@@ -5,7 +5,7 @@ use std::io::{IoSlice, Read as _};
 use std::mem;
 use std::ops::Range;
 
-use proto::websocket::connection::{Connection, Event, Kind, Limits, Misbehaved, Payload};
+use proto::websocket::connection::{Connection, Event, Limits, MessageKind, Misbehaved, Payload};
 use proto::websocket::frame::{self, ControlFrame, Opcode};
 use proto::websocket::handshake::{self, HttpVersion, RequestLine};
 
@@ -30,7 +30,7 @@ impl Proto {
     #[inline]
     fn hear(
         &mut self,
-        mut heed: impl FnMut(Kind, Payload, &mut Socket, &mut [u8]),
+        mut heed: impl FnMut(MessageKind, Payload, &mut Socket, &mut [u8]),
     ) -> Result<usize, Misbehaved> {
         let read = self.read()?;
         let buf = &mut self.buf[..read];
@@ -73,7 +73,7 @@ impl Contender for Proto {
         }
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         let mut heard = 0;
         while heard < messages {
             heard += self.hear(|kind, payload, _, buf| deliver(kind, payload.bytes(buf)))?;
@@ -97,7 +97,7 @@ impl Contender for Proto {
         Ok(())
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         send_frame(&mut self.socket, opcode(kind), payload);
     }
 }
@@ -121,10 +121,10 @@ fn append_in_place(frames: &mut Range<usize>, opcode: Opcode, body: Range<usize>
     }
 }
 
-fn opcode(kind: Kind) -> Opcode {
+fn opcode(kind: MessageKind) -> Opcode {
     match kind {
-        Kind::Text => Opcode::Text,
-        Kind::Binary => Opcode::Binary,
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
     }
 }
 

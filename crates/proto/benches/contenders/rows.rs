@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proto::websocket::connection::Kind;
+use proto::websocket::connection::MessageKind;
 use proto::websocket::frame::{self, Opcode};
 use proto::websocket::mask::Mask;
 
@@ -15,7 +15,7 @@ pub struct Row {
     pub stream: Vec<u8>,
     /// A read gives no more than so many bytes.
     pub read_bytes: usize,
-    pub messages: Vec<(Kind, Vec<u8>)>,
+    pub messages: Vec<(MessageKind, Vec<u8>)>,
 }
 
 impl fmt::Display for Row {
@@ -25,7 +25,7 @@ impl fmt::Display for Row {
 }
 
 /// A message in one frame, so often as 16 KiB take it, at least once; the stream comes in one read.
-fn whole(name: &'static str, kind: Kind, payload: Vec<u8>) -> Row {
+fn whole(name: &'static str, kind: MessageKind, payload: Vec<u8>) -> Row {
     let times = (16 << 10) / (payload.len() + 8);
     let messages = vec![(kind, payload); times.max(1)];
     let mut stream = Vec::new();
@@ -41,7 +41,7 @@ fn whole(name: &'static str, kind: Kind, payload: Vec<u8>) -> Row {
 }
 
 /// One message in so many frames.
-fn fragmented(name: &'static str, kind: Kind, payload: Vec<u8>, fragments: usize) -> Row {
+fn fragmented(name: &'static str, kind: MessageKind, payload: Vec<u8>, fragments: usize) -> Row {
     let mut stream = Vec::new();
     let mut pieces = payload.chunks(payload.len().div_ceil(fragments)).peekable();
     let mut first = opcode(kind) as u8;
@@ -70,10 +70,10 @@ fn append_masked(stream: &mut Vec<u8>, first: u8, payload: &[u8]) {
     Mask::new(KEY).apply(&mut stream[begin..]);
 }
 
-fn opcode(kind: Kind) -> Opcode {
+fn opcode(kind: MessageKind) -> Opcode {
     match kind {
-        Kind::Text => Opcode::Text,
-        Kind::Binary => Opcode::Binary,
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
     }
 }
 
@@ -107,36 +107,53 @@ pub fn receive_rows() -> Vec<Row> {
         ..row
     };
     vec![
-        whole("16 B text", Kind::Text, ascii(16)),
-        whole("128 B text", Kind::Text, ascii(128)),
-        whole("128 B binary", Kind::Binary, noise(128)),
-        whole("4 KiB text", Kind::Text, ascii(4 << 10)),
-        whole("4 KiB multi-byte text", Kind::Text, multibyte(4 << 10)),
-        whole("4 KiB binary", Kind::Binary, noise(4 << 10)),
-        whole("64 KiB text", Kind::Text, ascii(64 << 10)),
-        whole("64 KiB multi-byte text", Kind::Text, multibyte(64 << 10)),
-        whole("64 KiB binary", Kind::Binary, noise(64 << 10)),
-        whole("1 MiB text", Kind::Text, ascii(1 << 20)),
-        whole("1 MiB multi-byte text", Kind::Text, multibyte(1 << 20)),
-        whole("1 MiB binary", Kind::Binary, noise(1 << 20)),
-        fragmented("64 fragments of 64 B text", Kind::Text, ascii(4 << 10), 64),
+        whole("16 B text", MessageKind::Text, ascii(16)),
+        whole("128 B text", MessageKind::Text, ascii(128)),
+        whole("128 B binary", MessageKind::Binary, noise(128)),
+        whole("4 KiB text", MessageKind::Text, ascii(4 << 10)),
+        whole(
+            "4 KiB multi-byte text",
+            MessageKind::Text,
+            multibyte(4 << 10),
+        ),
+        whole("4 KiB binary", MessageKind::Binary, noise(4 << 10)),
+        whole("64 KiB text", MessageKind::Text, ascii(64 << 10)),
+        whole(
+            "64 KiB multi-byte text",
+            MessageKind::Text,
+            multibyte(64 << 10),
+        ),
+        whole("64 KiB binary", MessageKind::Binary, noise(64 << 10)),
+        whole("1 MiB text", MessageKind::Text, ascii(1 << 20)),
+        whole(
+            "1 MiB multi-byte text",
+            MessageKind::Text,
+            multibyte(1 << 20),
+        ),
+        whole("1 MiB binary", MessageKind::Binary, noise(1 << 20)),
+        fragmented(
+            "64 fragments of 64 B text",
+            MessageKind::Text,
+            ascii(4 << 10),
+            64,
+        ),
         fragmented(
             "64 fragments of 1 KiB multi-byte text",
-            Kind::Text,
+            MessageKind::Text,
             multibyte(64 << 10),
             64,
         ),
         piecemeal(
             "64 KiB text, 16 KiB reads",
-            whole("", Kind::Text, ascii(64 << 10)),
+            whole("", MessageKind::Text, ascii(64 << 10)),
         ),
         piecemeal(
             "256 KiB text, 16 KiB reads",
-            whole("", Kind::Text, ascii(256 << 10)),
+            whole("", MessageKind::Text, ascii(256 << 10)),
         ),
         piecemeal(
             "1 MiB binary, 16 KiB reads",
-            whole("", Kind::Binary, noise(1 << 20)),
+            whole("", MessageKind::Binary, noise(1 << 20)),
         ),
     ]
 }
@@ -144,9 +161,9 @@ pub fn receive_rows() -> Vec<Row> {
 /// The rows of echoing.
 pub fn echo_rows() -> Vec<Row> {
     vec![
-        whole("128 B text", Kind::Text, ascii(128)),
-        whole("16 KiB text", Kind::Text, ascii(16 << 10)),
-        whole("64 KiB binary", Kind::Binary, noise(64 << 10)),
+        whole("128 B text", MessageKind::Text, ascii(128)),
+        whole("16 KiB text", MessageKind::Text, ascii(16 << 10)),
+        whole("64 KiB binary", MessageKind::Binary, noise(64 << 10)),
     ]
 }
 
@@ -169,7 +186,7 @@ impl Row {
     pub fn of_one_text_that_is_not_utf8() -> Self {
         let mut text = ascii(300);
         text[200] = 0xff;
-        whole("bad text", Kind::Text, text)
+        whole("bad text", MessageKind::Text, text)
     }
 
     /// A browser's opening handshake, with the key of RFC 6455, 1.3.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use sockudo_ws::handshake::{build_response, generate_accept_key, parse_request};
 use sockudo_ws::protocol::{Message, Protocol, Role};
 
-use super::{Contender, Greeter, Kind, MAX_MESSAGE, Outcome, Socket};
+use super::{Contender, Greeter, MAX_MESSAGE, MessageKind, Outcome, Socket};
 
 pub struct Sockudo {
     socket: Socket,
@@ -37,15 +37,15 @@ impl Contender for Sockudo {
         }
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         let mut heard = 0;
         while heard < messages {
             self.read()?;
             heard += self.messages.len();
             for message in self.messages.drain(..) {
                 let kind = match message {
-                    Message::Text(_) => Kind::Text,
-                    Message::Binary(_) => Kind::Binary,
+                    Message::Text(_) => MessageKind::Text,
+                    Message::Binary(_) => MessageKind::Binary,
                     other => panic!("{other:?}"),
                 };
                 deliver(kind, message.as_bytes());
@@ -68,11 +68,11 @@ impl Contender for Sockudo {
         Ok(())
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
         let message = match kind {
-            Kind::Text => Message::Text(payload),
-            Kind::Binary => Message::Binary(payload),
+            MessageKind::Text => Message::Text(payload),
+            MessageKind::Binary => Message::Binary(payload),
         };
         self.out.clear();
         let encoded = self.protocol.encode_message(&message, &mut self.out);

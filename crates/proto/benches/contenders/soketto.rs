@@ -5,7 +5,7 @@ use soketto::handshake::Server;
 use soketto::handshake::server::Response;
 use soketto::{Data, Mode};
 
-use super::{Contender, Greeter, Kind, MAX_MESSAGE, Outcome, Socket, ready};
+use super::{Contender, Greeter, MAX_MESSAGE, MessageKind, Outcome, Socket, ready};
 
 pub struct Soketto {
     sender: Sender<Socket>,
@@ -14,22 +14,22 @@ pub struct Soketto {
 }
 
 impl Soketto {
-    async fn next(&mut self) -> Result<Kind, soketto::connection::Error> {
+    async fn next(&mut self) -> Result<MessageKind, soketto::connection::Error> {
         self.message.clear();
         let data = self.receiver.receive_data(&mut self.message).await;
         Ok(match data? {
-            Data::Text(_) => Kind::Text,
-            Data::Binary(_) => Kind::Binary,
+            Data::Text(_) => MessageKind::Text,
+            Data::Binary(_) => MessageKind::Binary,
         })
     }
 
-    async fn write(&mut self, kind: Kind) -> Outcome {
+    async fn write(&mut self, kind: MessageKind) -> Outcome {
         let sent = match kind {
-            Kind::Text => {
+            MessageKind::Text => {
                 let text = str::from_utf8(&self.message)?;
                 self.sender.send_text(text).await
             }
-            Kind::Binary => self.sender.send_binary(&self.message).await,
+            MessageKind::Binary => self.sender.send_binary(&self.message).await,
         };
         Ok(sent?)
     }
@@ -50,7 +50,7 @@ impl Contender for Soketto {
         }
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         ready(async {
             for _ in 0..messages {
                 let kind = self.next().await?;
@@ -71,14 +71,14 @@ impl Contender for Soketto {
         })
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         ready(async {
             let sent = match kind {
-                Kind::Text => {
+                MessageKind::Text => {
                     let text = str::from_utf8(payload).expect("a text");
                     self.sender.send_text(text).await
                 }
-                Kind::Binary => self.sender.send_binary(payload).await,
+                MessageKind::Binary => self.sender.send_binary(payload).await,
             };
             sent.expect("takes all");
             self.sender.flush().await.expect("takes all");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_websockets::{Config, Limits, Message, ServerBuilder, WebSocketStream};
 
-use super::{Contender, Greeter, Kind, MAX_MESSAGE, Outcome, Socket, ready};
+use super::{Contender, Greeter, MAX_MESSAGE, MessageKind, Outcome, Socket, ready};
 
 pub struct TokioWebsockets(WebSocketStream<Socket>);
 
@@ -16,14 +16,14 @@ impl Contender for TokioWebsockets {
         Self(server.serve(socket))
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         ready(async {
             for _ in 0..messages {
                 let message = self.0.next().await.ok_or("the end")??;
                 let kind = if message.is_text() {
-                    Kind::Text
+                    MessageKind::Text
                 } else {
-                    Kind::Binary
+                    MessageKind::Binary
                 };
                 deliver(kind, message.as_payload());
             }
@@ -42,11 +42,11 @@ impl Contender for TokioWebsockets {
         })
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
         let message = match kind {
-            Kind::Text => Message::text(String::from_utf8(payload.into()).expect("a text")),
-            Kind::Binary => Message::binary(payload),
+            MessageKind::Text => Message::text(String::from_utf8(payload.into()).expect("a text")),
+            MessageKind::Binary => Message::binary(payload),
         };
         ready(self.0.send(message)).expect("takes all");
     }

@@ -3,7 +3,7 @@
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
-use super::{Contender, Greeter, Kind, Outcome, Socket};
+use super::{Contender, Greeter, MessageKind, Outcome, Socket};
 
 pub struct Tungstenite(WebSocket<Socket>);
 
@@ -12,11 +12,11 @@ impl Contender for Tungstenite {
         Self(WebSocket::from_raw_socket(socket, Role::Server, None))
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         for _ in 0..messages {
             match self.0.read()? {
-                Message::Text(text) => deliver(Kind::Text, text.as_bytes()),
-                Message::Binary(bytes) => deliver(Kind::Binary, &bytes),
+                Message::Text(text) => deliver(MessageKind::Text, text.as_bytes()),
+                Message::Binary(bytes) => deliver(MessageKind::Binary, &bytes),
                 other => panic!("{other:?}"),
             }
         }
@@ -32,10 +32,10 @@ impl Contender for Tungstenite {
         Ok(())
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         let message = match kind {
-            Kind::Text => Message::text(str::from_utf8(payload).expect("a text")),
-            Kind::Binary => Message::binary(payload.to_vec()),
+            MessageKind::Text => Message::text(str::from_utf8(payload).expect("a text")),
+            MessageKind::Binary => Message::binary(payload.to_vec()),
         };
         self.0.send(message).expect("takes all");
     }

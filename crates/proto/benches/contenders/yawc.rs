@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use yawc::{Frame, OpCode, Options, Role, WebSocket};
 
-use super::{Contender, Kind, MAX_MESSAGE, Outcome, Socket, ready};
+use super::{Contender, MAX_MESSAGE, MessageKind, Outcome, Socket, ready};
 
 pub struct Yawc(WebSocket<Socket>);
 
@@ -16,13 +16,13 @@ impl Contender for Yawc {
         Self(WebSocket::from_stream(socket, Role::Server, options).expect("options"))
     }
 
-    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(Kind, &[u8])) -> Outcome {
+    fn receive(&mut self, messages: usize, mut deliver: impl FnMut(MessageKind, &[u8])) -> Outcome {
         ready(async {
             for _ in 0..messages {
                 let frame = self.0.next_frame().await?;
                 match frame.opcode() {
-                    OpCode::Text => deliver(Kind::Text, frame.payload()),
-                    OpCode::Binary => deliver(Kind::Binary, frame.payload()),
+                    OpCode::Text => deliver(MessageKind::Text, frame.payload()),
+                    OpCode::Binary => deliver(MessageKind::Binary, frame.payload()),
                     other => panic!("{other:?}"),
                 }
             }
@@ -41,11 +41,11 @@ impl Contender for Yawc {
         })
     }
 
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
         let frame = match kind {
-            Kind::Text => Frame::text(payload),
-            Kind::Binary => Frame::binary(payload),
+            MessageKind::Text => Frame::text(payload),
+            MessageKind::Binary => Frame::binary(payload),
         };
         ready(self.0.send(frame)).expect("takes all");
     }

@@ -25,5 +25,5 @@ mod write_buffer;
 
 pub use link::{Event, LINK_LOST, Link, NotPublished, PROBE_TOKEN, Role};
 pub use probe::PROBE_PREFIX;
-pub use subscriptions::{Kind, Subscribed};
+pub use subscriptions::{Subscribed, SubscriptionKind};
 pub use url::{Address, Server, UrlError};

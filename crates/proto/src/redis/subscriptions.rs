@@ -36,7 +36,7 @@ pub const LINGER_MS: u64 = 2_000;
 
 /// What a name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum SubscriptionKind {
     /// One channel.
     Channel,
     /// A Redis glob pattern over channels.
@@ -132,7 +132,7 @@ struct Place {
 struct Entry {
     name: Bytes,
     channel: u32,
-    kind: Kind,
+    kind: SubscriptionKind,
     is_wanted: bool,
     is_queued: bool,
     is_missed: bool,
@@ -155,7 +155,7 @@ enum State {
 impl Subscriptions {
     /// Somebody wants `name`, which the caller knows as `channel`: the same id each time, until
     /// the name is released.
-    pub fn subscribe(&mut self, kind: Kind, name: &[u8], channel: u32) -> Subscribed {
+    pub fn subscribe(&mut self, kind: SubscriptionKind, name: &[u8], channel: u32) -> Subscribed {
         let slot = match self.places[kind as usize].get(name) {
             Some(place) => place.slot,
             None => self.insert(kind, name, channel),
@@ -177,7 +177,12 @@ impl Subscriptions {
 
     /// Nobody wants `name` any more. It leaves after [`LINGER_MS`], unless it is wanted again;
     /// what the server does not have is forgotten at once.
-    pub fn unsubscribe(&mut self, kind: Kind, name: &[u8], now: u64) -> Option<Outcome> {
+    pub fn unsubscribe(
+        &mut self,
+        kind: SubscriptionKind,
+        name: &[u8],
+        now: u64,
+    ) -> Option<Outcome> {
         let slot = self.places[kind as usize].get(name)?.slot;
         let entry = &mut self.entries[slot as usize];
         if !entry.is_wanted {
@@ -197,13 +202,13 @@ impl Subscriptions {
     }
 
     /// The caller's id of a name the server has, or had until its last messages are through.
-    pub fn find(&self, kind: Kind, name: &[u8]) -> Option<u32> {
+    pub fn find(&self, kind: SubscriptionKind, name: &[u8]) -> Option<u32> {
         Some(self.places[kind as usize].get(name)?.channel)
     }
 
     /// As [`find`](Self::find), of the channel that a message names there.
     pub fn find_for(&mut self, message: &[u8], name: Range<usize>) -> Option<u32> {
-        let channel = self.find(Kind::Channel, &message[name.clone()])?;
+        let channel = self.find(SubscriptionKind::Channel, &message[name.clone()])?;
         self.last.head.clear();
         self.last
             .head
@@ -320,7 +325,7 @@ impl Subscriptions {
         {
             return false;
         }
-        for kind in [Kind::Channel, Kind::Pattern] {
+        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern] {
             if let Some(slots) = self.take_asks(kind) {
                 self.send(ask_verb(kind), slots, out);
                 return true;
@@ -402,7 +407,7 @@ impl Subscriptions {
         }
     }
 
-    fn insert(&mut self, kind: Kind, name: &[u8], channel: u32) -> u32 {
+    fn insert(&mut self, kind: SubscriptionKind, name: &[u8], channel: u32) -> u32 {
         let name = Bytes::copy_from_slice(name);
         let entry = Entry {
             name: name.clone(),
@@ -428,7 +433,7 @@ impl Subscriptions {
         }
     }
 
-    fn take_asks(&mut self, kind: Kind) -> Option<Vec<u32>> {
+    fn take_asks(&mut self, kind: SubscriptionKind) -> Option<Vec<u32>> {
         let mut slots = Vec::new();
         while slots.len() < BATCH_NAMES
             && let Some(slot) = self.asks[kind as usize].pop_front()
@@ -445,7 +450,7 @@ impl Subscriptions {
         (!slots.is_empty()).then_some(slots)
     }
 
-    fn take_leaves(&mut self, kind: Kind) -> Option<Vec<u32>> {
+    fn take_leaves(&mut self, kind: SubscriptionKind) -> Option<Vec<u32>> {
         let mut slots = Vec::new();
         while slots.len() < BATCH_NAMES
             && let Some(slot) = self.leaves[kind as usize].pop_front()
@@ -567,17 +572,17 @@ fn is_ask(verb: Verb) -> bool {
     matches!(verb, Verb::Subscribe | Verb::Psubscribe | Verb::Ssubscribe)
 }
 
-fn ask_verb(kind: Kind) -> Verb {
+fn ask_verb(kind: SubscriptionKind) -> Verb {
     match kind {
-        Kind::Channel => Verb::Subscribe,
-        Kind::Pattern => Verb::Psubscribe,
+        SubscriptionKind::Channel => Verb::Subscribe,
+        SubscriptionKind::Pattern => Verb::Psubscribe,
     }
 }
 
-fn leave_verb(kind: Kind) -> Verb {
+fn leave_verb(kind: SubscriptionKind) -> Verb {
     match kind {
-        Kind::Channel => Verb::Unsubscribe,
-        Kind::Pattern => Verb::Punsubscribe,
+        SubscriptionKind::Channel => Verb::Unsubscribe,
+        SubscriptionKind::Pattern => Verb::Punsubscribe,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::frame::MAX_CLIENT_HEADER;
 use super::mask::Mask;
-use super::message::Kind;
+use super::message::MessageKind;
 use super::utf8::{InvalidUtf8, Utf8};
 
 /// Unmasking and checking go in turns over blocks of this size, so that the check finds the bytes
@@ -17,15 +17,15 @@ pub(super) enum Content {
     Text(Utf8),
     Binary,
     /// Compressed: its text is checked when it is inflated.
-    Deflated(Kind),
+    Deflated(MessageKind),
 }
 
 impl Content {
-    pub(super) fn new(kind: Kind, deflated: bool) -> Self {
+    pub(super) fn new(kind: MessageKind, deflated: bool) -> Self {
         match kind {
             _ if deflated => Self::Deflated(kind),
-            Kind::Text => Self::Text(Utf8::default()),
-            Kind::Binary => Self::Binary,
+            MessageKind::Text => Self::Text(Utf8::default()),
+            MessageKind::Binary => Self::Binary,
         }
     }
 
@@ -50,11 +50,11 @@ impl Content {
     }
 
     /// The message ends here.
-    pub(super) fn finish(self) -> Result<Kind, InvalidUtf8> {
+    pub(super) fn finish(self) -> Result<MessageKind, InvalidUtf8> {
         match self {
-            Self::Binary => Ok(Kind::Binary),
+            Self::Binary => Ok(MessageKind::Binary),
             Self::Deflated(kind) => Ok(kind),
-            Self::Text(utf8) if utf8.is_complete() => Ok(Kind::Text),
+            Self::Text(utf8) if utf8.is_complete() => Ok(MessageKind::Text),
             Self::Text(_) => Err(InvalidUtf8),
         }
     }
@@ -159,7 +159,7 @@ impl Assembler {
     }
 
     /// The message ends here: its kind and its bytes.
-    pub(super) fn finish(self) -> Result<(Kind, Vec<u8>), InvalidUtf8> {
+    pub(super) fn finish(self) -> Result<(MessageKind, Vec<u8>), InvalidUtf8> {
         Ok((self.content.finish()?, self.payload))
     }
 

@@ -18,7 +18,7 @@ mod parts;
 use parts::{Aside, Compressed, Control, Part, Pending, Prefix, Rules, Signal};
 
 pub use super::event::Event;
-pub use super::message::{Kind, Limits, Payload};
+pub use super::message::{Limits, MessageKind, Payload};
 pub use super::misbehaved::Misbehaved;
 
 /// One client's incoming side. Between messages it is two words and owns no heap.
@@ -313,8 +313,8 @@ impl Connection {
             (Opcode::Close, _) => Part::Control(Signal::Close),
             (Opcode::Ping, _) => Part::Control(Signal::Ping),
             (Opcode::Pong, _) => Part::Control(Signal::Pong),
-            (Opcode::Text, None) => Part::First(Kind::Text),
-            (Opcode::Binary, None) => Part::First(Kind::Binary),
+            (Opcode::Text, None) => Part::First(MessageKind::Text),
+            (Opcode::Binary, None) => Part::First(MessageKind::Binary),
             (Opcode::Continuation, Some(_)) => Part::Next,
             (Opcode::Continuation, None) => return Err(Misbehaved::LoneContinuation),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Misbehaved::InterleavedMessage),

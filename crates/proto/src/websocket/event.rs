@@ -1,7 +1,7 @@
 //! What a client did, as its connection tells it.
 
 use super::close::CloseReceived;
-use super::message::{Kind, Payload};
+use super::message::{MessageKind, Payload};
 
 /// What a client did.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Event {
     /// A whole message, checked.
     Message {
         /// Text or binary.
-        kind: Kind,
+        kind: MessageKind,
         /// Its bytes.
         payload: Payload,
     },

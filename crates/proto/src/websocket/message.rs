@@ -6,7 +6,7 @@ use super::misbehaved::Misbehaved;
 
 /// What a message holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// UTF-8.
     Text,
     /// Any bytes.

@@ -19,10 +19,10 @@ pub enum Policy {
 
 /// One of the origins that a [`Policy::List`] lets in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Kind);
+pub struct Pattern(PatternKind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+enum PatternKind {
     Same,
     /// `null`: of pages in a sandbox, and of `data:` and, in some browsers, `file:` URLs.
     Null,
@@ -88,10 +88,10 @@ impl Policy {
             Self::Any => true,
             Self::Same => is_same(),
             Self::List(patterns) => patterns.iter().any(|pattern| match &pattern.0 {
-                Kind::Same => is_same(),
-                Kind::Null => origin == b"null",
-                Kind::File => origin.eq_ignore_ascii_case(FILE.as_bytes()),
-                Kind::Matching { scheme, host, port } => {
+                PatternKind::Same => is_same(),
+                PatternKind::Null => origin == b"null",
+                PatternKind::File => origin.eq_ignore_ascii_case(FILE.as_bytes()),
+                PatternKind::Matching { scheme, host, port } => {
                     Origin::parse(origin).is_some_and(|origin| {
                         origin.has_scheme(scheme.as_deref())
                             && host.is(origin.host)
@@ -109,16 +109,16 @@ const FILE: &str = "file://";
 impl Pattern {
     fn parse(value: &str) -> Result<Self, String> {
         if value == "same" {
-            return Ok(Self(Kind::Same));
+            return Ok(Self(PatternKind::Same));
         }
         if value == "any" {
             return Err("\"any\" must stand alone".to_owned());
         }
         if value == "null" {
-            return Ok(Self(Kind::Null));
+            return Ok(Self(PatternKind::Null));
         }
         if value.eq_ignore_ascii_case(FILE) {
-            return Ok(Self(Kind::File));
+            return Ok(Self(PatternKind::File));
         }
         if let Some(mend) = never_sent(value) {
             return Err(mend);
@@ -148,7 +148,7 @@ impl Pattern {
             Some(digits) => Port::Exactly(port_number(digits)?),
         };
         let host = Host::parse(std::str::from_utf8(host).ok()?)?;
-        Some(Self(Kind::Matching { scheme, host, port }))
+        Some(Self(PatternKind::Matching { scheme, host, port }))
     }
 }
 

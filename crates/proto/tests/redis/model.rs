@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use proto::redis::{Kind, Role, Subscribed};
+use proto::redis::{Role, Subscribed, SubscriptionKind};
 
 use super::pair::{Pair, Told};
 
@@ -51,11 +51,11 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 }
 
 /// Odd numbers are patterns, so that both kinds mix.
-fn kind(name: u32) -> Kind {
+fn kind(name: u32) -> SubscriptionKind {
     if name % 2 == 1 {
-        Kind::Pattern
+        SubscriptionKind::Pattern
     } else {
-        Kind::Channel
+        SubscriptionKind::Channel
     }
 }
 
@@ -201,8 +201,8 @@ impl World {
 
     fn has(&self, name: u32) -> bool {
         let set = match kind(name) {
-            Kind::Channel => &self.pair.server.channels,
-            Kind::Pattern => &self.pair.server.patterns,
+            SubscriptionKind::Channel => &self.pair.server.channels,
+            SubscriptionKind::Pattern => &self.pair.server.patterns,
         };
         set.contains(spelled(name).as_bytes())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto::redis::{Event, Kind, Link, Role, Subscribed, url};
+use proto::redis::{Event, Link, Role, Subscribed, SubscriptionKind, url};
 
 use super::server::FakeRedis;
 
@@ -165,10 +165,10 @@ impl Pair {
     }
 
     pub fn subscribe(&mut self, name: &str, channel: u32) -> Subscribed {
-        self.want(Kind::Channel, name, channel)
+        self.want(SubscriptionKind::Channel, name, channel)
     }
 
-    pub fn want(&mut self, kind: Kind, name: &str, channel: u32) -> Subscribed {
+    pub fn want(&mut self, kind: SubscriptionKind, name: &str, channel: u32) -> Subscribed {
         let name = Bytes::copy_from_slice(name.as_bytes());
         let subscribed = self.link.subscribe(kind, &name, channel, self.now);
         self.drain();
@@ -177,7 +177,7 @@ impl Pair {
 
     pub fn unsubscribe(&mut self, name: &str) {
         self.link
-            .unsubscribe(Kind::Channel, name.as_bytes(), self.now);
+            .unsubscribe(SubscriptionKind::Channel, name.as_bytes(), self.now);
         self.drain();
     }
 

@@ -1,6 +1,6 @@
 //! Is what is published delivered?
 
-use proto::redis::{Kind, PROBE_PREFIX};
+use proto::redis::{PROBE_PREFIX, SubscriptionKind};
 
 use super::pair::{Pair, Told};
 
@@ -186,7 +186,7 @@ fn an_acl_that_forbids_publishing_the_probe_is_told_once() {
 #[test]
 fn no_pattern_shows_clients_a_probe() {
     let mut pair = Pair::subscriber();
-    pair.want(Kind::Pattern, "*", 1);
+    pair.want(SubscriptionKind::Pattern, "*", 1);
     pair.run();
     pair.told();
     pair.server.publish(CHANNEL.as_bytes(), b"1");

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proto::redis::resp::{self, Malformed, Parsed, Reply, Verb};
-use proto::redis::{Kind, Role};
+use proto::redis::{Role, SubscriptionKind};
 use redis::Value as Theirs;
 
 use super::oracle::{compare, ours};
@@ -208,7 +208,7 @@ fn replies_to_a_subscriber() -> (Pair, Vec<u8>) {
         pair.subscribe(name, id as u32);
         pair.send();
     }
-    pair.want(Kind::Pattern, "b*", 9);
+    pair.want(SubscriptionKind::Pattern, "b*", 9);
     pair.send();
     pair.serve();
     for payload in [&b""[..], b"hello", b"*3\r\n$7\r\nmessage\r\n", &[b'x'; 150]] {

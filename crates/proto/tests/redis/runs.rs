@@ -1,7 +1,7 @@
 //! Messages of one channel on end: `each_of` and `next_event` tell the same.
 
 use proptest::prelude::*;
-use proto::redis::Kind;
+use proto::redis::SubscriptionKind;
 
 use super::pair::{Pair, Told};
 
@@ -29,7 +29,7 @@ fn told(messages: &[(usize, usize)], piece: usize, hears_runs: bool) -> Vec<Told
     for (id, name) in NAMES[..4].iter().enumerate() {
         pair.subscribe(name, id as u32);
     }
-    pair.want(Kind::Pattern, "b*", 4);
+    pair.want(SubscriptionKind::Pattern, "b*", 4);
     pair.run();
     pair.told();
     for &(name, length) in messages {

@@ -1,6 +1,6 @@
 //! Names come and go, also while answers are on their way.
 
-use proto::redis::{Kind, Subscribed};
+use proto::redis::{Subscribed, SubscriptionKind};
 
 use super::pair::{Pair, Told};
 
@@ -33,7 +33,7 @@ fn a_name_is_asked_for_once_and_confirmed() {
 fn names_of_one_round_share_a_command() {
     let mut pair = Pair::subscriber();
     pair.subscribe("a", 1);
-    pair.want(Kind::Pattern, "b*", 2);
+    pair.want(SubscriptionKind::Pattern, "b*", 2);
     pair.subscribe("c\r\nd", 3);
     pair.run();
     pair.expect(&[Told::Confirmed(1), Told::Confirmed(3), Told::Confirmed(2)]);
@@ -45,7 +45,7 @@ fn names_of_one_round_share_a_command() {
 fn messages_carry_the_callers_id() {
     let mut pair = Pair::subscriber();
     pair.subscribe("foo", 7);
-    pair.want(Kind::Pattern, "f*", 8);
+    pair.want(SubscriptionKind::Pattern, "f*", 8);
     pair.run();
     pair.told();
     pair.server.publish(b"foo", b"hello");
@@ -104,13 +104,16 @@ fn a_name_that_comes_back_has_its_new_id() {
 fn a_channel_and_a_pattern_of_one_name_are_two_subscriptions() {
     let mut pair = Pair::subscriber();
     pair.subscribe("x", 1);
-    pair.want(Kind::Pattern, "x", 2);
+    pair.want(SubscriptionKind::Pattern, "x", 2);
     pair.run();
     pair.told();
     pair.unsubscribe("x");
     pair.wait(2_000);
     pair.expect(&[Told::Released(1)]);
-    assert_eq!(pair.want(Kind::Pattern, "x", 2), Subscribed::Already);
+    assert_eq!(
+        pair.want(SubscriptionKind::Pattern, "x", 2),
+        Subscribed::Already
+    );
 }
 
 #[test]
@@ -269,7 +272,7 @@ fn a_pattern_that_follows_a_forgotten_channel_is_asked_for_as_a_pattern() {
     let mut pair = Pair::subscriber();
     pair.subscribe("foo", 1);
     pair.unsubscribe("foo");
-    pair.want(Kind::Pattern, "b*", 2);
+    pair.want(SubscriptionKind::Pattern, "b*", 2);
     pair.run();
     pair.expect(&[Told::Released(1), Told::Confirmed(2)]);
     assert_eq!(names(pair.server.taken("PSUBSCRIBE")[0]), ["b*"]);
@@ -356,7 +359,7 @@ fn after_a_loss_all_that_is_wanted_is_asked_for_again_and_the_gap_told() {
     for id in 0..2_500 {
         pair.subscribe(&format!("name{id}"), id);
     }
-    pair.want(Kind::Pattern, "p*", 2_500);
+    pair.want(SubscriptionKind::Pattern, "p*", 2_500);
     pair.run();
     pair.unsubscribe("name7");
     pair.told();

@@ -1,6 +1,6 @@
 //! Builders of a client's frames, and a peer that feeds them to a `Connection`.
 
-use proto::websocket::connection::{Connection, Event, Kind, Limits, Misbehaved, Payload};
+use proto::websocket::connection::{Connection, Event, Limits, MessageKind, Misbehaved, Payload};
 use proto::websocket::deflate::{self, Agreed, Context, History, Inflater, Settings, Takeover};
 use proto::websocket::frame;
 use proto::websocket::handshake::{self, HttpVersion, RequestLine};
@@ -295,11 +295,11 @@ impl Peer {
     fn note(&mut self, event: &Event, buf: &mut [u8], before: usize) {
         let said = match event {
             Event::Message {
-                kind: Kind::Text,
+                kind: MessageKind::Text,
                 payload,
             } => Said::Text(payload.bytes(buf).into()),
             Event::Message {
-                kind: Kind::Binary,
+                kind: MessageKind::Binary,
                 payload,
             } => Said::Binary(payload.bytes(buf).into()),
             Event::Unread => Said::Unread,

@@ -68,12 +68,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if let Some((_, session)) = self.clients.get(id)
             && session.phase() == Phase::Closing
         {
-            self.measure_farewell(id);
+            self.measure_closing(id);
         }
     }
 
     /// From here on it is measured how fast the client takes what is before its end.
-    fn measure_farewell(&mut self, id: ClientId) {
+    fn measure_closing(&mut self, id: ClientId) {
         let now = self.out.now();
         let tick = self.session_tick(now);
         let Some((io, session)) = self.clients.get(id) else {
@@ -86,7 +86,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         };
         let left = session.left(&io);
         session.measure_left(left, tick);
-        self.watch(id, now + patience);
+        self.set_deadline(id, now + patience);
     }
 
     /// A closing client's time has come. It gets the same time again if it is taking what is left, or
@@ -97,10 +97,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return;
         };
         if session.goes_off(&io, tick) {
-            return self.measure_farewell(id);
+            return self.measure_closing(id);
         }
         if session.phase() == Phase::Closing && io.has_room_again() {
-            return self.watch(id, now + NEWS_MS);
+            return self.set_deadline(id, now + NEWS_MS);
         }
         io.abandon(UNREAD_MS);
         self.end(id);
@@ -125,7 +125,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             && session.phase() == Phase::Closing
         {
             session.measure_left(0, tick);
-            self.watch(id, now + LINGER_MS);
+            self.set_deadline(id, now + LINGER_MS);
         }
     }
 
@@ -138,7 +138,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         io.shutdown();
         // The buffer may be in use now: what is there already is dropped in the next round.
         io.read_again();
-        self.measure_farewell(id);
+        self.measure_closing(id);
     }
 
     /// Drops what a closing client still sends.
@@ -205,7 +205,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.emptied = emptied;
     }
 
-    /// The client's seat is free from here on.
+    /// The client's place is free from here on.
     pub fn client_gone(&mut self, id: ClientId) {
         self.leave_feed(id);
         self.wheel.cancel(id.0);

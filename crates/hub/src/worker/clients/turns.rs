@@ -32,7 +32,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// For `nginx::event`: a client's turn has come.
+    /// For the outside: a client's turn has come.
     pub fn take_turn(&mut self, id: ClientId) {
         // First, so that the others come to theirs whatever happens in this one.
         self.turn |= !self.turns.is_empty();

@@ -50,9 +50,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             && (session.leaving().is_some() || self.out.is_exiting())
         {
             if session.leaving().is_none() {
-                session.lead_out(Leaving::Exit);
+                session.ask_to_leave(Leaving::Exit);
             }
-            return self.part_with(id);
+            return self.close_leaving(id);
         }
         if !early.is_empty() {
             self.note_received(id, early.len());
@@ -84,11 +84,11 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 return;
             }
         };
-        self.watch(id, due);
+        self.set_deadline(id, due);
     }
 
     /// Sets the session's one deadline.
-    pub(in crate::worker) fn watch(&mut self, id: ClientId, due: u64) {
+    pub(in crate::worker) fn set_deadline(&mut self, id: ClientId, due: u64) {
         self.wheel.schedule(id.0, due);
     }
 
@@ -114,7 +114,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             }
             Phase::Closing | Phase::Lingering => self.look_at_closing(id, now),
             Phase::Lost => {}
-            Phase::Open if session.leaving().is_some() => self.part_with(id),
+            Phase::Open if session.leaving().is_some() => self.close_leaving(id),
             Phase::Open => self.look_at_open(id, now),
         }
     }
@@ -140,7 +140,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 }
             }
             Check::Silent | Check::Unfinished if has_news(&io, session, waits) => {
-                return self.watch(id, now + NEWS_MS);
+                return self.set_deadline(id, now + NEWS_MS);
             }
             Check::Silent => return self.close(id, Cause::Silent),
             Check::Unfinished => {

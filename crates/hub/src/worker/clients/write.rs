@@ -79,7 +79,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             session.queue(rest, io);
         });
         if joined {
-            self.registry.hold(id);
+            self.registry.pause_feed(id);
         }
         self.write_client(id);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::probe::PROBE_PREFIX;
 use super::super::resp::{self, Change, Message, Parsed, Reply, Value, Verb, error_code};
-use super::super::subscriptions::Kind;
+use super::super::subscriptions::SubscriptionKind;
 use super::event::{Event, LINK_LOST, PROBE_TOKEN, Role, told};
 use super::state::{Link, Owed, PROOF_MS, Phase, Step, shift};
 
@@ -53,11 +53,12 @@ impl Link {
         let found = match &pattern {
             None => self
                 .subscriptions
-                .find(Kind::Channel, self.incoming.slice(name.clone())),
+                .find(SubscriptionKind::Channel, self.incoming.slice(name.clone())),
             Some(_) if self.incoming.slice(name.clone()).starts_with(PROBE_PREFIX) => None,
-            Some(pattern) => self
-                .subscriptions
-                .find(Kind::Pattern, self.incoming.slice(pattern.clone())),
+            Some(pattern) => self.subscriptions.find(
+                SubscriptionKind::Pattern,
+                self.incoming.slice(pattern.clone()),
+            ),
         };
         if let Some(channel) = found {
             return Step::Deliver {

@@ -9,7 +9,7 @@ use super::super::command;
 use super::super::probe::Probe;
 use super::super::read_buffer::ReadBuffer;
 use super::super::resp::{self, LINE_END, error_code};
-use super::super::subscriptions::{Kind, Subscribed, Subscriptions};
+use super::super::subscriptions::{Subscribed, SubscriptionKind, Subscriptions};
 use super::super::url::Server;
 use super::super::write_buffer::WriteBuffer;
 use super::event::{Event, NotPublished, PROBE_TOKEN, Role, told};
@@ -329,7 +329,13 @@ impl Link {
 
     /// Wants `name`, known to the caller as `channel` until [`Event::Released`]. Further calls
     /// for the same name are harmless; the first `unsubscribe` ends them all.
-    pub fn subscribe(&mut self, kind: Kind, name: &[u8], channel: u32, now: u64) -> Subscribed {
+    pub fn subscribe(
+        &mut self,
+        kind: SubscriptionKind,
+        name: &[u8],
+        channel: u32,
+        now: u64,
+    ) -> Subscribed {
         debug_assert_eq!(self.role, Role::Subscriber);
         self.now = now;
         self.subscriptions.subscribe(kind, name, channel)
@@ -337,7 +343,7 @@ impl Link {
 
     /// Nobody wants `name` any more: it leaves after
     /// [`LINGER_MS`](super::subscriptions::LINGER_MS), unless it is subscribed again meanwhile.
-    pub fn unsubscribe(&mut self, kind: Kind, name: &[u8], now: u64) {
+    pub fn unsubscribe(&mut self, kind: SubscriptionKind, name: &[u8], now: u64) {
         self.now = now;
         let outcome = self.subscriptions.unsubscribe(kind, name, now);
         self.events.extend(outcome.map(|outcome| told(outcome, "")));

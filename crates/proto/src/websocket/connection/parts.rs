@@ -6,7 +6,7 @@ use super::super::deflate::{Inflater, Takeover};
 use super::super::event::Event;
 use super::super::frame::{Header, MAX_CLIENT_HEADER};
 use super::super::mask::Mask;
-use super::super::message::{Kind, Limits, Payload};
+use super::super::message::{Limits, MessageKind, Payload};
 use super::super::misbehaved::Misbehaved;
 
 /// What has begun and not ended: a message, a frame, or a frame within a message.
@@ -66,7 +66,7 @@ pub(super) enum Compressed<'a> {
 
 /// What a frame is to the message under way.
 pub(super) enum Part {
-    First(Kind),
+    First(MessageKind),
     Next,
     Control(Signal),
 }
@@ -77,7 +77,7 @@ impl Rules<'_> {
     pub(super) fn read_compressed(
         &mut self,
         compressed: &[u8],
-        kind: Kind,
+        kind: MessageKind,
     ) -> Result<Event, Misbehaved> {
         match &mut self.compressed {
             Compressed::Refused => Err(Misbehaved::ReservedBits),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::super::message::Kind;
+use super::super::message::MessageKind;
 use super::super::misbehaved::Misbehaved;
 use super::super::utf8::Utf8;
 use super::parameters::{BLOCK, END, MAX_FINAL_BLOCKS, MAX_WINDOW_BITS, TAIL, WINDOW_BITS};
@@ -108,7 +108,7 @@ impl Inflater {
     pub(in crate::websocket) fn message(
         &mut self,
         compressed: &[u8],
-        kind: Kind,
+        kind: MessageKind,
         max_message: u64,
         takeover: &mut Takeover<'_>,
     ) -> Result<Vec<u8>, Misbehaved> {
@@ -122,7 +122,7 @@ impl Inflater {
         let before = takeover.past();
         let mut message = Inflated {
             bytes: Vec::new(),
-            text: matches!(kind, Kind::Text).then(Utf8::default),
+            text: matches!(kind, MessageKind::Text).then(Utf8::default),
             max: usize::try_from(max_message).unwrap_or(usize::MAX),
             final_blocks: 0,
         };
@@ -237,7 +237,7 @@ mod tests {
         assert!(bomb.len() < 70_000);
         let mut inflater = Inflater::new();
         for limit in [0, 1, BLOCK as u64 - 1, BLOCK as u64, 100_000, 1 << 20] {
-            for kind in [Kind::Text, Kind::Binary] {
+            for kind in [MessageKind::Text, MessageKind::Binary] {
                 let mut nothing = Takeover {
                     window_bits: 0,
                     history: &mut None,
@@ -265,7 +265,7 @@ mod tests {
                 window_bits,
                 history,
             };
-            inflater.message(message, Kind::Text, 100, &mut takeover)
+            inflater.message(message, MessageKind::Text, 100, &mut takeover)
         };
         assert_eq!(read(&hello, true).unwrap(), b"Hello");
         for bad in [&[0x06][..], &hello[..3], &again] {

@@ -20,7 +20,7 @@ pub(super) struct Delivery<'a> {
 /// Redis is not read while more bytes than this, or than this part of `websocket_memory`, have still
 /// to be offered to clients. One message is always read.
 const MOST_UNOFFERED: u64 = 4 << 20;
-const UNOFFERED_PART: u64 = 4;
+const UNOFFERED_PART: u64 = 8;
 
 /// The same for work: messages on end count once for each list of channels that they go to.
 const HEAR_BUDGET: u64 = 50_000;

@@ -70,24 +70,34 @@ pub struct Taste {
     pub hold_ups: bool,
     pub bits: usize,
     pub is_heavy: bool,
+    pub room_bits: usize,
     pub bursts: bool,
 }
 
 impl Taste {
-    pub fn draw(random: &mut Random, is_heavy: bool) -> Taste {
+    pub fn draw(random: &mut Random, is_tight: bool, is_heavy: bool) -> Taste {
         Taste {
-            clients: random.pick(&[1, 3, 8, 20]),
+            clients: if is_heavy {
+                20
+            } else {
+                random.pick(&[1, 3, 8, 20])
+            },
             faults: random.pick(&[0, 1, 4, 12]),
             publishes: random.pick(&[10, 40, 100]),
             quits: random.once_in(6),
             hold_ups: random.once_in(4),
             bits: if is_heavy {
-                18
+                15
             } else {
                 random.pick(&[8, 12, 14])
             },
             is_heavy,
-            bursts: random.once_in(10),
+            room_bits: match (is_tight, is_heavy) {
+                (true, _) => 11,
+                (_, true) => 22,
+                _ => 17,
+            },
+            bursts: random.once_in(5),
         }
     }
 }
@@ -108,15 +118,17 @@ pub fn draw(random: &mut Random, taste: &Taste, there: &[u32], next_client: u32)
         580..640 => Action::Wait { ms: random.skewed(13) as u32 },
         640..730 => Action::Take { client, most: random.skewed(17) as u32 },
         730..780 => Action::Upload { client, most: random.skewed(14) as u32 },
-        780..790 if taste.bursts => {
-            let count = 1 + random.skewed(10) as u32;
+        780..800 if taste.bursts => {
+            let count = 1 + random.skewed(11) as u32;
             Action::Burst { client, what: number(random), count }
         }
         780..860 => {
             let size = random.skewed(taste.bits.min(16)) as u32;
             Action::Say { client, what: number(random), size }
         }
-        860..880 => Action::Eager { client, is_eager: random.once_in(2) },
+        860..865 => Action::Fin { client },
+        865..870 => Action::Reset { client },
+        870..880 => Action::Eager { client, is_eager: random.once_in(2) },
         880..910 => Action::Serve { server },
         _ => draw_rest(random, taste, client, server),
     }
@@ -128,7 +140,8 @@ fn connect(random: &mut Random, taste: &Taste, client: u32) -> Action {
         ask: random.next() as u32,
         room: match random.below(8) {
             0 => 8 + random.skewed(9) as u32,
-            _ => 512 + random.skewed(if taste.is_heavy { 22 } else { 17 }) as u32,
+            1..6 if taste.is_heavy => 8 << 20,
+            _ => 512 + random.skewed(taste.room_bits) as u32,
         },
         kind: random.next() as u32,
     }
@@ -145,7 +158,7 @@ fn draw_rest(random: &mut Random, taste: &Taste, client: u32, server: u32) -> Ac
         17..22 if taste.hold_ups => Action::HoldUp {
             ms: random.skewed(14) as u32,
         },
-        22 if taste.is_heavy => Action::Publish {
+        22..30 if taste.is_heavy => Action::Publish {
             server,
             channel: number(random),
             // More than one write.

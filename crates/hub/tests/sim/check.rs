@@ -10,6 +10,9 @@ use crate::client::{Client, State};
 use crate::net::{Stage, net};
 use crate::outside::Virtual;
 
+/// A message more than the account has room for, or what one read of a client has become.
+const MOST_AT_ONCE: u64 = 192 << 10;
+
 /// Whether a client's Close has a cause that the model knows of.
 ///
 /// # Errors
@@ -57,6 +60,13 @@ pub fn close_is_just(client: &Client, code: u16, reason: &str) -> Result<(), &'s
 /// It had its time.
 fn is_silent(client: &Client) -> Result<(), &'static str> {
     let location = client.location();
+    let (was_heard_out, shorts) = net(|net| {
+        let socket = &net.sockets[client.at];
+        (socket.was_heard_out, socket.shorts)
+    });
+    if !was_heard_out && shorts == 0 && location.publish.is_none() {
+        return Err("what it had sent was not read");
+    }
     let (silent, was_held_up) = net(|net| (net.sockets[client.at].silence, net.was_held_up));
     let (ping, timeout) = (location.ping_interval(), location.timeout());
     if timeout == 0 {
@@ -132,7 +142,7 @@ fn account(
     }
     // What Redis brings in one event is a quarter, and one message; so is what waits to be published.
     let held = memory.logs + memory.partial_messages + memory.contexts;
-    if held > memory.limit + memory.limit / 4 + (3 << 20) {
+    if held > memory.limit + memory.limit / 4 + MOST_AT_ONCE {
         return Err(format!("{held} bytes are held of {}", memory.limit));
     }
     let counters = census.counters;
@@ -166,6 +176,7 @@ pub fn nothing_is_left(hub: &mut Hub<Virtual>, clients: &[Client]) -> Result<(),
         if stage != Stage::Over || client.state == State::Asking {
             return Err(client.broken(format!("was never answered, or is left over: {stage:?}")));
         }
+        net(|net| client.was_taken_before_its_close(net))?;
     }
     let subscribed = net(|net| net.servers.iter().flat_map(|server| server.names()).next());
     match subscribed {

@@ -453,6 +453,24 @@ impl Client {
         }
     }
 
+    /// It has closed, and was answered: what it had sent before is published, if Redis was well.
+    ///
+    /// # Errors
+    /// A promise is broken.
+    pub fn was_taken_before_its_close(&self, net: &Net) -> Result<(), String> {
+        let server = &net.servers[self.ask.server()];
+        let was_answered = self.close_sent && matches!(self.close_code, Some(1000 | 1005));
+        let published = server.heard_of.get(&self.number).copied().unwrap_or(0);
+        let is_due = self.location().publish.is_some() && !server.was_troubled;
+        if was_answered && is_due && !self.has_misbehaved && published < self.sent {
+            let sent = self.sent;
+            return Err(self.broken(format!(
+                "had sent {sent} messages, {published} are published"
+            )));
+        }
+        Ok(())
+    }
+
     /// The newest of each channel is what "latest" leaves.
     fn has_newest(&self, server: &Server) -> Result<(), String> {
         for (name, (kind, text)) in self.names.iter().enumerate() {
@@ -473,6 +491,10 @@ impl Client {
         };
         self.close_code = Some(code);
         let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
+        let is_answer = matches!(code, 1000 | 1005) && reason.is_empty();
+        if is_answer && !self.has_misbehaved && !self.echoes.is_empty() {
+            return Err(self.broken("hears the answer to its Close before echoes"));
+        }
         crate::check::close_is_just(self, code, &reason)
             .map_err(|how| self.broken(format!("is closed with {code} \"{reason}\": {how}")))
     }

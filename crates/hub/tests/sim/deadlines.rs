@@ -82,7 +82,10 @@ fn due_while_open(
         return Some("word of a gap");
     }
     // What it takes of a full socket counts as a sign of life, and what it sends must be read.
-    let may_be_judged = socket.shorts == 0 && socket.up.is_empty() && location.timeout() > 0;
+    // Who is told to go anyway is not judged.
+    let is_going = exiting_since.is_some() || gap.is_some();
+    let may_be_judged =
+        !is_going && socket.shorts == 0 && socket.up.is_empty() && location.timeout() > 0;
     let silent_since = socket.sent_at.max(socket.since);
     if may_be_judged && location.publish.is_none() && now > silent_since + location.timeout() {
         return Some("its Close, as it is silent");

@@ -70,6 +70,8 @@ pub struct Socket {
     pub sent_at: u64,
     /// How long it was silent when it was last told of in the log.
     pub silence: u64,
+    /// Then all that it had sent was read.
+    pub was_heard_out: bool,
     /// How often it was full.
     pub shorts: u64,
     /// What was told of its end.
@@ -231,6 +233,21 @@ impl Net {
         (socket.stage, socket.since) = (stage, now);
     }
 
+    /// The server closes a connection: with input unread that is a RST, by which the client loses what
+    /// it has not taken.
+    pub fn close(&mut self, at: usize) {
+        let (now, is_forced) = (self.clock, self.is_forced);
+        let socket = &mut self.sockets[at];
+        let is_unread = !socket.up.is_empty();
+        socket.stage = Stage::Over;
+        socket.closed = Some((now, is_unread));
+        let is_excused = socket.is_fin || socket.is_reset || socket.is_abandoned || is_forced;
+        if is_unread && socket.is_shut && !is_excused {
+            self.blame(|| format!("connection {at} is reset after its Close"));
+        }
+        self.forget(Source::Client(at));
+    }
+
     /// A closed socket's events are gone.
     pub fn forget(&mut self, source: Source) {
         self.told.retain(|ready| ready.source != source);
@@ -264,6 +281,7 @@ impl Socket {
             closed: None,
             sent_at: now,
             silence: 0,
+            was_heard_out: true,
             shorts: 0,
             is_abandoned: false,
             is_full: false,
@@ -378,9 +396,14 @@ impl Socket {
         }
     }
 
-    pub fn discard(&mut self, most: usize) -> Received {
+    /// `recv(2)` into a buffer of so many bytes, again and again.
+    pub fn discard(&mut self, buffer: usize, most: usize) -> Received {
         if self.is_reset {
             return Received::Failed;
+        }
+        if buffer == 0 {
+            // What it says then, whatever is there.
+            return Received::Eof;
         }
         let count = self.up.len().min(most);
         self.up.drop_front(count);

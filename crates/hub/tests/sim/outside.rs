@@ -360,8 +360,8 @@ impl outside::Io for Io {
         });
     }
 
-    fn discard(&self, _: &mut [u8], most: usize) -> Received {
-        net(|net| net.sockets[self.at].discard(most))
+    fn discard(&self, buf: &mut [u8], most: usize) -> Received {
+        net(|net| net.sockets[self.at].discard(buf.len(), most))
     }
 
     fn is_detached(&self) -> bool {
@@ -378,6 +378,7 @@ impl outside::Io for Io {
             let clock = net.clock;
             let socket = &mut net.sockets[self.at];
             socket.silence = clock - socket.sent_at;
+            socket.was_heard_out = socket.up.is_empty();
         });
     }
 }

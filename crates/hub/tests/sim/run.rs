@@ -24,7 +24,7 @@ pub struct Outcome {
 pub fn draw(seed: u64, actions: &mut Vec<Action>) -> Outcome {
     actions.clear();
     let mut random = Random::new(seed);
-    let taste = Taste::draw(&mut random, profile(seed).is_heavy);
+    let taste = Taste::draw(&mut random, profile(seed).is_tight, profile(seed).is_heavy);
     let (mut there, mut next_client) = (Vec::new(), 1);
     guarded(seed, |world| {
         for _ in 0..LENGTH {

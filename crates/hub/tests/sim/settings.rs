@@ -113,14 +113,18 @@ fn draw(number: u64) -> Profile {
     });
     let main: &'static Main = Box::leak(Box::new(Main {
         brokers: brokers.collect(),
-        memory: Some(if is_tight { 300_000 } else { 64 << 20 }),
+        memory: Some(if is_tight {
+            random.pick(&[40_000, 120_000, 300_000])
+        } else {
+            64 << 20
+        }),
         max_pending: Some(random.pick(&[1000, 8])),
         arguments: vec![b"channel".to_vec()],
         logs_the_end: random.once_in(2),
         names_channels: random.once_in(3),
         ..Main::default()
     }));
-    let locations = draw_locations(random, is_heavy);
+    let locations = draw_locations(random, is_tight, is_heavy);
     let asks = asks(main, &locations);
     Profile {
         main,
@@ -167,12 +171,12 @@ fn kinds() -> Vec<Location> {
     ]
 }
 
-fn draw_locations(random: &mut Random, is_heavy: bool) -> Vec<&'static Location> {
+fn draw_locations(random: &mut Random, is_tight: bool, is_heavy: bool) -> Vec<&'static Location> {
     let mut kinds = kinds();
     for location in &mut kinds {
         location.service.get_or_insert(Service::WebSocket);
         location.redis = Some(u16::from(random.once_in(4)));
-        location.send_queue = Some(match is_heavy {
+        location.send_queue = Some(match is_heavy || is_tight {
             true => 4 << 20,
             false => random.pick(&[3_000, 20_000, 100_000]),
         });

@@ -124,7 +124,8 @@ impl World {
             }
             Effect::Close(id) => {
                 let Some(at) = connection(&mut self.hub, id) else {
-                    return self.blame("a client is closed that is not there");
+                    // Its 101 could not be sent, a moment ago.
+                    return;
                 };
                 self.hub.summary(id);
                 self.hub.client_gone(id);
@@ -143,17 +144,8 @@ impl World {
         net(|net| net.blame(|| what.to_owned()));
     }
 
-    /// nginx closes a connection: with input unread that is a RST, and what the client has not taken
-    /// is lost.
     pub fn end_connection(&mut self, at: usize) {
-        net(|net| {
-            let now = net.clock;
-            let socket = &mut net.sockets[at];
-            socket.stage = Stage::Over;
-            let unread = !socket.up.is_empty();
-            socket.closed = Some((now, unread));
-            net.forget(Source::Client(at));
-        });
+        net(|net| net.close(at));
     }
 
     /// A plain answer.

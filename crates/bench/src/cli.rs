@@ -93,36 +93,34 @@ fn wish() -> Result<Wish> {
         scenarios = scenarios.into_iter().map(Scenario::small).collect();
     }
     if peers.is_empty() {
-        peers = Peer::ALL.to_vec();
-        if before.is_none() {
-            peers.retain(|peer| !matches!(peer, Peer::Before | Peer::BeforeUring));
-        }
+        let is_there =
+            |peer: &Peer| before.is_some() || !matches!(peer, Peer::Before | Peer::BeforeUring);
+        peers = Peer::ALL.iter().copied().filter(is_there).collect();
     }
-    let (pairs, turn) = (
-        pairs.unwrap_or(if quick { 1 } else { 31 }),
-        turn.unwrap_or(100),
-    );
-    ensure!(
-        pairs > 0 && turn > 0,
-        "--pairs and --turn want a number above 0"
-    );
+    let effort = effort(pairs, turn, quick)?;
     Ok(Wish {
         directory: directory.context("--directory is missing")?,
         module: module.context("--module is missing")?,
         before,
         out,
         scenarios,
-        idle: if memory {
-            if quick { 400 } else { 8000 }
-        } else {
-            0
-        },
+        idle: usize::from(memory) * if quick { 400 } else { 8000 },
         scale: latency.then_some(if quick { Scale::QUICK } else { Scale::FULL }),
         peers,
-        effort: Effort {
-            pairs,
-            turn: Duration::from_millis(turn),
-        },
+        effort,
+    })
+}
+
+fn effort(pairs: Option<usize>, turn: Option<u64>, quick: bool) -> Result<Effort> {
+    let pairs = pairs.unwrap_or(if quick { 1 } else { 31 });
+    let turn = turn.unwrap_or(100);
+    ensure!(
+        pairs > 0 && turn > 0,
+        "--pairs and --turn want a number above 0"
+    );
+    Ok(Effort {
+        pairs,
+        turn: Duration::from_millis(turn),
     })
 }
 

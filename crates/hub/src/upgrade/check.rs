@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::argument::unfit_argument;
 use super::refused::Refused;
 use crate::answer::{Switching, Text};
-use crate::outside::{Level, Request};
+use crate::outside::{HttpRequest, Level, Request};
 use crate::settings::{Location, MAX_CHANNEL, Service, Template};
 
 /// ChannelIds and patterns; most clients have one.
@@ -44,16 +44,9 @@ pub fn check<R: Request>(request: R) -> Result<Admission, Refused> {
         let refused = Refused::ErrorPage(status);
         return Err(refuse(request, refused, refused));
     }
-    let version = match request.http_version() {
-        (0, _) => HttpVersion::V09,
-        (1, 0) => HttpVersion::V10,
-        (1, _) => HttpVersion::V11,
-        (2, _) => HttpVersion::V2,
-        _ => HttpVersion::V3,
-    };
     let line = RequestLine {
         method_is_get: request.is_get(),
-        version,
+        version: version_of(&request),
         has_body: request.has_body(),
     };
     let handshake = handshake::check(&line, request.headers())
@@ -85,6 +78,16 @@ pub fn check<R: Request>(request: R) -> Result<Admission, Refused> {
             extensions,
         },
     })
+}
+
+fn version_of(request: &impl HttpRequest) -> HttpVersion {
+    match request.http_version() {
+        (0, _) => HttpVersion::V09,
+        (1, 0) => HttpVersion::V10,
+        (1, _) => HttpVersion::V11,
+        (2, _) => HttpVersion::V2,
+        _ => HttpVersion::V3,
+    }
 }
 
 type Names = (Subscriptions, Option<Box<[u8]>>);

@@ -111,12 +111,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 return;
             };
             session.apply_notsent(&io);
-            let due = if joined {
-                self.registry.unsent(id)
-            } else {
-                None
-            };
-            if let Some(due) = due {
+            let feed = &mut self.registry;
+            if let Some(due) = joined.then(|| feed.unsent(id)).flatten() {
                 let due = &due[..due.len().min(WRITE_BUDGET)];
                 match io.send(due) {
                     Sent::Bytes(count) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fanout::{ChannelId, NameKind};
 use proto::redis::{self, LINK_LOST, Link, PROBE_TOKEN, Role, Server};
+use slab::Slab;
 
 use super::link_socket::LinkSocket;
 use super::seam::{BrokerStatus, Brokers, Event, NotPublished, Published, Run, Sink, Subscribed};
@@ -17,6 +18,8 @@ const MAX_UNSENT: usize = 1 << 20;
 /// All Redis servers of a worker.
 pub struct Redis<O: Outside> {
     servers: Vec<Pair<O>>,
+    /// Which link each peer is: its id is the key.
+    places: Slab<Place>,
     /// Links that have something to do or to say.
     attended: VecDeque<PeerId>,
     turn: bool,
@@ -33,22 +36,11 @@ struct Pair<O: Outside> {
     unanswered: usize,
 }
 
-/// The peer of a server's link.
-fn peer(broker: u16, role: Role) -> PeerId {
-    let link = match role {
-        Role::Subscriber => 0,
-        Role::Publisher => 1,
-    };
-    PeerId(u32::from(broker) * 2 + link)
-}
-
-/// Which server's which link a peer is.
-fn of_peer(peer: PeerId) -> (u16, Role) {
-    let role = match peer.0 % 2 {
-        0 => Role::Subscriber,
-        _ => Role::Publisher,
-    };
-    ((peer.0 / 2) as u16, role)
+/// A server's link.
+#[derive(Clone, Copy)]
+struct Place {
+    broker: u16,
+    role: Role,
 }
 
 fn name(role: Role) -> &'static str {
@@ -97,14 +89,19 @@ impl<O: Outside> Redis<O> {
         pairs.flat_map(|pair| [&pair.subscriber, &pair.publisher])
     }
 
+    /// All peers; some of these ids may be nobody's.
     fn peers(&self) -> impl Iterator<Item = PeerId> + use<O> {
-        (0..2 * self.servers.len() as u32).map(PeerId)
+        (0..self.places.capacity() as u32).map(PeerId)
+    }
+
+    fn place(&self, id: PeerId) -> Option<Place> {
+        self.places.get(id.0 as usize).copied()
     }
 
     /// A link, unless there is no such peer.
     fn link(&mut self, id: PeerId) -> Option<&mut LinkSocket<O::Peer>> {
         self.touched = true;
-        let (broker, role) = of_peer(id);
+        let Place { broker, role } = self.place(id)?;
         let pair = self.servers.get_mut(usize::from(broker))?;
         Some(pair.link(role))
     }
@@ -120,7 +117,7 @@ impl<O: Outside> Redis<O> {
 
     /// Lets a link do and say what it has; `None`: nothing more.
     fn hear(&mut self, id: PeerId, out: &mut O, sink: &mut impl Sink, now: u64) -> Option<Event> {
-        let (broker, role) = of_peer(id);
+        let Place { broker, role } = self.place(id)?;
         loop {
             let link = self.servers[usize::from(broker)].link(role);
             if role == Role::Subscriber && !sink.has_room() {
@@ -295,9 +292,11 @@ fn published(outcome: Result<i64, String>) -> Published {
 
 impl<O: Outside> Brokers<O> for Redis<O> {
     fn new(servers: &[Arc<Server>], out: &O) -> std::io::Result<Self> {
+        let mut places = Slab::new();
         let pair = |(broker, server): (usize, &Arc<Server>)| {
-            let link = |role| {
-                let id = peer(broker as u16, role);
+            let broker = broker as u16;
+            let mut link = |role| {
+                let id = PeerId(places.insert(Place { broker, role }) as u32);
                 let seed = out.random()?;
                 Ok::<_, std::io::Error>(LinkSocket::new(role, server, id, seed))
             };
@@ -308,12 +307,10 @@ impl<O: Outside> Brokers<O> for Redis<O> {
                 unanswered: 0,
             })
         };
+        let pairs = servers.iter().enumerate().map(pair);
         Ok(Redis {
-            servers: servers
-                .iter()
-                .enumerate()
-                .map(pair)
-                .collect::<Result<_, _>>()?,
+            servers: pairs.collect::<Result<_, _>>()?,
+            places,
             attended: VecDeque::new(),
             turn: false,
             touched: true,
@@ -482,6 +479,7 @@ impl<O: Outside> Brokers<O> for Redis<O> {
 
     fn close(&mut self) {
         self.servers.clear();
+        self.places.clear();
         self.attended.clear();
     }
 }

@@ -5,10 +5,10 @@
 pub enum Category {
     /// Logs of feeds: what some client has not taken yet.
     Logs,
-    /// Messages from clients of which only a part has come, input not taken apart, frames of their own
-    /// that they have not taken.
+    /// Messages from clients that are only partly received, input that is not parsed yet, and
+    /// clients' own frames that they have not taken.
     PartialMessages,
-    /// Publishes whose reply is awaited, and posts that wait for the link.
+    /// Publishes that await their reply, and posts that wait for the link.
     Replies,
     /// The compression history of clients' messages.
     Contexts,
@@ -30,12 +30,12 @@ impl Budget {
         }
     }
 
-    /// Notes `bytes` more.
+    /// Adds `bytes`.
     pub fn take(&mut self, category: Category, bytes: u64) {
         self.held[category as usize] += bytes;
     }
 
-    /// Notes `bytes` less. Giving back more than was taken leaves 0.
+    /// Subtracts `bytes`. Giving back more than was taken leaves 0.
     pub fn give_back(&mut self, category: Category, bytes: u64) {
         let held = &mut self.held[category as usize];
         debug_assert!(
@@ -45,7 +45,7 @@ impl Budget {
         *held = held.saturating_sub(bytes);
     }
 
-    /// Replaces a category's sum, for those that are counted elsewhere
+    /// Sets a category's sum, for one that is counted elsewhere
     /// ([`Registry::log_bytes`](crate::Registry::log_bytes)).
     pub fn set(&mut self, category: Category, bytes: u64) {
         self.held[category as usize] = bytes;

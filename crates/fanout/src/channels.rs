@@ -1,4 +1,4 @@
-//! Interned channels: a name is kept once, and found by its bytes or by its number.
+//! Interned channels: a name is stored once, and found by its bytes or by its number.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -85,7 +85,7 @@ impl Channels {
         id
     }
 
-    /// Forgets a channel that no feed listens to. Returns whether it was there to forget.
+    /// Forgets a channel that no feed listens to. Returns whether it did.
     pub(crate) fn release(&mut self, id: u32) -> bool {
         let channel = &mut self.list[id as usize];
         if !channel.feeds.is_empty() {

@@ -1,4 +1,4 @@
-//! One client that is behind: where it stands, and what its slow policy does to it.
+//! One client that is behind: its position, and what its slow policy does to it.
 //!
 //! ```text
 //!        cursor    settled              frontier
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A policy moves the cursor from `settled` to a later boundary. What comes before `settled` must
-//! still go out as it is; it is taken out of the log then, by reference, or the log could not let go
-//! of it.
+//! still be sent unchanged. It is set aside outside the log, by reference, so that the log can drop
+//! its segments.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,33 +20,33 @@ use crate::log::Log;
 
 pub(crate) const NOT_OPEN: u8 = 1;
 pub(crate) const OWN_FRAMES: u8 = 2;
-/// Gone, or too slow: nothing comes to it any more, and it holds nothing of the log.
+/// Gone, or too slow: it gets nothing more, and its cursor is not counted in the log.
 pub(crate) const EVICTED: u8 = 4;
 
 pub(crate) struct Laggard {
     pub(crate) client: u32,
     pub(crate) socket: i32,
     cursor: u64,
-    /// The first boundary that is neither before the cursor nor before the committed bytes' end.
+    /// The first boundary at or after both the cursor and the end of the committed bytes.
     settled: u64,
     committed: u32,
-    /// When it fell behind, or last took something, by the feeds' common clock.
+    /// When it fell behind or last took bytes, by the clock that feeds share.
     pub(crate) moved_at: u32,
     flags: u8,
     aside: Option<Box<Aside>>,
-    /// Of one that is out: frames up to its cursor. The log forgets.
+    /// If it is evicted: how many frames end up to its cursor. The log may have dropped them since.
     frames: u64,
 }
 
-/// What a client is sent before what is at its cursor, which is at a boundary.
+/// Bytes that a client is sent before those at its cursor, which is at a boundary.
 #[derive(Default)]
 struct Aside {
     pieces: Pieces,
-    /// As the laggard's, but counted from the first of the pieces' bytes.
+    /// Like the laggard's `settled`, but counted from the first of the pieces' bytes.
     settled: usize,
 }
 
-/// What a policy took from a client.
+/// What a policy skipped for a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Skipped {
     pub(crate) messages: u64,
@@ -84,7 +84,7 @@ impl Laggard {
         }
     }
 
-    /// Leaves the log. The last thing that happens to a laggard.
+    /// Takes its cursor out of the log, when it stops being a laggard.
     pub(crate) fn depart(&self, log: &mut Log) {
         if !self.is(EVICTED) {
             log.depart(self.cursor);
@@ -103,13 +103,13 @@ impl Laggard {
         self.flags &= !flag;
     }
 
-    /// The position from which it may go on as one that keeps up, if nothing of its own is left.
+    /// The position from which it may go on as a member, if nothing else holds it back.
     pub(crate) fn rejoins_at(&self) -> Option<u64> {
         let free = self.flags == 0 && self.aside.is_none() && self.committed == 0;
         free.then_some(self.cursor)
     }
 
-    /// Neither a frame begun nor committed bytes are left.
+    /// It has no partly sent frame and no committed bytes.
     pub(crate) fn at_boundary(&self) -> bool {
         match &self.aside {
             Some(aside) => aside.settled == 0,
@@ -117,7 +117,8 @@ impl Laggard {
         }
     }
 
-    /// Bytes that it must be sent before a policy may take anything: those of the frame begun.
+    /// Bytes that it must be sent whatever its policy: the rest of a partly sent frame, and
+    /// committed bytes.
     pub(crate) fn begun(&self) -> u64 {
         match &self.aside {
             Some(aside) => aside.settled as u64,
@@ -125,7 +126,7 @@ impl Laggard {
         }
     }
 
-    /// Memory of its own, in bytes, without that of the pieces, which others may hold, too.
+    /// Its own memory in bytes, without that of the pieces, which others may hold too.
     pub(crate) fn own_bytes(&self) -> usize {
         let aside = self.aside.as_ref();
         aside.map_or(0, |aside| size_of::<Aside>() + aside.pieces.list_bytes())
@@ -147,7 +148,7 @@ impl Laggard {
         aside as u64 + frontier.saturating_sub(self.settled)
     }
 
-    /// Whole frames and bytes of the feed that went to it or were skipped.
+    /// How many whole frames and bytes of the feed were sent to it or skipped.
     pub(crate) fn passed(&self, log: &Log) -> (u64, u64) {
         let frames = if self.is(EVICTED) {
             self.frames
@@ -220,7 +221,7 @@ impl Laggard {
         }
     }
 
-    /// Gives everything up but the frame begun.
+    /// Evicts it: nothing is left to send but the rest of a partly sent frame.
     pub(crate) fn give_up(&mut self, log: &mut Log, tally: &Arc<AtomicU64>) {
         if self.is(EVICTED) {
             return;
@@ -245,7 +246,7 @@ impl Laggard {
         }
     }
 
-    /// Forward to the first boundary from which the lag is within `limit`.
+    /// Moves the cursor to the first boundary from which the lag is within `limit`.
     pub(crate) fn drop_oldest(
         &mut self,
         log: &mut Log,
@@ -266,10 +267,10 @@ impl Laggard {
         skipped
     }
 
-    /// Forward to the newest frame of each channel; `channels` is how many the feed has.
+    /// Moves the cursor to the newest frame of each channel; `channels` is how many the feed has.
     ///
-    /// Walks back from the frontier until every channel was seen. The newest frames that lie
-    /// together stay in the log, older ones that are still their channel's newest are set aside.
+    /// Walks back from the frontier until every channel was seen. The newest frames that are
+    /// contiguous stay in the log; older ones that are still their channel's newest are set aside.
     pub(crate) fn keep_latest(
         &mut self,
         log: &mut Log,
@@ -314,7 +315,7 @@ impl Laggard {
         skipped
     }
 
-    /// Takes the frame begun and the committed bytes out of the log, if there are any.
+    /// Sets aside the rest of a partly sent frame and committed bytes, if there are any.
     fn set_aside(&mut self, log: &mut Log, tally: &Arc<AtomicU64>) {
         if self.aside.is_none() && self.cursor < self.settled {
             let pieces = log.pieces(self.cursor, self.settled, tally);
@@ -330,7 +331,7 @@ impl Laggard {
         log.enter(to);
     }
 
-    /// Drops the frames set aside that are not begun and for whose channel `newer` holds.
+    /// Drops the frames set aside that are not begun and whose channel has a newer frame (`newer`).
     fn drop_aside(&mut self, newer: impl Fn(u32) -> bool) -> Skipped {
         let mut skipped = Skipped::default();
         let Some(aside) = &mut self.aside else {

@@ -1,4 +1,4 @@
-//! What was copied out of a log, to be had again by others who need the same.
+//! Copies of frames taken out of a log, shared by all clients that need the same frame.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,16 +8,16 @@ use std::sync::{Arc, Weak};
 use crate::held::{Held, Piece};
 use crate::segment::{Chunk, Segment};
 
-/// So little is copied for each who needs it: to know it takes as much.
+/// Fewer bytes than this are copied for each client: an entry here would take as much memory.
 const SMALL: usize = 256;
 
-/// Copies of frames that some clients have begun, or keep though the log goes on without them. Each
-/// frame is copied once, however many need it.
+/// Copies of frames that clients have begun, or keep after the log has dropped them. Each frame is
+/// copied once, however many clients need it.
 #[derive(Default)]
 pub(crate) struct Excerpts {
-    /// By the position where they end: where they begin, and the copy.
+    /// By the position where a copy ends: where it begins, and the copy.
     known: BTreeMap<u64, (u64, Weak<Held>)>,
-    /// With so many known it is looked which of them are there no more.
+    /// At this many entries, those whose copy is no longer held are removed.
     sweep_at: usize,
 }
 

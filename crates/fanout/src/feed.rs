@@ -1,4 +1,4 @@
-//! One feed: its members, who keep up, its laggards, and the pass that sends to the members.
+//! One feed: its members, which keep up; its laggards; and the pass that sends to the members.
 
 mod backlog;
 
@@ -15,20 +15,20 @@ use crate::segment::Buffers;
 use crate::types::{Batch, ClientId, FlushResult, Short, SlowClass, SlowPolicy, WriteOutcome};
 use backlog::Backlog;
 
-/// Spare backlogs are freed rather than kept beyond this sum of their sizes.
+/// Backlogs beyond this total size are freed, not kept as spares.
 const SPARE_BYTES: usize = 4 << 20;
 
 /// What all feeds share.
 pub(crate) struct SharedState {
     pub(crate) memberships: Vec<Membership>,
     pub(crate) buffers: Buffers,
-    // Boxed as feeds have them: taking one copies a pointer.
+    // Boxed because feeds hold them boxed: taking one copies a pointer.
     #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
     backlog_bytes: usize,
-    /// What time it is, in milliseconds from any beginning.
+    /// The time, in milliseconds from an arbitrary start.
     pub(crate) now: u32,
-    /// Bytes that are held by reference, whoever holds them.
+    /// Bytes held by reference, whoever holds them.
     pub(crate) tally: Arc<AtomicU64>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Feed {
     clients: SmallVec<[u32; 4]>,
     pub(crate) channels: SmallVec<[ChannelPlace; 2]>,
     backlog: Option<Box<Backlog>>,
-    /// Bytes and frames so far; while there is a backlog its log knows better.
+    /// Bytes and frames so far. Out of date while there is a backlog: its log counts then.
     tail: u64,
     frames: u64,
     pub(crate) variant: u32,
@@ -113,7 +113,7 @@ impl Feed {
             .map_or(0, |backlog| backlog.laggards.len())
     }
 
-    /// Bytes held, without those that are held by reference.
+    /// Bytes held, except those held by reference.
     pub(crate) fn own_bytes(&self) -> usize {
         self.backlog
             .as_ref()
@@ -122,7 +122,7 @@ impl Feed {
 
     // Joining and leaving.
 
-    /// The client joins at the tail, as a laggard that is muted.
+    /// Adds the client at the tail, as a muted laggard.
     pub(crate) fn join(
         &mut self,
         (client, socket): (u32, i32),
@@ -141,7 +141,7 @@ impl Feed {
         backlog.push(laggard, &mut shared.memberships, shared.now);
     }
 
-    /// The client of this membership leaves.
+    /// Removes the client of this membership.
     pub(crate) fn leave(&mut self, membership: Membership, shared: &mut SharedState) {
         match membership.place() {
             Place::Member(at) => {
@@ -159,7 +159,7 @@ impl Feed {
         }
     }
 
-    /// Gives the backlog back when there is nothing in it.
+    /// Gives the backlog back if it is empty.
     pub(crate) fn settle(&mut self, shared: &mut SharedState) {
         let idle = |backlog: &mut Box<Backlog>| backlog.is_idle();
         if let Some(mut backlog) = self.backlog.take_if(idle) {
@@ -173,14 +173,15 @@ impl Feed {
 
     // Publishing.
 
-    /// The log, to have a frame appended.
+    /// The log, to append frames to.
     pub(crate) fn log(&mut self, shared: &mut SharedState) -> &mut Log {
         &mut self.backlog(shared).log
     }
 
     // The pass.
 
-    /// Goes on to where somebody is to be sent something. `false`: the flush is complete.
+    /// Moves on to the next pass that has members to send to. Returns `false` if there is none: the
+    /// flush is complete.
     pub(crate) fn advance(
         &mut self,
         class: SlowClass,
@@ -211,20 +212,20 @@ impl Feed {
         false
     }
 
-    /// It keeps parts of what others hold, and it is to be decided whether as copies.
+    /// Its log has kept segments that [`decide`](Feed::decide) has not looked at.
     pub(crate) fn is_undecided(&self) -> bool {
         let backlog = self.backlog.as_ref();
         backlog.is_some_and(|backlog| backlog.log.is_undecided())
     }
 
-    /// Everything has been offered, in all feeds: see [`Log::decide`].
+    /// To be called when everything has been offered in all feeds: see [`Log::decide`].
     pub(crate) fn decide(&mut self, shared: &mut SharedState) {
         if let Some(backlog) = &mut self.backlog {
             backlog.log.decide(&mut shared.buffers);
         }
     }
 
-    /// Up to `max` members that the pass has not reached, and what they are due.
+    /// Up to `max` members that the pass has not reached, and the bytes for them.
     pub(crate) fn batch<'a>(&'a self, max: usize, scratch: &'a mut Vec<u8>) -> Batch<'a> {
         let Some(backlog) = self
             .backlog
@@ -245,7 +246,8 @@ impl Feed {
         }
     }
 
-    /// The first `tried` of the batch have had their offer; `shorts` did not take all of it.
+    /// The first `tried` members of the batch were offered its bytes; `shorts` did not take all of
+    /// them.
     pub(crate) fn completed(
         &mut self,
         tried: usize,
@@ -260,7 +262,7 @@ impl Feed {
         let (first, floor) = (backlog.done, backlog.log.floor());
         let due = (backlog.log.reach() - floor) as usize;
         backlog.done += tried;
-        // From the last on: what a removal moves has been looked at.
+        // From the last on, so that a removal moves only members that were looked at already.
         shorts.sort_unstable_by_key(|short| std::cmp::Reverse(short.index));
         for short in shorts.iter().filter(|short| (short.index as usize) < tried) {
             let (written, committed, flags, list) = match short.sent {
@@ -287,7 +289,8 @@ impl Feed {
         }
     }
 
-    /// Those who joined where the passes have come to now keep up, if they may.
+    /// Clients that joined at a position that the passes have reached become members, if nothing
+    /// else holds them back.
     fn readmit_those_ahead(&mut self, shared: &mut SharedState) {
         while let Some(backlog) = &mut self.backlog {
             let floor = backlog.log.floor();
@@ -295,8 +298,8 @@ impl Feed {
                 return;
             };
             backlog.ahead.pop_front();
-            // The client may have left, and its id be somebody else's: then this changes nothing
-            // that was not due anyway.
+            // The client may have left, and its id may be another's now. That does no harm:
+            // readmitting changes nothing that is not due anyway.
             let listed = backlog.laggards_place(client, &shared.memberships);
             if let Some(at) = listed {
                 self.readmit(at, shared);
@@ -306,7 +309,7 @@ impl Feed {
 
     // Laggards.
 
-    /// The client has bytes of its own: it is a laggard until it is released.
+    /// The caller has bytes of its own for the client: it is a laggard until it is released.
     pub(crate) fn pause_feed(
         &mut self,
         membership: Membership,
@@ -332,8 +335,8 @@ impl Feed {
         }
     }
 
-    /// Takes `flag` from a laggard; a member if nothing is left for it. Returns whether there is
-    /// nothing to write to it now.
+    /// Clears `flag` of a laggard, and makes it a member if nothing is left to send to it. Returns
+    /// whether there is nothing to write to it now.
     pub(crate) fn release(&mut self, at: usize, flag: u8, shared: &mut SharedState) -> bool {
         let Some(backlog) = &mut self.backlog else {
             return true;
@@ -346,7 +349,7 @@ impl Feed {
         ahead || self.readmit(at, shared)
     }
 
-    /// Makes a laggard that is caught up a member.
+    /// Makes a laggard that has caught up a member.
     fn readmit(&mut self, at: usize, shared: &mut SharedState) -> bool {
         let Some(backlog) = &mut self.backlog else {
             return false;
@@ -418,7 +421,7 @@ impl Feed {
         }
     }
 
-    /// Whole frames and bytes of the feed that went to this client or were skipped.
+    /// How many whole frames and bytes of the feed were sent to this client or skipped.
     pub(crate) fn passed(&self, membership: Membership) -> (u64, u64) {
         let Some(backlog) = &self.backlog else {
             return (self.frames, self.tail);
@@ -439,7 +442,7 @@ impl Feed {
         backlog.laggards[at].lag(backlog.log.frontier())
     }
 
-    /// Every client, in no order.
+    /// Every client, in no particular order.
     pub(crate) fn all_clients(&self) -> impl Iterator<Item = u32> {
         let behind = self.backlog.iter().flat_map(|backlog| &backlog.laggards);
         self.clients
@@ -459,8 +462,8 @@ impl Feed {
         })
     }
 
-    /// Every laggard's client, what is left of the frame that it has begun, and when it last took
-    /// something.
+    /// Every laggard's client, how much of a partly sent frame is left, and when it last took
+    /// bytes.
     pub(crate) fn begun(&self) -> impl Iterator<Item = (u32, u64, u32)> {
         let laggards = self.backlog.iter().flat_map(|backlog| &backlog.laggards);
         laggards.map(|it| (it.client, it.begun(), it.moved_at))
@@ -471,7 +474,7 @@ impl Feed {
         backlog.map_or(0, |backlog| backlog.laggards[at].begun())
     }
 
-    /// Treats one laggard by the policy at once, as if it had passed its limit.
+    /// Applies the policy to one laggard at once, as if it were beyond its limit.
     pub(crate) fn treat(
         &mut self,
         at: usize,
@@ -497,7 +500,7 @@ impl Feed {
         })
     }
 
-    /// For tests: parts of what others hold, too, and whether its log keeps them for laggards.
+    /// For tests: the parts of shared bytes, and whether the log keeps each for laggards.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&Piece, bool)> {
         self.backlog.iter().flat_map(|backlog| {
             let aside = backlog.laggards.iter().filter_map(|it| it.pieces());
@@ -516,7 +519,7 @@ impl Feed {
         }
     }
 
-    /// Takes a member out, and keeps those who have had the pass before those who have not.
+    /// Removes a member. Members that the pass has reached stay before those that it has not.
     fn remove_member(&mut self, mut at: usize, memberships: &mut [Membership]) -> (u32, i32) {
         if let Some(backlog) = &mut self.backlog
             && at < backlog.done
@@ -547,7 +550,7 @@ impl Feed {
     }
 }
 
-/// Pushes, growing by an eighth: the slack of a doubling is memory of every idle client.
+/// Pushes, growing by an eighth: doubling would cost unused memory for every idle client.
 fn grow<T: Copy, const N: usize>(list: &mut SmallVec<[T; N]>, item: T)
 where
     [T; N]: smallvec::Array<Item = T>,

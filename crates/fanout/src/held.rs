@@ -1,15 +1,15 @@
-//! Bytes on their way to clients: those of one feed, and those that several hold.
+//! Bytes to be sent to clients: those of one feed, and those that several feeds hold.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that lie in several places are copied together up to this size, to be offered at once. It is
-/// more than a TLS record: so OpenSSL gets in one piece what it has to be offered again.
+/// Bytes in several places are gathered up to this size, to be offered in one write. It is more
+/// than a TLS record, so that what OpenSSL must be offered again is in one piece.
 pub const GATHER: usize = 64 << 10;
 
-/// The end of a frame, counted from where its bytes are held, and its channel.
+/// The end of a frame, counted from the start of the buffer that holds it, and its channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) end: u32,
@@ -39,7 +39,7 @@ impl Framed {
             .partition_point(|frame| frame.end as usize <= at)
     }
 
-    /// Appends what another has in `range`.
+    /// Appends the bytes of `range` of another, and the frames that end there.
     pub(crate) fn append(&mut self, other: &Framed, range: Range<usize>) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes[range.clone()]);
@@ -50,7 +50,7 @@ impl Framed {
         }));
     }
 
-    /// A copy of `range` in as much memory as it takes.
+    /// A copy of `range`, without spare capacity.
     pub(crate) fn exact(&self, range: Range<usize>) -> Framed {
         let mut exact = Framed {
             bytes: Vec::with_capacity(range.len()),
@@ -70,7 +70,8 @@ impl Framed {
     }
 }
 
-/// Bytes that several feeds and clients may hold. They are counted once, as long as anybody does.
+/// Bytes that several feeds and clients may hold. They are counted once, as long as anyone holds
+/// them.
 pub(crate) struct Held {
     framed: Framed,
     tally: Arc<AtomicU64>,
@@ -95,7 +96,7 @@ impl Held {
         Arc::new(held)
     }
 
-    /// All of `bytes` is one frame.
+    /// Holds `bytes`, which are one frame.
     pub(crate) fn one(bytes: Vec<u8>, channel: u32, tally: &Arc<AtomicU64>) -> Arc<Held> {
         let end = bytes.len() as u32;
         let frames = vec![Frame { end, channel }];
@@ -110,7 +111,7 @@ impl Held {
         self.framed.bytes.len()
     }
 
-    /// Bytes of the parts that logs keep for laggards, counted for each log.
+    /// How many of its bytes logs keep for laggards, counted once for each log.
     pub(crate) fn kept(&self) -> u64 {
         self.kept.load(Ordering::Relaxed)
     }
@@ -128,7 +129,7 @@ impl Drop for Held {
     }
 }
 
-/// A part of what several hold. A clone of it copies no bytes.
+/// A part of shared bytes. Cloning it copies no bytes.
 #[derive(Clone)]
 pub(crate) struct Piece {
     pub(crate) of: Arc<Held>,
@@ -164,12 +165,13 @@ impl Piece {
         self.from as usize..self.to as usize
     }
 
-    /// The frames that end in it. Their ends less the number count from the beginning of this part.
+    /// The frames that end in it, and the number to subtract from their ends to count from the
+    /// beginning of this part.
     pub(crate) fn frames_there(&self) -> (&[Frame], u32) {
         (self.of.framed.frames_in(self.range()), self.from)
     }
 
-    /// A copy of its own.
+    /// A copy of its bytes and frames.
     pub(crate) fn copied(&self) -> Framed {
         self.of.framed.exact(self.range())
     }
@@ -179,7 +181,7 @@ impl Piece {
         self.of.kept.fetch_add(self.len() as u64, Ordering::Relaxed);
     }
 
-    /// The log keeps it no longer.
+    /// The log no longer keeps it.
     pub(crate) fn forget(&self) {
         self.of.kept.fetch_sub(self.len() as u64, Ordering::Relaxed);
     }
@@ -190,8 +192,9 @@ impl Piece {
     }
 }
 
-/// Bytes to be sent one after the other, held by reference. The memory account
-/// ([`Registry::log_bytes`](crate::Registry::log_bytes)) has them once, as long as anybody holds them.
+/// Bytes to be sent in order, held by reference. The memory account
+/// ([`Registry::log_bytes`](crate::Registry::log_bytes)) counts them once, as long as anyone holds
+/// them.
 #[derive(Clone, Default)]
 pub struct Pieces {
     list: VecDeque<Piece>,
@@ -230,9 +233,9 @@ impl Pieces {
         self.list.len() * size_of::<Piece>()
     }
 
-    /// What to send next, at most `limit` bytes. Small pieces are copied together to `scratch`, with
-    /// `then` behind the last. What was offered before and not taken comes first, up to [`GATHER`]
-    /// bytes of it in one piece.
+    /// The bytes to send next, at most `limit`. Small pieces are gathered in `scratch`, with `then`
+    /// after the last. Bytes that were offered before and not taken come first, up to [`GATHER`]
+    /// bytes of them in one piece.
     pub fn unsent<'a>(&'a self, limit: usize, then: &[u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let limit = limit.min(self.len);
         if let Some(first) = self.list.front()
@@ -277,7 +280,7 @@ impl Pieces {
         first
     }
 
-    /// Ends, from the beginning on, and channels of the frames that end in it.
+    /// The end, counted from the beginning, and the channel of each frame that ends in it.
     pub(crate) fn frames(&self) -> impl Iterator<Item = (usize, u32)> {
         let mut before = 0;
         self.list.iter().flat_map(move |piece| {
@@ -289,7 +292,7 @@ impl Pieces {
         })
     }
 
-    /// The first end of a frame that is not before `at`.
+    /// The first end of a frame at or after `at`.
     pub(crate) fn boundary_from(&self, at: usize) -> usize {
         let mut ends = self.frames().map(|(end, _)| end);
         ends.find(|end| *end >= at).unwrap_or(self.len)

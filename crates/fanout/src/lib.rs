@@ -1,8 +1,8 @@
-//! Fan-out as pure data: who listens to what, and how far each has been sent.
+//! Fan-out as pure data: which client listens to which channels, and how far each has been sent.
 //!
-//! A *feed* is a log, a client is a cursor in it. All clients with the same list of channels, the
-//! same format and the same slow class share one feed and are sent the same bytes in the
-//! same order. A client that keeps up has no cursor: it is the end of the log.
+//! A *feed* is a log; a client is a cursor in it. All clients with the same list of channels, the
+//! same format and the same slow class share one feed and are sent the same bytes in the same
+//! order. A client that keeps up has no cursor of its own: it is at the end of the log.
 //!
 //! ```text
 //! publish(channel) -> each feed of the channel notes the frame in its log's open segment
@@ -10,13 +10,18 @@
 //! unsent, sent      -> a laggard's socket is writable again; release makes it current
 //! ```
 //!
-//! Rooms: [`registry`] (channels, feeds, memberships; the only door, by the words of `types`) -> `tape`
-//! (messages for several feeds, before these have them), `feed` (members and laggards of one feed,
-//! the pass over its members) -> `cursor` (one laggard and what policies do to it) -> `log` (a
-//! feed's byte stream; `run`: how it grows, `excerpts`: what was copied out of it) -> `segment`,
-//! `held` (bytes of one feed, and those that several hold). [`wheel`], [`queue`] and [`budget`] stand
-//! alone.
-//! Nothing here knows a clock, a socket or nginx: the caller sends, and tells what became of it.
+//! Modules, from the caller down:
+//! - [`registry`]: channels, feeds, memberships. The only entry to what follows; `types` has its
+//!   arguments and results.
+//! - `tape`: messages for several feeds, before the feeds take them.
+//! - `feed`: the members and laggards of one feed, and the pass over its members.
+//! - `cursor`: one laggard, and what the slow policies do to it.
+//! - `log`: the byte stream of one feed. `run` appends to it; `excerpts` keeps copies taken out of
+//!   it.
+//! - `segment`, `held`: the bytes of one feed, and bytes that several feeds hold.
+//!
+//! [`wheel`], [`queue`] and [`budget`] stand alone. Nothing here knows a clock, a socket or nginx:
+//! the caller sends, and reports the result.
 #![forbid(unsafe_code)]
 
 pub mod budget;

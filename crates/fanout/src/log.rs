@@ -1,4 +1,4 @@
-//! One feed's byte stream, as far as somebody still has to be sent it.
+//! The part of a feed's byte stream that some client has not been sent yet.
 //!
 //! ```text
 //!   kept for laggards           pass              pending
@@ -6,11 +6,11 @@
 //!                      ^ floor             ^ reach             ^ tail
 //! ```
 //!
-//! A pass offers the same bytes to every client that keeps up: a segment, or several that are small
-//! enough for one write. Before it begins, and after it ends, all of them stand at the floor; in
-//! between, each at the floor or at the reach. A segment counts the cursors in it: a passed one is
-//! dropped when there are none in it or before it. So nothing is kept while nobody lags, and no
-//! operation walks all laggards.
+//! A pass offers the same bytes to every client that keeps up: one segment, or several that are
+//! small enough for one write. Before and after a pass, all these clients are at the floor; during
+//! it, each is at the floor or at the reach. Each segment counts the cursors in it. A passed
+//! segment is dropped when no cursor is in it or before it. So nothing is kept while no client
+//! lags, and no operation walks all laggards.
 //!
 //! Positions are byte offsets since the feed began. A *boundary* is a position between frames.
 
@@ -25,8 +25,8 @@ use crate::segment::{Buffers, COALESCE, Chunk, Segment, fit};
 
 /// The most that one client is offered by one write.
 pub(crate) const MAX_WRITE: usize = 1 << 20;
-/// Segments that a pass offers together have at most so many bytes: they are copied for it, and few
-/// sockets take more at once.
+/// Segments that a pass offers together have at most this many bytes: they are copied for it, and
+/// few sockets take more at once.
 const MAX_GATHERED: usize = 256 << 10;
 /// Frames from this size on are held by reference, in segments of their own.
 pub(crate) const LARGE: usize = 64 << 10;
@@ -36,28 +36,28 @@ pub(crate) const FULL: usize = MAX_WRITE - LARGE;
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) segments: VecDeque<Segment>,
-    /// Segments whose pass is over; they are here for laggards only.
+    /// How many segments have had their pass. They are kept for laggards only.
     passed: usize,
-    /// The last so many of these: the first is a part of what others hold, and not yet looked at by
-    /// [`decide`](Log::decide).
+    /// How many of these, counted from the last, [`decide`](Log::decide) has not looked at yet. The
+    /// first of them is a part of shared bytes.
     undecided: usize,
-    /// Segments behind those that the pass under way offers; 0: there is none.
+    /// How many segments after the passed ones the current pass offers; 0 if there is no pass.
     in_pass: usize,
     pub(crate) tail: u64,
-    /// Cursors at the tail: those of the next segment's base.
+    /// Cursors at the tail. The next segment counts them: the tail becomes its base.
     at_tail: u32,
-    /// The last boundary up to the first segment's base.
+    /// The last boundary at or before the first segment's base.
     begins_at: u64,
     /// Frames of this feed so far.
     pub(crate) frames: u64,
     own_bytes: usize,
     excerpts: Excerpts,
-    /// What the tape holds for this feed and the log has not got yet.
+    /// The part of a tape that is staged for this log and not given to it yet.
     pub(crate) staged: Range<u32>,
 }
 
 impl Log {
-    /// Begins at a boundary with nothing in it; `frames` ended before.
+    /// Begins empty at `tail`, which is a boundary; `frames` frames ended before it.
     pub(crate) fn restart(&mut self, tail: u64, frames: u64) {
         debug_assert!(self.segments.is_empty() && self.at_tail == 0 && self.in_pass == 0);
         debug_assert!(self.passed == 0 && self.undecided == 0);
@@ -65,14 +65,14 @@ impl Log {
         self.excerpts.clear();
     }
 
-    /// Where those who keep up stand, unless the pass has reached them.
+    /// The position of clients that keep up and that the pass has not reached.
     pub(crate) fn floor(&self) -> u64 {
         self.segments
             .get(self.passed)
             .map_or(self.tail, |segment| segment.base)
     }
 
-    /// Where those who keep up stand once the pass has reached them.
+    /// The position of clients that keep up, once the pass has reached them.
     pub(crate) fn reach(&self) -> u64 {
         match self.in_pass {
             0 => self.floor(),
@@ -88,12 +88,12 @@ impl Log {
         self.segments.is_empty()
     }
 
-    /// What it weighs when it is empty: room for segments to come.
+    /// Its memory while it is empty: capacity for segments to come.
     pub(crate) fn spare_bytes(&self) -> usize {
         self.segments.capacity() * size_of::<Segment>()
     }
 
-    /// Bytes held here, without those that are held by reference.
+    /// Bytes held here, except those held by reference.
     pub(crate) fn own_bytes(&self) -> usize {
         self.own_bytes
     }
@@ -133,14 +133,15 @@ impl Log {
         self.own_bytes - before
     }
 
-    /// What comes from now on goes to another segment, so that a pass may end at the tail as it is.
+    /// Seals the last segment: later frames go to another one, so that a pass may end at the
+    /// present tail.
     pub(crate) fn seal(&mut self) {
         if let Some(last) = self.segments.back_mut() {
             last.sealed = true;
         }
     }
 
-    /// The buffer that the next frame goes to.
+    /// The buffer that the next frame goes to, unless that takes a new segment.
     #[inline]
     pub(crate) fn open(&mut self) -> Option<&mut Box<Framed>> {
         if self.segments.len() <= self.passed {
@@ -156,7 +157,7 @@ impl Log {
         }
     }
 
-    /// The open buffer has got that much more.
+    /// The open buffer has grown by this much.
     #[inline]
     pub(crate) fn grown(&mut self, weight: usize, bytes: usize, frames: usize) {
         self.own_bytes += weight;
@@ -188,8 +189,8 @@ impl Log {
 
     // Passes.
 
-    /// Begins the next pass, unless one is under way: over a segment, or over several that are small,
-    /// but not beyond `stop`. Returns whether there is one.
+    /// Begins the next pass, unless one is under way. It covers one segment, or several small ones
+    /// up to `stop`. Returns whether a pass is under way.
     #[inline]
     pub(crate) fn begin_pass(&mut self, stop: Option<u64>) -> bool {
         if self.in_pass > 0 || self.passed >= self.segments.len() {
@@ -211,7 +212,8 @@ impl Log {
         self.in_pass > 0
     }
 
-    /// What the pass offers, copied together to `scratch` if it lies apart.
+    /// The bytes that the pass offers. If it covers several segments, they are gathered in
+    /// `scratch`.
     pub(crate) fn pass_bytes<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         debug_assert!(self.in_pass());
         if self.in_pass == 1 {
@@ -224,7 +226,8 @@ impl Log {
         scratch
     }
 
-    /// All who keep up have had their offer: keeps what a laggard needs, drops the rest.
+    /// Ends the pass, after every client that keeps up was offered its bytes. Keeps what a laggard
+    /// needs, drops the rest.
     pub(crate) fn end_pass(&mut self, buffers: &mut Buffers) {
         debug_assert!(self.in_pass());
         for _ in 0..std::mem::take(&mut self.in_pass) {
@@ -246,7 +249,7 @@ impl Log {
         self.trim(buffers);
     }
 
-    /// The first segment to be kept: from its first cursor on, in as much memory as that takes.
+    /// Keeps the first segment from its first cursor on, in no more memory than that takes.
     fn keep_first(&mut self, buffers: &mut Buffers) {
         let segment = &mut self.segments[0];
         let needless = (segment.low - segment.base) as usize;
@@ -267,7 +270,8 @@ impl Log {
         self.own_bytes -= before - framed.weight();
     }
 
-    /// A segment behind others that are kept: whole, and in one with the last if both are small.
+    /// Keeps a segment that follows other kept ones: whole, and merged with the previous one if
+    /// both are small.
     fn keep_behind(&mut self, at: usize, buffers: &mut Buffers) {
         let Chunk::Own(framed) = &mut self.segments[at].chunk else {
             return;
@@ -294,20 +298,20 @@ impl Log {
         }
     }
 
-    /// Something has been kept that is to be looked at by [`decide`](Log::decide).
+    /// There are kept segments that [`decide`](Log::decide) has not looked at.
     pub(crate) fn is_undecided(&self) -> bool {
         self.undecided > 0
     }
 
-    /// Everything has been offered in all logs, so it is known what each of them keeps. Where logs
-    /// keep little of what they share, this one takes a copy of its part.
+    /// Where logs keep little of shared bytes, this log copies its part of them. To be called when
+    /// everything has been offered in all logs: only then is it known what each of them keeps.
     pub(crate) fn decide(&mut self, buffers: &mut Buffers) {
         debug_assert!(self.passed == self.segments.len());
         let from = self.passed - std::mem::take(&mut self.undecided);
         if !self.segments.range(from..).any(Segment::is_wasteful) {
             return;
         }
-        // One by one from here on: what is put together then moves nothing behind it.
+        // Segments are put back one by one, so that merging two of them moves nothing behind them.
         let undecided = self.segments.split_off(from);
         self.passed = from;
         for segment in undecided {
@@ -333,7 +337,7 @@ impl Log {
         }
     }
 
-    /// For tests: parts of what others hold, too, and whether they are kept for laggards.
+    /// For tests: the parts of shared bytes, and whether each is kept for laggards.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&Piece, bool)> {
         let segments = (0..).zip(&self.segments);
         segments.filter_map(|(at, segment)| match &segment.chunk {
@@ -342,7 +346,7 @@ impl Log {
         })
     }
 
-    /// Drops what nobody needs any more. To be called after cursors have moved on.
+    /// Drops what no client needs any more. To be called after cursors have moved.
     pub(crate) fn trim(&mut self, buffers: &mut Buffers) {
         while self.passed > 0 && self.segments[0].cursors == 0 {
             let Some(segment) = self.segments.pop_front() else {
@@ -363,7 +367,7 @@ impl Log {
 
     // Cursors.
 
-    /// A cursor is at `position` now.
+    /// Counts a cursor at `position`.
     pub(crate) fn enter(&mut self, position: u64) {
         if position == self.tail {
             self.at_tail += 1;
@@ -375,7 +379,7 @@ impl Log {
         segment.cursors += 1;
     }
 
-    /// A cursor is at `position` no more.
+    /// No longer counts a cursor at `position`.
     pub(crate) fn depart(&mut self, position: u64) {
         if position == self.tail {
             self.at_tail -= 1;
@@ -390,8 +394,8 @@ impl Log {
         position < limit.min(self.reach())
     }
 
-    /// The unsent bytes at `position`, up to the reach and to `limit`: those that lie together, and
-    /// where these are few some more, copied together to `scratch`.
+    /// The unsent bytes at `position`, up to the reach and to `limit`. Those of one segment are
+    /// returned in place; if they are few, they are gathered in `scratch` with some that follow.
     pub(crate) fn unsent<'a>(
         &'a self,
         position: u64,
@@ -425,8 +429,9 @@ impl Log {
         }
     }
 
-    /// The bytes of `from..to`, to be held on their own: by reference where that is most of what
-    /// lies together, else by what others of this log have already taken out of it.
+    /// The bytes of `from..to`, to be held outside the log. They are held by reference if they are
+    /// a large part of the buffer they lie in. Else they are copied, and the copy is shared with
+    /// other clients of this log that need the same.
     pub(crate) fn pieces(&mut self, mut from: u64, to: u64, tally: &Arc<AtomicU64>) -> Pieces {
         let mut pieces = Pieces::default();
         while from < to {
@@ -446,8 +451,8 @@ impl Log {
             Chunk::Own(framed) => (framed.bytes.len(), false),
             Chunk::Part(piece) => (piece.of.len(), piece.of.is_one_frame()),
         };
-        // A copy begins where its frame does: of a frame held on its own it would be most, for each
-        // feed.
+        // A copy begins where its frame begins. For a frame held on its own, each feed would copy
+        // most of it: so such a frame is held by reference.
         if !is_one_frame && range.len() * 4 < whole {
             return self.excerpts.take(segment, range, tally);
         }
@@ -470,7 +475,7 @@ impl Log {
 
     // Frames.
 
-    /// The first boundary that is not before `position`.
+    /// The first boundary at or after `position`.
     pub(crate) fn boundary_from(&self, position: u64) -> u64 {
         if position <= self.begins_at {
             return self.begins_at;
@@ -499,7 +504,7 @@ impl Log {
         ends.next().unwrap_or(self.begins_at)
     }
 
-    /// Frames of the feed that ended up to `position`.
+    /// How many frames of the feed end at or before `position`.
     pub(crate) fn frame_count(&self, position: u64) -> u64 {
         let after = self
             .segments
@@ -515,13 +520,13 @@ impl Log {
         segment.frames + segment.chunk.frames_up_to(len) as u64
     }
 
-    /// Frames of the feed in all.
+    /// How many frames the feed has had in all.
     pub(crate) fn total_frames(&self) -> u64 {
         self.frames
     }
 
-    /// The frames that end after `from` and up to `to`, newest first: where they begin and end, and
-    /// whose they are.
+    /// The frames that end after `from` and up to `to`, newest first: the range and channel of
+    /// each.
     pub(crate) fn frames_back(
         &self,
         from: u64,
@@ -549,7 +554,8 @@ impl Log {
     }
 }
 
-/// Makes room for so many more, half as much again where that grows over and over.
+/// Reserves memory for `more` items. If the list has to grow, it grows by at least half, so that
+/// repeated growth stays cheap.
 fn reserve<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more {
         list.reserve_exact(more.max(list.len() / 2));

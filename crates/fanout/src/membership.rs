@@ -1,6 +1,6 @@
-//! Where a client is among those of its feed.
+//! A client's place in its feed.
 
-/// Where a client sits: its feed, and its place among the feed's members or laggards.
+/// A client's feed, and its index among the feed's members or laggards.
 #[derive(Clone, Copy)]
 pub(crate) struct Membership {
     pub(crate) feed: u32,

@@ -1,8 +1,8 @@
-//! Who waits for something, first come first served.
+//! A queue of clients that wait for something, first come first served.
 //!
-//! Ids are dense numbers that are used again: a client that leaves is taken out at once, so that
-//! nobody inherits its place. The queue is a doubly linked list, threaded by index through one array
-//! of 8-byte entries, which is as long as the highest id that has ever waited.
+//! Ids are dense numbers that are reused: a client that leaves is removed at once, so that no other
+//! client inherits its place. The queue is a doubly linked list, threaded by index through one
+//! array of 8-byte entries. The array is as long as the highest id that has ever waited.
 
 use crate::types::ClientId;
 
@@ -21,8 +21,8 @@ const NO_PLACE: Place = Place {
     behind: NONE,
 };
 
-/// Clients in the order in which they came, each at most once. Nothing here takes longer for more of
-/// them.
+/// Clients in the order in which they came, each at most once. No operation takes longer with more
+/// clients.
 pub struct Queue {
     places: Vec<Place>,
     first: u32,
@@ -40,7 +40,7 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// The client goes to the end, unless it is in the queue already.
+    /// Adds the client at the end, unless it is in the queue already.
     pub fn push(&mut self, client: ClientId) {
         if self.contains(client) {
             return;
@@ -60,19 +60,19 @@ impl Queue {
         self.last = client.0;
     }
 
-    /// Who has waited longest.
+    /// The client that has waited longest.
     pub fn first(&self) -> Option<ClientId> {
         (self.first != NONE).then_some(ClientId(self.first))
     }
 
-    /// Who has waited longest, and waits no more.
+    /// Removes and returns the client that has waited longest.
     pub fn pop(&mut self) -> Option<ClientId> {
         let first = self.first()?;
         self.remove(first);
         Some(first)
     }
 
-    /// The client leaves, wherever it stands. Returns whether it was in the queue.
+    /// Removes the client, wherever it stands. Returns whether it was in the queue.
     pub fn remove(&mut self, client: ClientId) -> bool {
         if !self.contains(client) {
             return false;
@@ -89,13 +89,13 @@ impl Queue {
         true
     }
 
-    /// The client waits.
+    /// The client is in the queue.
     pub fn contains(&self, client: ClientId) -> bool {
         let place = self.places.get(client.0 as usize);
         place.is_some_and(|place| place.before != OUT)
     }
 
-    /// Nobody waits.
+    /// No client is in the queue.
     pub fn is_empty(&self) -> bool {
         self.first == NONE
     }

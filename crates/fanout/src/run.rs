@@ -1,4 +1,4 @@
-//! Frames on their way to a log's end.
+//! Appending frames to a log.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,8 +8,8 @@ use crate::log::{FULL, LARGE, Log};
 use crate::segment::{Buffers, Chunk};
 use crate::types::{FormatId, ToFrame};
 
-/// The buffer that frames go to is out of the log as long, so that a frame looks nothing up;
-/// [`Run::end`] brings it back.
+/// A run of frames appended to a log. It takes the log's open buffer out, so that appending a frame
+/// needs no lookup; [`Run::end`] puts it back.
 pub(crate) struct Run<'a> {
     log: &'a mut Log,
     buffers: &'a mut Buffers,
@@ -17,10 +17,10 @@ pub(crate) struct Run<'a> {
     channel: u32,
     open: Vec<u8>,
     frames: Vec<Frame>,
-    /// What of it the log has already; 0 where it is to be a new segment.
+    /// How many bytes of `open` the log has counted already; 0 if it becomes a new segment.
     kept: usize,
     kept_frames: usize,
-    /// Where a new segment keeps both.
+    /// The box for `open` and `frames` if they become a new segment.
     shell: Option<Box<Framed>>,
     /// The log's own bytes when the run began.
     before: usize,
@@ -51,7 +51,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Lets `message` append one frame. Its `false` takes everything it wrote away again.
+    /// Lets `message` append one frame. If it returns `false`, everything it wrote is removed.
     #[inline(always)]
     pub(crate) fn note(&mut self, variant: FormatId, message: &mut impl ToFrame) -> bool {
         let before = self.open.len();
@@ -75,14 +75,14 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// The frame that begins there goes to segments of its own.
+    /// Moves the frame at `begin` to segments of its own.
     #[inline(never)]
     fn note_large(&mut self, begin: usize) {
         let large = match begin {
             0 => std::mem::take(&mut self.open),
             _ => self.open.split_off(begin),
         };
-        // What is left has the room that the frame took: that is in no account.
+        // The buffer still has the capacity that the frame took, and no account counts it.
         self.open.shrink_to(LARGE);
         self.close();
         let large = Held::one(large, self.channel, self.tally);
@@ -123,7 +123,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Returns by how much [`own_bytes`](Log::own_bytes) grew: by something if a frame was noted.
+    /// Puts the buffer back. Returns by how much [`own_bytes`](Log::own_bytes) grew, which is more
+    /// than 0 if a frame was noted.
     #[inline]
     pub(crate) fn end(mut self) -> usize {
         self.close();

@@ -1,14 +1,13 @@
-//! One stretch of a feed's byte stream, and buffers for the next.
+//! One segment of a feed's byte stream, and spare buffers for the next ones.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::held::{Frame, Framed, Held, Piece};
 
-/// Kept segments are put together up to this size. A part of what several hold is copied only if it
-/// is no larger.
+/// Kept segments are merged up to this size. Parts of shared bytes are copied only up to this size.
 pub(crate) const COALESCE: usize = 64 << 10;
-/// Spare buffers are freed rather than kept beyond this sum of their sizes.
+/// Buffers beyond this total size are freed, not kept as spares.
 const SPARE_BYTES: usize = 4 << 20;
 
 pub(crate) enum Chunk {
@@ -31,7 +30,7 @@ impl Chunk {
         }
     }
 
-    /// The frames that end in it, and what to take from their ends for those to count from its
+    /// The frames that end in it, and the number to subtract from their ends to count from its
     /// beginning.
     pub(crate) fn frames(&self) -> (&[Frame], u32) {
         match self {
@@ -61,7 +60,8 @@ impl Chunk {
         first.map(|frame| (frame.end - from) as usize)
     }
 
-    /// Its part of a log's own memory, in bytes: what others may hold is counted elsewhere.
+    /// Its share of the log's own memory, in bytes. Bytes that others may hold are counted
+    /// elsewhere.
     pub(crate) fn own_bytes(&self) -> usize {
         size_of::<Segment>()
             + match self {
@@ -73,7 +73,7 @@ impl Chunk {
 
 pub(crate) struct Segment {
     pub(crate) base: u64,
-    /// Frames of the feed that ended up to the base.
+    /// How many frames of the feed end at or before the base.
     pub(crate) frames: u64,
     pub(crate) chunk: Chunk,
     /// No cursor in this segment is before this position.
@@ -89,7 +89,7 @@ impl Segment {
         self.base + self.chunk.len() as u64
     }
 
-    /// It is a small part of something, and logs keep little of the whole.
+    /// It is a small part of shared bytes of which logs keep little.
     pub(crate) fn is_wasteful(&self) -> bool {
         match &self.chunk {
             Chunk::Own(_) => false,
@@ -97,7 +97,7 @@ impl Segment {
         }
     }
 
-    /// Makes its bytes such that others may hold them, too.
+    /// Makes its bytes shareable, so that others may hold them too.
     pub(crate) fn share(&mut self, tally: &Arc<AtomicU64>) -> &Piece {
         if let Chunk::Own(framed) = &mut self.chunk {
             let framed = std::mem::take(&mut **framed);
@@ -114,7 +114,7 @@ impl Segment {
 /// Empty buffers for the next run.
 #[derive(Default)]
 pub(crate) struct Buffers {
-    // Boxed as segments have them.
+    // Boxed because segments hold them boxed.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Framed>>,
     spare_bytes: usize,
@@ -137,8 +137,8 @@ impl Buffers {
     }
 }
 
-/// Takes the first `needless` bytes off, and copies the rest to a buffer of its size: unless it has
-/// that size, or is most of a large one; then it stays where it is.
+/// Drops the first `needless` bytes and copies the rest to a buffer of exact size. If nothing is
+/// dropped, a buffer of exact size stays, and so does a large one that is mostly full.
 pub(crate) fn fit(framed: &mut Framed, needless: usize, buffers: &mut Buffers) {
     let (len, capacity) = (framed.bytes.len(), framed.bytes.capacity());
     let large = len > COALESCE && len >= capacity / 4 * 3;

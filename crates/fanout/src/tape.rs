@@ -1,8 +1,9 @@
-//! Messages for channels with several feeds, before these have them.
+//! Messages for channels with several feeds, before the feeds take them.
 //!
-//! A message is framed once per variant, to the end of that variant's tape. What a feed gets of the
-//! tape is noted once for all messages on end, as one stretch; then its log takes a copy of little,
-//! and holds much by reference. So a burst for a thousand feeds is there once.
+//! A message is framed once per variant, at the end of that variant's tape. Consecutive messages of
+//! one channel form a stretch, and each feed notes a stretch once. Later the feed's log copies
+//! short stretches and holds long ones by reference. So a burst for a thousand feeds is in memory
+//! once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use crate::held::{Frame, Framed, Held};
 use crate::log::{LARGE, Log};
 use crate::segment::Buffers;
 
-/// A tape of this length goes to the logs.
+/// A tape of this length is given to the logs.
 const FULL: usize = 64 << 10;
-/// A larger buffer is given back.
+/// A larger buffer is freed after use.
 const MOST_KEPT: usize = 256 << 10;
-/// Stretches below this are copied: a reference takes about as much.
+/// Shorter stretches are copied: a reference takes about as much memory.
 const COPIED: usize = 256;
 
 /// Frames of one variant.
@@ -24,13 +25,13 @@ const COPIED: usize = 256;
 struct Tape {
     variant: u32,
     framed: Framed,
-    /// The newest stretch, by its place in the list; only while that is not empty.
+    /// The index of the newest stretch. Valid only while there are stretches.
     newest: usize,
-    /// The same for all logs, once one of them holds it by reference.
+    /// The tape as bytes that logs hold by reference, once one of them does.
     held: Option<Arc<Held>>,
 }
 
-/// Messages on end of one channel.
+/// Consecutive messages of one channel.
 struct Stretch {
     channel: u32,
     tape: usize,
@@ -41,11 +42,11 @@ struct Stretch {
 pub(crate) enum Noted {
     /// It was not framed.
     Not,
-    /// It goes on where the newest stretch ends.
+    /// It extends the newest stretch.
     OnEnd,
-    /// It begins a stretch.
+    /// It begins a new stretch.
     Anew,
-    /// It is so large that it is held on its own; it is no longer on the tape.
+    /// It is large: it is held on its own and no longer on the tape.
     Large(Vec<u8>),
 }
 
@@ -61,7 +62,7 @@ impl Stage {
         self.stretches.is_empty()
     }
 
-    /// The tape of a variant.
+    /// The index of a variant's tape.
     pub(crate) fn tape(&mut self, variant: u32) -> usize {
         let known = self.tapes.iter().position(|tape| tape.variant == variant);
         known.unwrap_or_else(|| {
@@ -81,7 +82,7 @@ impl Stage {
         }
     }
 
-    /// Lets `append` write one frame. Its `false` takes everything it wrote away again.
+    /// Lets `append` write one frame. If it returns `false`, everything it wrote is removed.
     pub(crate) fn note(
         &mut self,
         tape: usize,
@@ -120,7 +121,7 @@ impl Stage {
         Noted::Anew
     }
 
-    /// The tape is as long as it should get.
+    /// The tape has its full length.
     pub(crate) fn is_full(&self, tape: usize) -> bool {
         self.tapes[tape].framed.bytes.len() >= FULL
     }
@@ -133,8 +134,8 @@ impl Stage {
         })
     }
 
-    /// Gives a log what is staged for it, a part of this tape. Returns by how much its own bytes
-    /// grew.
+    /// Gives a log the part of this tape that is staged for it. Returns by how much the log's own
+    /// bytes grew.
     pub(crate) fn give(
         &mut self,
         tape: usize,
@@ -153,7 +154,7 @@ impl Stage {
         log.append_held(held, range)
     }
 
-    /// All logs have got what is theirs.
+    /// Empties the tapes, once all logs have been given their parts.
     pub(crate) fn clear(&mut self) {
         self.stretches.clear();
         for tape in &mut self.tapes {

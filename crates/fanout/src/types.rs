@@ -1,9 +1,9 @@
-//! The words that the registry is spoken to in, and answers in.
+//! The types of the registry's arguments and results.
 
 #[cfg(doc)]
 use crate::Registry;
 
-/// A client: a small number that the caller gives, and may give again after [`Registry::leave`].
+/// A client: a small number that the caller chooses, and may reuse after [`Registry::leave`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub u32);
 
@@ -31,13 +31,13 @@ pub enum NameKind {
 /// What becomes of a client that is further behind than its `send_queue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SlowPolicy {
-    /// It is reported. It is sent the rest of the frame begun, then nothing.
+    /// The client is reported. It is sent the rest of a partly sent frame, then nothing.
     Close,
     /// It skips the oldest frames, until it is within the limit.
     DropOldest,
     /// It skips all but the newest frame of each channel. A pattern is one channel here.
     ///
-    /// These frames alone may be more than the limit. Then the policy is applied again after another
+    /// These frames alone may exceed the limit. Then the policy is applied again after another
     /// quarter of the limit.
     Latest,
 }
@@ -45,7 +45,7 @@ pub enum SlowPolicy {
 /// A limit and what happens beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlowClass {
-    /// A client may be so many bytes behind. Whole frames that are not yet begun count.
+    /// How many bytes a client may be behind. Only whole frames that are not yet begun count.
     pub send_queue: u64,
     /// What happens beyond that.
     pub policy: SlowPolicy,
@@ -56,21 +56,21 @@ pub struct SlowClass {
 pub enum WriteOutcome {
     /// All bytes were taken.
     All,
-    /// The first so many bytes were taken; 0 when the socket is full.
+    /// This many bytes were taken; 0 if the socket is full.
     Part(usize),
     /// TLS: `written` bytes were taken, and `offered` more are committed: they must be offered
     /// again, unchanged, before anything else.
     Committed {
         /// Bytes taken.
         written: usize,
-        /// Bytes after those that were offered and not taken.
+        /// How many bytes after those were offered and not taken.
         offered: usize,
     },
     /// The client cannot be written to any more.
     Gone,
 }
 
-/// A member of a [`Batch`] that did not take all.
+/// A member of a [`Batch`] that did not take all bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
     /// Its place in the batch.
@@ -102,7 +102,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Messages that a policy took from a client.
+/// Messages that a slow policy skipped for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skip {
     /// The client.
@@ -113,24 +113,26 @@ pub struct Skip {
     pub bytes: u64,
 }
 
-/// What flushes did. Each adds to it; the caller empties it ([`FlushResult::clear`]).
+/// What flushes did. Each flush adds to it; the caller empties it ([`FlushResult::clear`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushResult {
     /// Members that were offered bytes.
     pub tried: usize,
     /// The last flush left nothing to do in its feed.
     pub complete: bool,
-    /// Became laggards. When their sockets are writable, write what is [`Registry::unsent`].
+    /// Clients that became laggards. When their sockets are writable, write what
+    /// [`Registry::unsent`] returns.
     pub short: Vec<ClientId>,
-    /// Were [`WriteOutcome::Gone`]. They are sent nothing more; call [`Registry::leave`].
+    /// Clients whose write was [`WriteOutcome::Gone`]. They are sent nothing more; call
+    /// [`Registry::leave`].
     pub gone: Vec<ClientId>,
-    /// Are beyond their limit under [`SlowPolicy::Close`]; reported once. They are sent the rest of
-    /// the frame begun, then nothing; call [`Registry::leave`].
+    /// Clients beyond their limit under [`SlowPolicy::Close`]; each is reported once. They are sent
+    /// the rest of a partly sent frame, then nothing; call [`Registry::leave`].
     pub too_slow: Vec<ClientId>,
-    /// Are held within a frame of several passes, and now there is more of it: write what is
-    /// [`Registry::unsent`].
+    /// Paused clients ([`Registry::pause_feed`]) within a frame that takes several passes, for
+    /// which a new pass has more of it: write what [`Registry::unsent`] returns.
     pub resumed: Vec<ClientId>,
-    /// Lost messages to the other policies.
+    /// Messages that the other policies skipped.
     pub skipped: Vec<Skip>,
 }
 
@@ -147,19 +149,19 @@ impl FlushResult {
     }
 }
 
-/// How many feeds and clients messages went to. Each message counts on its own.
+/// How many feeds and clients messages went to. Each message is counted separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Published {
     /// Feeds that noted them.
     pub feeds: usize,
-    /// Clients of these feeds, also those who are behind or muted.
+    /// Clients of these feeds, including those that are behind or muted.
     pub clients: usize,
 }
 
-/// A message from a channel, to be framed for each variant. A closure can be one.
+/// A message from a channel, to be framed for each variant. Closures implement it.
 pub trait ToFrame {
     /// Appends the message as one frame. Called once for each variant among the channel's feeds.
-    /// `false`: the message is dropped for this variant, with whatever was appended.
+    /// Returns `false` to drop the message for this variant, with whatever was appended.
     fn append(&mut self, variant: FormatId, out: &mut Vec<u8>) -> bool;
 }
 

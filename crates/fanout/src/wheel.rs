@@ -32,7 +32,7 @@ pub struct Wheel {
     start_ms: u64,
     /// Every slot up to this tick has been gone through.
     done: u32,
-    /// Where `expire` goes on in the slot of `done + 1`, when it was cut short there.
+    /// Where `expire` resumes in the slot of `done + 1`, if it stopped there.
     resume: u32,
     scheduled: usize,
     /// The earliest deadline set since [`Wheel::take_soonest`].
@@ -55,15 +55,15 @@ impl Wheel {
         }
     }
 
-    /// Sets the key's deadline, in place of one that it may have. A deadline in the past is due
-    /// at the next tick.
+    /// Sets the key's deadline, replacing any it has. A deadline in the past is due at the next
+    /// tick.
     pub fn schedule(&mut self, key: u32, at_ms: u64) {
         self.cancel(key);
         if self.entries.len() <= key as usize {
             self.entries.resize(key as usize + 1, UNSCHEDULED);
         }
-        // The list of a slot that is half gone through grows at its head, behind the scan: what
-        // is new there would wait for a whole turn.
+        // A slot's list grows at its head. If the scan has stopped within this slot, a new key
+        // would be behind it and wait for a whole turn.
         let soonest = self.done + 1 + u32::from(self.resume != NONE);
         let tick = at_ms.saturating_sub(self.start_ms).div_ceil(self.tick_ms);
         let tick = u32::try_from(tick).unwrap_or(NONE).max(soonest);
@@ -86,14 +86,15 @@ impl Wheel {
         self.soonest = Some(self.soonest.map_or(due, |soonest| soonest.min(due)));
     }
 
-    /// How `schedule` has moved `next_due` since this was last asked, in milliseconds: a timer that
-    /// was set to a later time has to be set anew. `None`: it has not been called.
+    /// The earliest [`next_due`](Wheel::next_due) that calls of `schedule` have set since this was
+    /// last asked, in milliseconds. A timer that is set to a later time must be set anew. `None` if
+    /// `schedule` was not called.
     #[inline]
     pub fn take_soonest(&mut self) -> Option<u64> {
         self.soonest.take()
     }
 
-    /// Takes the key's deadline away. Returns whether it had one.
+    /// Removes the key's deadline. Returns whether it had one.
     pub fn cancel(&mut self, key: u32) -> bool {
         let Some(&entry) = self.entries.get(key as usize) else {
             return false;
@@ -149,8 +150,8 @@ impl Wheel {
         Some(self.start_ms + (u64::from(self.done) + 1 + u64::from(ticks)) * self.tick_ms)
     }
 
-    /// Appends the keys whose deadline has come to `out` and takes their deadlines away. At most
-    /// `max` keys are looked at; `true`: there may be more, call again.
+    /// Appends the keys whose deadline has come to `out` and removes their deadlines. Looks at no
+    /// more than `max` keys. Returns `true` if there may be more: call again.
     pub fn expire(&mut self, now_ms: u64, max: usize, out: &mut Vec<u32>) -> bool {
         let now = now_ms.saturating_sub(self.start_ms) / self.tick_ms;
         let now = u32::try_from(now).unwrap_or(NONE - SLOTS as u32);
@@ -158,7 +159,8 @@ impl Wheel {
         while self.done < now {
             let mut key = self.resume;
             if key == NONE {
-                // A slot holds all turns: one turn sees everything, however late the call.
+                // A slot holds the keys of all turns: one turn sees every key, however late the
+                // call.
                 self.done = self.done.max(now.saturating_sub(SLOTS as u32));
                 let Some(ticks) = self.distance_to_occupied(self.done + 1) else {
                     self.done = now;
@@ -190,7 +192,7 @@ impl Wheel {
         false
     }
 
-    /// Slots from that of `tick` on to the next one with a key in it.
+    /// How many slots after that of `tick` the next one with a key is.
     fn distance_to_occupied(&self, tick: u32) -> Option<u32> {
         let from = tick as usize % SLOTS;
         let words = self.occupied.len();

@@ -1,4 +1,4 @@
-//! Who is behind in a feed, and what for.
+//! The log and the laggards of a feed that has bytes to send.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,24 +9,26 @@ use crate::log::Log;
 use crate::membership::{LAGGARD, Membership, Place};
 use crate::types::{ClientId, FlushResult, Skip, SlowClass, SlowPolicy};
 
-/// What a feed has only while bytes are on their way or somebody is behind.
+/// What a feed has only while it has bytes to send or a client is behind.
 #[derive(Default)]
 pub(super) struct Backlog {
     pub(super) log: Log,
     pub(super) laggards: Vec<Laggard>,
-    /// Members `..done` have had the pass's bytes.
+    /// Members `..done` were offered the pass's bytes.
     pub(super) done: usize,
-    /// Joined at a tail that the passes have not come to: position, client; in order.
+    /// Clients that joined at a tail that the passes have not reached: position and client, in
+    /// order.
     pub(super) ahead: VecDeque<(u64, u32)>,
-    /// Held in mid-frame where the passes have come to: only the next pass has more for them.
+    /// Paused clients that are within a frame and have been sent all that passes have reached. Only
+    /// the next pass has more for them.
     pub(super) stalled: Vec<u32>,
-    /// Nobody is behind its limit while the log's frontier is not past this.
+    /// No laggard is beyond its limit until the log's frontier is past this.
     pub(super) check_at: u64,
     pub(super) own_bytes: usize,
 }
 
 impl Backlog {
-    /// Begins at a boundary with nothing in it.
+    /// Begins empty at `tail`, which is a boundary.
     pub(super) fn begin(&mut self, tail: u64, frames: u64) {
         self.log.restart(tail, frames);
         self.check_at = u64::MAX;
@@ -75,7 +77,7 @@ impl Backlog {
         }
     }
 
-    /// A pass has begun: those who waited for it have something to send.
+    /// A pass has begun: reports the stalled clients for which it has bytes.
     pub(super) fn report_stalled(&mut self, memberships: &[Membership], out: &mut FlushResult) {
         for client in std::mem::take(&mut self.stalled) {
             if let Some(at) = self.laggards_place(client, memberships)
@@ -99,7 +101,7 @@ impl Backlog {
         result
     }
 
-    /// Has the policies looked at no later than this laggard's limit demands.
+    /// Makes sure that policies are applied no later than this laggard's limit demands.
     pub(super) fn lower_check_at(&mut self, laggard: &Laggard, limit: u64) {
         let frontier = self.log.frontier();
         let limit_at = frontier
@@ -108,8 +110,8 @@ impl Backlog {
         self.check_at = self.check_at.min(limit_at);
     }
 
-    /// Treats everybody who is behind the limit. Looks at nobody while nobody can be: a cursor
-    /// only moves forward, so the earliest limit found last time still holds.
+    /// Applies the policy to every laggard beyond the limit. Looks at no laggard while none can be:
+    /// a cursor only moves forward, so the earliest limit found last time still holds.
     pub(super) fn apply_policies(
         &mut self,
         class: SlowClass,
@@ -132,8 +134,8 @@ impl Backlog {
             }
             let mut left = class.send_queue.saturating_sub(laggard.lag(frontier));
             if class.policy == SlowPolicy::Latest {
-                // The newest frames of all channels may be more than the limit allows: then every
-                // message would have them all copied again.
+                // The newest frames of all channels may exceed the limit. Without this, every
+                // message would copy them all again.
                 left = left.max(class.send_queue / 4);
             }
             check_at = check_at.min(frontier.saturating_add(left));

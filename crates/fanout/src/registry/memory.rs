@@ -1,4 +1,4 @@
-//! What is done when memory is short.
+//! Which clients are treated, and how, when memory is short.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,30 +10,33 @@ use crate::held::{Held, Pieces};
 use crate::membership::Place;
 use crate::types::{ClientId, FlushResult, SlowPolicy};
 
-/// The rest of a frame begun counts from this size on: many of less don't fill a worker's memory.
+/// The rest of a partly sent frame counts from this size on. Smaller ones, even many of them, do
+/// not fill a worker's memory.
 const LARGE_REST: u64 = 64 << 10;
 
-/// A client that is within a frame, and took nothing of it for so long, is taken for stopped. A
-/// slow network is silent for some hundred milliseconds.
+/// A client within a frame that has taken nothing for this long is considered stopped. A slow
+/// network is silent for some hundred milliseconds.
 const STOPPED_MS: u32 = 1_500;
 
-/// A round that frees no more than this, or than this part of what is held, was in vain.
+/// A round is in vain if it frees no more than the larger of this and one `LITTLE_PART`th of what
+/// is held.
 const LITTLE: u64 = 64 << 10;
 const LITTLE_PART: u64 = 64;
 
 impl Registry {
-    /// What time it is, in milliseconds from any beginning. To be told before flushes, and before
-    /// [`sent`](Registry::sent): who has stopped is known by it.
+    /// Sets the time, in milliseconds from an arbitrary start. To be called before flushes and
+    /// before [`sent`](Registry::sent): it tells which clients have stopped.
     #[inline]
     pub fn tell_time(&mut self, now_ms: u32) {
         self.shared.now = now_ms;
     }
 
-    /// Memory is short: who is to be treated next? Those who hold most come first, everybody once a
-    /// round, and rounds follow each other while they free something. A round goes on where it was,
-    /// whatever is done between.
+    /// The client to treat next while memory is short. Those that hold most come first, each once a
+    /// round, and rounds follow each other while they free something. A round resumes where it was,
+    /// whatever is done between calls.
     ///
-    /// `None`: there is nothing more to free. Nobody is looked at again before more is held.
+    /// Returns `None` if there is nothing more to free. Then no client is looked at again before
+    /// more is held.
     pub fn furthest_behind(&mut self) -> Option<Furthest> {
         let held = self.log_bytes();
         if let Some(freed) = &mut self.shortage.freed {
@@ -50,13 +53,13 @@ impl Registry {
         }
     }
 
-    /// Memory is no longer short: the round ends.
+    /// Ends the round: memory is no longer short.
     pub fn end_shortage(&mut self) {
         self.shortage.listed.clear();
         (self.shortage.freed, self.shortage.in_vain_at) = (None, None);
     }
 
-    /// Lists all who hold something, unless that would be in vain.
+    /// Lists all clients that hold memory, and returns `true`, unless that would be in vain.
     fn begin_round(&mut self, held: u64) -> bool {
         let shortage = &mut self.shortage;
         let little = LITTLE.max(held / LITTLE_PART);
@@ -123,8 +126,8 @@ impl Registry {
         None
     }
 
-    /// Treats a client that lags by its policy, whatever its limit: `Close` reports it,
-    /// `DropOldest` takes at least half of its lag, `Latest` all but the newest frames.
+    /// Applies the policy of a client that lags, whatever its limit: `Close` reports it,
+    /// `DropOldest` skips at least half of its lag, `Latest` skips all but the newest frames.
     pub fn treat(&mut self, client: ClientId, out: &mut FlushResult) {
         let membership = self.membership(client);
         let Place::Laggard(at) = membership.place() else {
@@ -152,7 +155,7 @@ impl Registry {
     /// still hold.
     ///
     /// # Panics
-    /// What logs keep of something is not what it says of itself.
+    /// If shared bytes have a wrong count of what logs keep of them.
     #[doc(hidden)]
     pub fn recounted<'a>(&'a self, elsewhere: impl Iterator<Item = &'a Pieces>) -> u64 {
         let elsewhere = elsewhere

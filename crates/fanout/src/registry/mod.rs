@@ -1,4 +1,4 @@
-//! The one door to fan-out: channels, feeds, and the membership of every client.
+//! The only entry to fan-out: channels, feeds, and the membership of every client.
 
 mod audience;
 mod feeds;

@@ -1,4 +1,4 @@
-//! From a channel to the logs of those who listen.
+//! Publishing: from a channel to the logs of its feeds.
 
 use smallvec::SmallVec;
 
@@ -11,10 +11,10 @@ use crate::run::Run;
 use crate::tape::{Noted, Stage};
 use crate::types::{ChannelId, FormatId, Published, ToFrame};
 
-/// Who listens to a channel: [`Registry::publish_each`].
+/// The listeners of a channel: see [`Registry::publish_each`].
 pub struct Listeners<'a>(Feeds<'a>);
 
-/// A channel's feeds, with what a message for them touches.
+/// A channel's feeds, with all that noting a message needs.
 enum Feeds<'a> {
     None,
     One {
@@ -31,7 +31,7 @@ enum Feeds<'a> {
 }
 
 impl Listeners<'_> {
-    /// The next message. `false`: no feed has noted it.
+    /// Publishes the next message. Returns `false` if no feed noted it.
     #[inline(always)]
     pub fn note(&mut self, mut message: impl ToFrame) -> bool {
         match &mut self.0 {
@@ -61,7 +61,8 @@ impl Listeners<'_> {
 }
 
 impl Registry {
-    /// One message for all who listen to `channel`: [`publish_each`](Self::publish_each) with one.
+    /// Publishes one message to all listeners of `channel`: [`publish_each`](Self::publish_each)
+    /// with one.
     pub fn publish(
         &mut self,
         channel: ChannelId,
@@ -72,8 +73,8 @@ impl Registry {
         })
     }
 
-    /// Messages for all who listen to `channel`, which `publish` brings one after the other. Returns
-    /// what became of all of them.
+    /// Publishes messages to all listeners of `channel`: `publish` passes them one by one to
+    /// [`Listeners::note`]. Returns the sum over all messages.
     #[inline]
     pub fn publish_each(
         &mut self,
@@ -103,7 +104,7 @@ impl Registry {
     #[inline(always)]
     fn one_feed(&mut self, id: u32, channel: ChannelId) -> Feeds<'_> {
         if self.feeds[id as usize].channels.len() > 1 {
-            // What came before by another of its channels may be on a tape.
+            // Earlier messages of another of its channels may be on a tape.
             self.commit();
         }
         let feed = &mut self.feeds[id as usize];
@@ -132,7 +133,7 @@ impl Registry {
         }
     }
 
-    /// A message for the feeds of a channel that has several.
+    /// Publishes a message to the feeds of a channel that has several.
     #[inline(never)]
     fn publish_to_several(&mut self, channel: ChannelId, mut message: impl ToFrame) -> Published {
         if self.audience.channel != Some(channel.0) {
@@ -181,7 +182,7 @@ impl Registry {
         }
     }
 
-    /// A large frame is held by each feed of its form, behind what is on the tape.
+    /// Each feed of the form holds the large frame by reference, after what is on the tape.
     fn publish_large(&mut self, channel: ChannelId, form: Form, frame: Vec<u8>) {
         self.commit();
         self.unoffered_notes += form.feeds as u64;
@@ -197,8 +198,8 @@ impl Registry {
         }
     }
 
-    /// Feeds get what is on the tapes for them. To be called before anything that would do without,
-    /// or that changes who listens.
+    /// Gives the feeds what is on the tapes for them. To be called before anything that needs
+    /// complete logs, or that changes the listeners.
     #[inline]
     pub(super) fn commit(&mut self) {
         if !self.stage.is_empty() {
@@ -244,17 +245,17 @@ impl Registry {
         self.own_bytes += stage.give(tape, log, buffers, tally);
     }
 
-    /// Who listens may change: nothing is known of any channel's feeds any more.
+    /// Forgets the audience, because the listeners may change.
     pub(super) fn forget_audience(&mut self) {
         self.audience.channel = None;
     }
 
-    /// What was published since [`next_dirty`](Registry::next_dirty) last said that there is nothing
-    /// to flush: bytes held for it, and how often feeds of channels with several were given more. Who
-    /// publishes should stop, and flush, when this is much: nothing else bounds it.
+    /// What was published since [`next_dirty`](Registry::next_dirty) last returned `None`: the
+    /// bytes held for it, and how many notes feeds took of channels with several feeds. A publisher
+    /// should stop and flush when this is much: nothing else bounds it.
     pub fn unoffered(&mut self) -> (u64, u64) {
         if self.unoffered_notes - self.committed_notes > LATE_NOTES {
-            // What is copied for each feed is not counted before.
+            // What is copied for each feed is counted only when it is committed.
             self.commit();
             self.committed_notes = self.unoffered_notes;
         }
@@ -265,5 +266,5 @@ impl Registry {
     }
 }
 
-/// Notes that may wait on the tapes when it is asked how much there is.
+/// How many notes may wait on the tapes when [`Registry::unoffered`] is called.
 const LATE_NOTES: u64 = 4_096;

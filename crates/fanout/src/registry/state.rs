@@ -1,4 +1,4 @@
-//! The one door to fan-out: channels, feeds, and the membership of every client.
+//! The registry: channels, feeds, and the membership of every client.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -22,9 +22,9 @@ use crate::types::{
 /// Who listens to what, and how far each client has been sent.
 ///
 /// After [`publish`](Registry::publish), flush every feed that [`next_dirty`](Registry::next_dirty)
-/// names. A client is *current* (the flush sends to it) or a *laggard* (the caller writes
-/// [`unsent`](Registry::unsent) when its socket allows, says so by [`sent`](Registry::sent), and
-/// when there is nothing more calls [`release`](Registry::release)).
+/// names. A client is *current* (the flush sends to it) or a *laggard*. When a laggard's socket is
+/// writable, the caller writes what [`unsent`](Registry::unsent) returns, reports it by
+/// [`sent`](Registry::sent), and calls [`release`](Registry::release) when nothing is left.
 ///
 /// ```
 /// use fanout::*;
@@ -54,7 +54,7 @@ use crate::types::{
 /// assert!(registry.release(ClientId(0)) && registry.log_bytes() == 0);
 /// ```
 ///
-/// Methods that take a [`ClientId`] panic unless the client has joined, if not said otherwise.
+/// Methods that take a [`ClientId`] panic if the client has not joined, unless stated otherwise.
 pub struct Registry {
     pub(super) channels: Channels,
     pub(super) feeds: Vec<Feed>,
@@ -63,7 +63,8 @@ pub struct Registry {
     pub(super) hasher: RandomState,
     pub(super) classes: Vec<SlowClass>,
     pub(super) dirty: VecDeque<u32>,
-    /// Feeds that keep parts of what others hold: to be looked at once everything has been offered.
+    /// Feeds that keep parts of shared bytes, for [`Feed::decide`] once everything has been
+    /// offered.
     pub(super) undecided: Vec<u32>,
     pub(super) shared: SharedState,
     pub(super) clients: usize,
@@ -72,21 +73,22 @@ pub struct Registry {
     pub(super) marks: HashMap<u32, Mark>,
     pub(super) stage: Stage,
     pub(super) audience: Audience,
-    /// Feeds that a commit has still to give something, and from which tape.
+    /// Feeds that the current commit has yet to give something, and from which tape.
     pub(super) due: Vec<(u32, usize)>,
-    /// Where bytes that lie apart are put together to be sent.
+    /// Memory in which bytes of several places are gathered for one write.
     pub(super) gathered: Vec<u8>,
     pub(super) shorts: Vec<Short>,
     pub(super) shortage: Shortage,
-    /// [`log_bytes`](Registry::log_bytes) when everything had last been offered, or less.
+    /// [`log_bytes`](Registry::log_bytes) when everything was last offered, or the least since
+    /// then.
     pub(super) offered_bytes: u64,
-    /// How often feeds were given more since then, of channels that have several.
+    /// How many notes feeds have taken since then, of channels with several feeds.
     pub(super) unoffered_notes: u64,
-    /// What of it was surely committed.
+    /// How many of them have certainly been committed.
     pub(super) committed_notes: u64,
 }
 
-/// What a client's feed had counted when it joined, and what it was not sent since.
+/// What a client's feed had counted when the client joined, plus what was skipped for it since.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     pub(super) messages: u64,
@@ -100,7 +102,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Without channels and clients.
+    /// A registry without channels and clients.
     pub fn new() -> Registry {
         Registry {
             channels: Channels::default(),
@@ -130,12 +132,12 @@ impl Registry {
 
     // Channels.
 
-    /// The channel of this name at this broker; made if there is none.
+    /// The channel of this name at this broker, created if there is none.
     pub fn channel(&mut self, broker: u16, kind: NameKind, name: &[u8]) -> ChannelId {
         ChannelId(self.channels.find_or_create(broker, kind, name))
     }
 
-    /// The channel of this name at this broker.
+    /// The channel of this name at this broker, if it exists.
     pub fn find_channel(&self, broker: u16, kind: NameKind, name: &[u8]) -> Option<ChannelId> {
         self.channels.find(broker, kind, name).map(ChannelId)
     }
@@ -146,12 +148,12 @@ impl Registry {
         (channel.broker, channel.kind, &channel.name)
     }
 
-    /// Somebody listens to this channel.
+    /// The channel has clients.
     pub fn has_clients(&self, channel: ChannelId) -> bool {
         !self.channels.get(channel.0).feeds.is_empty()
     }
 
-    /// Forgets a channel; its id may be given to another. Refused (`false`) while it has clients.
+    /// Forgets a channel; its id may be reused. Refused (`false`) while it has clients.
     pub fn release_channel(&mut self, channel: ChannelId) -> bool {
         self.channels.release(channel.0)
     }
@@ -173,7 +175,7 @@ impl Registry {
         self.clients
     }
 
-    /// Clients that are not current: behind, muted or held.
+    /// Clients that are not current: behind, muted or paused.
     pub fn laggard_count(&self) -> usize {
         self.laggards
     }
@@ -187,12 +189,12 @@ impl Registry {
 
     // Joining and leaving.
 
-    /// The client listens to `channels` (in any order, repeats are ignored) from now on. It is
-    /// muted, i.e. behind and sent nothing, until [`unmute`](Registry::unmute): its 101 is not
-    /// out yet. With `count`, [`delivered`](Registry::delivered) is known for it.
+    /// Subscribes the client to `channels` (in any order; repeats are ignored). It is muted, i.e.
+    /// behind and sent nothing, until [`unmute`](Registry::unmute), because its 101 is not sent
+    /// yet. With `count`, [`delivered`](Registry::delivered) is known for it.
     ///
     /// `socket` is for the caller's `send`: a descriptor, or negative for a client that is written
-    /// to by another road. Panics if the client has joined already.
+    /// to in another way. Panics if the client has joined already.
     pub fn join(
         &mut self,
         client: ClientId,
@@ -226,16 +228,16 @@ impl Registry {
         FeedId(feed)
     }
 
-    /// The client may be sent to. `true`: there is nothing to write to it now, flushes will do.
-    /// `false`: write what is [`unsent`](Registry::unsent).
+    /// Unmutes the client. Returns `true` if there is nothing to write to it now: flushes send to
+    /// it. `false`: write what [`unsent`](Registry::unsent) returns.
     pub fn unmute(&mut self, client: ClientId) -> bool {
         self.clear(client, NOT_OPEN)
     }
 
-    /// The client leaves. Channels that nobody listens to any more are appended to `emptied`.
-    /// Does nothing for a client that has not joined.
+    /// Removes the client. Channels left without clients are appended to `emptied`. Does nothing
+    /// for a client that has not joined.
     ///
-    /// What was begun is cut: see [`rest_of_frame`](Registry::rest_of_frame).
+    /// A partly sent frame is cut: see [`rest_of_frame`](Registry::rest_of_frame).
     pub fn leave(&mut self, client: ClientId, emptied: &mut Vec<ChannelId>) {
         let Some(membership) = self.taken_membership(client) else {
             return;
@@ -274,7 +276,8 @@ impl Registry {
             .map(|listening| ChannelId(listening.channel))
     }
 
-    /// Who listens to `channel`, in no order; those who are behind or muted are among them.
+    /// The clients that listen to `channel`, in no particular order, including those that are
+    /// behind or muted.
     pub fn listeners_of(&self, channel: ChannelId) -> impl Iterator<Item = ClientId> {
         let feeds = self.channels.get(channel.0).feeds.iter();
         feeds.flat_map(|listener| {
@@ -303,9 +306,9 @@ impl Registry {
         None
     }
 
-    /// Sends what is due to up to `budget` current clients, by one `send` each per piece of at
-    /// most about 1 MiB. Those who fall short become laggards. When the flush is complete the feed
-    /// is no longer dirty; else it goes to the end of the list.
+    /// Sends what is due to up to `budget` current clients, with one `send` each per piece of at
+    /// most about 1 MiB. Clients that do not take all become laggards. When the flush is complete
+    /// the feed is no longer dirty; else it goes to the end of the list.
     pub fn flush(
         &mut self,
         feed: FeedId,
@@ -334,9 +337,9 @@ impl Registry {
         self.shorts = shorts;
     }
 
-    /// For callers that send in batches: up to `max` clients that are due the same bytes, to be
-    /// answered by [`completed`](Registry::completed) before anything else is done here. `None`:
-    /// the flush is complete, or `max` is 0; [`FlushResult::complete`] tells which.
+    /// For callers that send in batches: up to `max` clients to be sent the same bytes. Call
+    /// [`completed`](Registry::completed) before any other method. `None`: the flush is complete,
+    /// or `max` is 0; [`FlushResult::complete`] tells which.
     pub fn next_batch(
         &mut self,
         feed: FeedId,
@@ -359,7 +362,7 @@ impl Registry {
                 self.dirty.pop_front();
             }
         } else if max == 0 {
-            // Others first, the next time.
+            // Other feeds come first the next time.
             if self.dirty.front() == Some(&feed.0) {
                 self.dirty.rotate_left(1);
             }
@@ -387,11 +390,11 @@ impl Registry {
 
     // Laggards.
 
-    /// What may be written to a laggard now, in one piece: `None` when it is muted, has been sent
-    /// everything, or is held at a frame boundary. A held one is offered no more than the frame
-    /// begun. Committed bytes are always among it.
+    /// The bytes that may be written to a laggard now, in one piece. `None` if it is muted, has
+    /// been sent everything, or is paused at a frame boundary. A paused client is offered only the
+    /// rest of a partly sent frame. Committed bytes are always included.
     ///
-    /// Where little lies together it is put together with what follows.
+    /// If few bytes are contiguous, they are gathered with those that follow.
     pub fn unsent(&mut self, client: ClientId) -> Option<&[u8]> {
         let membership = self.membership(client);
         match membership.place() {
@@ -413,10 +416,10 @@ impl Registry {
         }
     }
 
-    /// The caller has bytes of its own for this client that its socket did not take. The client
-    /// stays where it is and is sent nothing but the frame begun, until
-    /// [`release`](Registry::release): write what is [`unsent`](Registry::unsent), and at the
-    /// [boundary](Registry::at_boundary) the own bytes.
+    /// Pauses the feed for this client: the caller has bytes of its own for it that its socket did
+    /// not take. The client keeps its position and is sent only the rest of a partly sent frame,
+    /// until [`release`](Registry::release). Write what [`unsent`](Registry::unsent) returns, and
+    /// at the [boundary](Registry::at_boundary) the caller's own bytes.
     pub fn pause_feed(&mut self, client: ClientId) {
         let membership = self.membership(client);
         let limit = self.class_of(membership.feed).send_queue;
@@ -425,23 +428,23 @@ impl Registry {
         });
     }
 
-    /// The caller has no bytes of its own (any more) for this client. `true`: there is nothing to
-    /// write to it now, flushes will do. `false`: it is muted or done for, or behind: then write
-    /// what is [`unsent`](Registry::unsent), and release it again.
+    /// The caller has no bytes of its own (any more) for this client. Returns `true` if there is
+    /// nothing to write to it now: flushes send to it. `false`: it is muted, evicted or behind. If
+    /// it is behind, write what [`unsent`](Registry::unsent) returns, and release it again.
     pub fn release(&mut self, client: ClientId) -> bool {
         self.clear(client, OWN_FRAMES)
     }
 
-    /// The client has been sent whole frames only, and no bytes are committed: frames of the
-    /// caller may go out now.
+    /// The client has been sent whole frames only, and no bytes are committed: the caller's own
+    /// frames may be sent now.
     pub fn at_boundary(&self, client: ClientId) -> bool {
         let membership = self.membership(client);
         self.feeds[membership.feed as usize].at_boundary(membership)
     }
 
-    /// What the client must still be sent before any frame that is not of its feed: the rest of the
-    /// frame begun and of committed bytes. For a client that is about to leave and shall get a Close
-    /// frame. Nothing is copied for it that others need, too.
+    /// What the client must still be sent before any frame that is not of its feed: the rest of a
+    /// partly sent frame, and committed bytes. For a client that is about to leave and be sent a
+    /// Close frame. Bytes that others need too are not copied.
     pub fn rest_of_frame(&mut self, client: ClientId) -> Pieces {
         let membership = self.membership(client);
         self.change(membership.feed, |feed, shared| {
@@ -454,7 +457,7 @@ impl Registry {
         matches!(self.membership(client).place(), Place::Member(_))
     }
 
-    /// Bytes of whole frames not yet begun that a client is behind.
+    /// How many bytes of whole frames, not yet begun, a client is behind.
     pub fn lag_bytes(&self, client: ClientId) -> u64 {
         let membership = self.membership(client);
         match membership.place() {
@@ -463,7 +466,7 @@ impl Registry {
         }
     }
 
-    /// Whole messages, and bytes, that went to this client since it joined. `None` unless it
+    /// How many whole messages and bytes were sent to this client since it joined. `None` unless it
     /// joined with `count`.
     pub fn delivered(&self, client: ClientId) -> Option<(u64, u64)> {
         let membership = self.taken_membership(client)?;
@@ -474,7 +477,7 @@ impl Registry {
 
     // Helpers.
 
-    /// Every change of a feed goes through here, where its memory is accounted.
+    /// Changes a feed and accounts its memory. Every change of a feed goes through here.
     pub(super) fn change<R>(
         &mut self,
         id: u32,

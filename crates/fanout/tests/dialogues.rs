@@ -1,4 +1,4 @@
-//! What the shell says to the registry, and what it hears.
+//! Dialogues between the shell and the registry.
 
 mod shell;
 
@@ -188,7 +188,7 @@ fn committed_bytes_stay_together_whatever_is_kept_around_them() {
             .starts_with(&due[..16384])
     );
     shell.registry.pause_feed(client);
-    // Held: the committed bytes, and the frame that their end is in.
+    // Held: the committed bytes, and the frame in which they end.
     assert_eq!(shell.registry.unsent(client), Some(&due[..]));
     assert!(!shell.registry.at_boundary(client));
 }
@@ -204,7 +204,7 @@ fn close_is_said_once_and_lets_go_of_the_log() {
     shell.room(client, 3);
     shell.publish("foo", "0123456789");
     shell.publish("foo", "0123456789");
-    // The frame begun does not count, and ten bytes are within the limit.
+    // The partly sent frame does not count, and ten bytes are within the limit.
     assert_eq!(shell.flush().too_slow, []);
     shell.publish("foo", "!");
     assert_eq!(shell.flush().too_slow, [client]);
@@ -216,7 +216,7 @@ fn close_is_said_once_and_lets_go_of_the_log() {
     rest.extend_from_slice(pieces.unsent(usize::MAX, b"", &mut Vec::new()));
     drop(pieces);
     assert_eq!(rest, b"3456789");
-    // Seven bytes, and what it takes to hold them.
+    // Seven bytes, and the memory that holds them.
     assert!(shell.registry.log_bytes() < 250);
     assert_eq!(shell.registry.unsent(client), Some(&b"3456789"[..]));
     shell.drain(client);

@@ -1,4 +1,4 @@
-//! What is multiplied is held once.
+//! Bytes that go to many feeds are held once.
 
 mod shell;
 
@@ -46,8 +46,9 @@ fn so_is_one_of_two_channels_in_turn() {
     burst(&["all", "news"]);
 }
 
-/// Half of the lists have one of two common channels, half the other, and all have stopped: the two
-/// fill each tape nearly by half. What each list keeps is little of it, and together it is all.
+/// Half of the lists have one of two common channels, half the other, and all clients have stopped.
+/// Each of the two channels fills nearly half of each tape. Each list keeps little of a tape, but
+/// together they keep all of it.
 #[test]
 fn halves_of_what_is_held_once_are_not_copied_for_each_list() {
     let mut shell = Shell::default();
@@ -82,7 +83,8 @@ fn halves_of_what_is_held_once_are_not_copied_for_each_list() {
     assert_eq!(shell.registry.log_bytes(), 0);
 }
 
-/// Each message for many lists is short, and others' are long: who stops keeps its own alone.
+/// The quiet channel's messages are short, the loud one's long. A client that stops keeps only its
+/// own.
 #[test]
 fn a_stopped_reader_of_a_quiet_channel_does_not_keep_the_loud_one() {
     let mut shell = Shell::default();
@@ -103,7 +105,7 @@ fn a_stopped_reader_of_a_quiet_channel_does_not_keep_the_loud_one() {
     assert_eq!(shell.registry.log_bytes(), 0);
 }
 
-/// So it does where much comes at once, and it is the first that is offered it.
+/// The same holds when much is published at once and this client is offered it first.
 #[test]
 fn nor_does_it_keep_what_others_are_only_to_be_offered() {
     let mut shell = Shell::default();
@@ -127,7 +129,8 @@ fn nor_does_it_keep_what_others_are_only_to_be_offered() {
     assert_eq!(shell.registry.log_bytes(), 0);
 }
 
-/// A thousand stop in a frame, large or one of many: it is held once for all of them.
+/// A thousand clients stop within a frame, which is large or one of many. It is held once for all
+/// of them.
 #[test]
 fn the_rest_of_a_frame_is_held_once_for_all_who_have_begun_it() {
     for policy in [
@@ -157,7 +160,8 @@ fn the_rest_of_a_frame_is_held_once_for_all_who_have_begun_it() {
             assert!(rests.iter().all(|it| it.len() >= size as usize - 500));
             let lists: usize = rests.iter().map(|it| it.list_bytes()).sum();
             let held = shell.registry.log_bytes();
-            // What they begun, what is within the limit and one message more, and a list each.
+            // The frame that they have begun, what is within the limit and one message more, and a
+            // list each.
             let most = 3 * size + 1000 * 200 + lists as u64;
             assert!(held < most, "{policy:?} {size}: {held}");
             let struck = match policy {

@@ -1,4 +1,4 @@
-//! The queue against a list that does the same slowly.
+//! The queue against a list that does the same, slowly.
 
 use fanout::{ClientId, Queue};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Who is treated when memory is short, and what it costs to find them.
+//! Which clients are treated when memory is short, and what it costs to find them.
 
 mod shell;
 
@@ -32,7 +32,7 @@ fn the_furthest_behind_come_first_and_ten_thousand_of_them_in_no_time() {
         shell.registry.treat(client, &mut shell.out);
     }
     assert_eq!(shell.out.skipped.len(), 10_000);
-    // All that was freed is what they held in common.
+    // Only the bytes that they held in common were freed.
     assert_eq!(shell.registry.furthest_behind(), None);
     shell.registry.end_shortage();
     assert!(shell.registry.furthest_behind().is_some_and(
@@ -40,7 +40,7 @@ fn the_furthest_behind_come_first_and_ten_thousand_of_them_in_no_time() {
     ));
 }
 
-/// A log is freed when its last reader has left it: so readers of one log are treated together.
+/// A log is freed when its last reader has left it, so readers of one log are treated together.
 #[test]
 fn half_of_what_is_held_costs_half_of_those_who_share_logs() {
     let mut shell = Shell::default();
@@ -65,7 +65,7 @@ fn half_of_what_is_held_costs_half_of_those_who_share_logs() {
     assert_eq!(treated, 500);
 }
 
-/// Everyone who is named now.
+/// All clients that are named now.
 fn named(shell: &mut Shell) -> Vec<Furthest> {
     shell.registry.end_shortage();
     std::iter::from_fn(|| shell.registry.furthest_behind()).collect()
@@ -84,7 +84,7 @@ const DROPS: SlowClass = SlowClass {
     ..PATIENT
 };
 
-/// Where it is the frames begun that fill the memory, nobody's lag frees it.
+/// If partly sent frames fill the memory, no client's lag frees it.
 #[test]
 fn those_within_large_frames_are_named_too_and_first_if_they_have_stopped() {
     let mut shell = Shell::default();
@@ -104,8 +104,8 @@ fn those_within_large_frames_are_named_too_and_first_if_they_have_stopped() {
     assert_eq!(named(&mut shell), order);
 }
 
-/// A reader 80 ms away takes a large message piece by piece; others have stopped in theirs. However
-/// often everything is offered meanwhile, it is time that tells them apart.
+/// A reader 80 ms away takes a large message piece by piece; others have stopped within theirs.
+/// Only time tells them apart, however often everything is offered meanwhile.
 #[test]
 fn who_takes_a_large_frame_slowly_is_treated_after_those_who_have_stopped() {
     let mut shell = Shell::default();
@@ -121,7 +121,8 @@ fn who_takes_a_large_frame_slowly_is_treated_after_those_who_have_stopped() {
         shell.publish("lags", "!");
         shell.flush();
     }
-    // Five rounds are no time: the lag is what policies are for.
+    // Five passes in 4 ms do not mean that a client has stopped. The lag comes first: policies can
+    // free it.
     assert_eq!(named(&mut shell)[0], Furthest::Lags(lags));
     for now in (0..2_000).step_by(80) {
         shell.registry.tell_time(now);
@@ -137,7 +138,7 @@ fn who_takes_a_large_frame_slowly_is_treated_after_those_who_have_stopped() {
     assert!(shell.registry.is_current(reader));
 }
 
-/// Who is named once is not named again in the same round, and nobody is left out.
+/// A client is named at most once a round, and none is left out.
 #[test]
 fn a_round_goes_on_where_messages_come_between() {
     let mut shell = Shell::default();
@@ -168,7 +169,7 @@ fn treat_all(shell: &mut Shell) -> usize {
     treated
 }
 
-/// The newest message of each is all that they hold, and policies leave it to them.
+/// Each client holds only the newest message, and its policy keeps that.
 #[test]
 fn where_nothing_can_be_freed_nobody_is_looked_at_for_each_message() {
     let mut shell = Shell::default();
@@ -190,15 +191,14 @@ fn where_nothing_can_be_freed_nobody_is_looked_at_for_each_message() {
         assert_eq!(treat_all(&mut shell), 0);
     }
     assert_eq!(shell.registry.looks(), looks);
-    // With another as large there is something to free, which is done in one round and looked for
-    // in one more.
+    // Another message as large can be freed again: one round frees it, and one more finds nothing.
     shell.publish("foo", &"y".repeat(200_000));
     shell.flush();
     assert_eq!(treat_all(&mut shell), 2_000);
     assert!(shell.registry.log_bytes() < 210_000 && shell.registry.is_current(reader));
 }
 
-/// What is left when others have let go is the measure, not what was held once.
+/// What counts is what was left after others had let go, not what was held before.
 #[test]
 fn it_is_looked_again_when_more_is_held_than_at_the_least() {
     let mut shell = Shell::default();

@@ -1,4 +1,4 @@
-//! Random lives of clients against a plain list of frames per client: every stream is exact.
+//! Random clients against a plain list of frames per client: every stream is exact.
 
 mod world;
 

@@ -1,4 +1,4 @@
-//! The wheel against a sorted map that does the same slowly.
+//! The wheel against a sorted map that does the same, slowly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +64,7 @@ fn a_cut_expire_goes_on_where_it_stopped_though_keys_come_and_go() {
     let mut out = Vec::new();
     assert!(wheel.expire(START + 100, 4, &mut out));
     assert_eq!((out.len(), wheel.next_due()), (4, Some(START + 100)));
-    // The scan stands at key 5: it goes, and a key that is already due comes.
+    // The scan stands at key 5, which is cancelled, and a key that is already due is added.
     assert!(wheel.cancel(5));
     wheel.schedule(20, START);
     while wheel.expire(START + 100, 4, &mut out) {}
@@ -77,7 +77,7 @@ fn a_cut_expire_goes_on_where_it_stopped_though_keys_come_and_go() {
 enum Step {
     Schedule(u32, i64),
     Cancel(u32),
-    /// Time goes on; then at most so many keys are looked at.
+    /// Time passes; then at most this many keys are looked at.
     Expire(u64, usize),
 }
 

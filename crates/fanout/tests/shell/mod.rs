@@ -11,7 +11,7 @@ pub const PATIENT: SlowClass = SlowClass {
     policy: SlowPolicy::Close,
 };
 
-/// A registry whose clients' sockets are vectors with so much room left.
+/// A registry whose clients' sockets are vectors with limited room.
 #[derive(Default)]
 pub struct Shell {
     pub registry: Registry,
@@ -85,7 +85,7 @@ impl Shell {
         self.wires[client.0 as usize].1 = bytes;
     }
 
-    /// The socket takes all again: writes what is unsent.
+    /// The socket takes everything again: writes what is unsent.
     pub fn drain(&mut self, client: ClientId) {
         self.room(client, usize::MAX);
         while let Some(bytes) = self.registry.unsent(client).map(<[u8]>::to_vec) {

@@ -1,5 +1,5 @@
-//! A registry between random publishers and random sockets, and what each client must get: a plain
-//! list of frames per client. Shared by the property test and the fuzz target.
+//! A registry between random publishers and random sockets, and what each client must receive: a
+//! plain list of frames per client. Shared by the property test and the fuzz target.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -38,12 +38,12 @@ pub const CLASSES: [SlowClass; 5] = [
     },
 ];
 
-/// A period of bytes that has no shorter one.
+/// Bytes that repeat with this length and no shorter one.
 static PERIOD: LazyLock<Vec<u8>> =
     LazyLock::new(|| (0..4093u32).map(|at| (at * at % 251) as u8).collect());
 
-/// Channel, number, size, and bytes that tell number and variant: nothing torn, shifted or swapped
-/// looks whole.
+/// Channel, number, size, and bytes that depend on number and variant: no torn, shifted or swapped
+/// frame looks whole.
 fn frame(channel: u8, number: u32, variant: u32, size: usize) -> Vec<u8> {
     let mut bytes = vec![channel];
     bytes.extend_from_slice(&number.to_le_bytes());
@@ -102,7 +102,7 @@ struct Client {
     wire: Vec<u8>,
     expected: Vec<Expected>,
     skipped: u64,
-    /// Gone or too slow: gets nothing more.
+    /// Gone or too slow: it gets nothing more.
     out: bool,
 }
 
@@ -134,7 +134,7 @@ impl Client {
         WriteOutcome::Committed { written, offered }
     }
 
-    /// Is sent the rest of a frame, piece by piece.
+    /// Sends it the rest of a frame, piece by piece.
     fn take_rest(&mut self, mut rest: Pieces) {
         let (len, scratch) = (rest.len(), &mut Vec::new());
         let offered = rest.unsent(usize::MAX, b"", scratch);
@@ -149,8 +149,8 @@ impl Client {
         assert_eq!(self.wire.len() - before, len);
     }
 
-    /// Reads the wire: expected frames, whole and in order, and own ones between them. Returns the
-    /// numbers of the former and their bytes.
+    /// Reads the wire: expected frames, whole and in order, and the shell's own between them.
+    /// Returns the numbers of the expected frames and their bytes.
     fn received(&self) -> (Vec<u32>, usize) {
         let mut rest = &self.wire[..];
         let mut due = self.expected.iter();
@@ -222,13 +222,13 @@ impl World {
         }
         let counted = self.registry.recounted(self.rests.iter());
         assert_eq!(self.registry.log_bytes(), counted, "the account");
-        // What was published stays where it is until something else is done.
+        // What was published stays on the tapes until something else is done.
         if !matches!(verb % 16, 3..=6) {
             self.check();
         }
     }
 
-    /// Lets everything flow, and looks at what every client has got.
+    /// Sends everything, and checks what every client has received.
     pub fn finish(mut self) {
         self.unmute_all();
         for id in 0..self.clients.len() {
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-    /// Each client that listens to it awaits a message. How many do?
+    /// Each client that listens to it now expects a message. Returns how many do.
     fn expect(&mut self, message: &Message) -> usize {
         let mut listeners = 0;
         for client in self.clients.iter_mut().flatten() {
@@ -518,7 +518,7 @@ impl World {
         }
     }
 
-    /// The client leaves with a Close frame: what was begun must be ended first.
+    /// The client leaves with a Close frame: a partly sent frame must be ended first.
     fn leave(&mut self, id: usize) {
         let Some(mut client) = self.clients[id].take() else {
             self.registry.leave(ClientId(id as u32), &mut Vec::new());

@@ -1,4 +1,4 @@
-//! The seam between hub and broker holds: the same hub runs over a broker that is no Redis, has no
+//! The seam between hub and broker holds: the same hub runs with a broker that is not Redis, has no
 //! socket and loses channels one by one.
 
 use std::cell::{Cell, RefCell};

@@ -1,8 +1,8 @@
-//! What may happen, and how it is drawn.
+//! The actions of a schedule, and how they are drawn.
 //!
-//! An action carries its own numbers, so that a schedule that others were cut out of still means
-//! something: clients are named by the number that their handshake was given, and an action whose
-//! client is not there does nothing.
+//! An action carries its own numbers, so that a schedule still makes sense when some of its actions
+//! are removed. A client is named by the number given to its handshake. An action whose client is
+//! not there does nothing.
 
 use crate::random::Random;
 

@@ -1,4 +1,4 @@
-//! What each action does to a world.
+//! How each action changes a world.
 
 use hub::settings::Service;
 

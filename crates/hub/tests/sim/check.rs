@@ -1,4 +1,4 @@
-//! What must hold: of a Close when it comes, of the worker after each step, of all at the end.
+//! Checks: of a Close when it comes, of the worker after each step, of everything at the end.
 
 use fanout::SlowPolicy;
 use hub::Hub;

@@ -1,8 +1,8 @@
 //! A virtual client, and the naive model of what it must hear.
 //!
-//! It knows the whole log of its server, [`Server::log`]. From its 101 on it must hear
-//! each entry that matches its names, once, in order. It may leave one out only where the promises
-//! say so: by the policy of a slow client, or by a gap that it is told of.
+//! It knows the whole log of its server, [`Server::log`]. From its 101 on it must hear each entry
+//! that matches its names, once, in order. It may miss an entry only where the promises say so: by
+//! the policy for slow clients, or by a gap that it is told of.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

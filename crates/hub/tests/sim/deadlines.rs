@@ -1,5 +1,5 @@
-//! What must have happened by now. Looked at when the worker's timer has come, as what is due is done
-//! then; not where the worker was held up.
+//! What must have happened by now. It is checked when the worker's timer fires, because what is due
+//! is done then. It is not checked while the worker is held up.
 
 use hub::Hub;
 use hub::outside::Clients as _;

@@ -1,5 +1,5 @@
-//! Frames as a client reads and writes them: an own small parser, so that the module's does not judge
-//! itself.
+//! Frames as a client reads and writes them. The parser is separate from the module's, so that the
+//! module's code does not check itself.
 
 /// A frame that a server sent.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,24 +11,28 @@
 //!             check, deadlines, client, rest               what must hold
 //! ```
 //!
-//! What is simulated: clients with small kernel buffers that read, stall, send in any pieces, leave at
-//! any byte; TLS, which takes hold of what it was offered; two Redis that die, refuse, stall, are slow,
-//! forbid names and cut connections within a message; posts; reload, quit and
-//! `worker_shutdown_timeout`; a worker that is held up; sends one by one and together.
+//! What is simulated: clients with small kernel buffers that read, stall, send in any pieces, leave
+//! at any byte; TLS, which commits what it was offered; two Redis servers that die, refuse, stall,
+//! are slow, forbid names and cut connections within a message; posts; reload, quit and
+//! `worker_shutdown_timeout`; a worker that is held up; sends one by one and in batches.
 //!
 //! What is checked:
-//! - each client hears whole frames, of each message published from its 101 on, in order, once. What
-//!   it does not hear was left out by its policy, and counted, or the link was lost, and it is told;
-//! - each echo comes back in order; each message for Redis is published once, in order, or its client is
-//!   told; each request is answered; a Close has a cause that the model knows of, and comes once;
-//! - what TLS has taken hold of is offered again as it was; nothing is written after a shutdown;
-//! - the account of memory is the sum of what sessions hold, and keeps within its limit;
-//! - nobody waits for what needs no time, and no deadline passes;
+//! - each client hears whole frames, of each message published from its 101 on, in order, once.
+//!   What it does not hear was skipped by its policy and counted, or the link was lost and the
+//!   client is told;
+//! - each echo comes back in order; each message for Redis is published once, in order, or its
+//!   client is told; each request is answered; a Close has a cause that the model knows, and comes
+//!   once;
+//! - what TLS has committed is offered again unchanged; nothing is written after a shutdown;
+//! - the memory account is the sum of what sessions hold, and stays within its limit;
+//! - no client waits for anything that needs no time, and no deadline is missed;
 //! - when all have left, nothing is left over: here, in the account, or at Redis.
 //!
-//! Not simulated: what nginx decides before the content phase, HTTP beyond the two handlers, a panic.
+//! Not simulated: what nginx decides before the content phase, HTTP beyond the two handlers,
+//! panics.
 //!
-//! It bites. Bugs put back, one at a time, each found after so many steps from seed 0 on:
+//! The simulation finds bugs. These were put back one at a time; each was found after this many
+//! steps from seed 0 on:
 //!
 //! | bug | steps |
 //! | --- | --- |
@@ -36,19 +40,20 @@
 //! | a handshake that gives up unsubscribes what others wait for | 4,200 |
 //! | a client that closes while its Close is on its way gets a second one | 500,000 |
 //! | a closing client's socket is judged by a read into a buffer that is lent, and reset | 45,000 |
-//! | a client is silent though its socket has something that was not looked at | 350,000 |
+//! | a client counts as silent though its socket has data that was not looked at | 350,000 |
 //! | what TLS was offered is forgotten | 3,400 |
-//! | `drop_oldest` forgets the frame begun | 3,500 |
+//! | `drop_oldest` forgets a partly sent frame | 3,500 |
 //! | `latest` sends the frames that it keeps in reverse | 31,000 |
 //! | a cursor that is moved by one byte counts as at a boundary | 260,000 |
-//! | after a short write nobody waits for the socket | 3,700 |
-//! | what a client held stays in the account when it has left | 1,100 |
+//! | after a short write the worker does not wait for the socket | 3,700 |
+//! | what a client held stays in the account after it has left | 1,100 |
 //!
-//! Not found in a million: a turn that is lost when a round has nothing left, a client that is not told
-//! of a gap because its 101 was not out yet, and a frame of more than one write that is not gone on with.
+//! Not found in a million steps: a turn that is lost when a round has nothing left; a client that
+//! is not told of a gap because its 101 was not sent yet; a frame of more than one write that is
+//! not continued.
 //!
-//! A seed that fails is shrunk to a short schedule that fails alike, and that is shown with what the
-//! worker did. `scripts/simulate` runs it for longer.
+//! A failing seed is shrunk to a short schedule that fails in the same way. That schedule is
+//! printed with what the worker did. `scripts/simulate` runs the simulation for longer.
 
 mod action;
 mod apply;

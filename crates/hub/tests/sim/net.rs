@@ -1,7 +1,7 @@
-//! The kernel and nginx's event module, as far as a hub can tell: sockets with limited buffers, an
+//! The kernel and nginx's event module, as far as a hub sees them: sockets with limited buffers, an
 //! edge-triggered epoll, the `ready` and `active` flags of nginx's events, posted events.
 //!
-//! A round of the event loop: what was posted for the next round becomes due; epoll tells which
+//! A round of the event loop: events posted for the next round become due; epoll reports which
 //! sockets have news ([`Net::begin_round`]); the timer; posted events. [`crate::world`] drives it.
 
 use std::cell::RefCell;

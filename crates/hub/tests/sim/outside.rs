@@ -1,4 +1,4 @@
-//! The seam: a hub asks, the virtual world answers.
+//! The seam: the virtual world answers what the hub asks for.
 
 use std::cell::Cell;
 use std::fmt::Arguments;

@@ -1,4 +1,4 @@
-//! Bytes on their way: pushed at one end, taken at the other.
+//! Bytes in transit: pushed in at one end, taken out at the other.
 
 #[derive(Default)]
 pub struct Pipe {

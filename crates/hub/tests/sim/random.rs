@@ -1,4 +1,4 @@
-//! Numbers from a seed: the same for ever, whatever crates come and go.
+//! Random numbers from a seed. They never change, whatever crates are added or removed.
 
 /// SplitMix64.
 pub struct Random(u64);

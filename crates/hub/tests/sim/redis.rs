@@ -1,7 +1,7 @@
-//! A virtual Redis: pub/sub over RESP2, and what may happen to it.
+//! A virtual Redis: pub/sub over RESP2, and its failures.
 //!
-//! Everything that is published gets a number, its place in [`Server::log`]: what a client must hear
-//! is read from there.
+//! Every message published gets a number, its place in [`Server::log`]. What a client must hear is
+//! read from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

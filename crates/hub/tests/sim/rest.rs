@@ -1,4 +1,4 @@
-//! The end of each schedule: all comes to rest, all leave, and nothing is left over.
+//! The end of each schedule: everything settles, all clients leave, and nothing is left over.
 
 use crate::action::Action;
 use crate::check;

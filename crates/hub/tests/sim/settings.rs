@@ -1,4 +1,4 @@
-//! Configurations that a world is drawn from, and the requests that their locations get.
+//! Configurations that a world is drawn from, and the requests to their locations.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};

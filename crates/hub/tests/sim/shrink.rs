@@ -1,4 +1,4 @@
-//! A schedule that fails becomes a short one that fails alike.
+//! Shrinks a failing schedule to a short one that fails in the same way.
 
 use crate::action::Action;
 use crate::run::{self, Outcome};

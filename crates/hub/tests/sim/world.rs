@@ -1,5 +1,5 @@
-//! One worker with all around it: nginx's part of it, as `src/nginx/event.rs`, `client.rs` and
-//! `content.rs` have it, and what each action does.
+//! One worker and everything around it: nginx's part of it, as in `src/nginx/event.rs`, `client.rs`
+//! and `content.rs`, and what each action does.
 
 use fanout::ClientId;
 use hub::Hub;

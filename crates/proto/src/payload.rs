@@ -1,5 +1,5 @@
-//! What a client is told of a message, whatever carries it: the message itself, or an envelope around
-//! it.
+//! What a client is told of a message, however it is framed: the message itself, or an envelope
+//! around it.
 //!
 //! | envelope | payload |
 //! | --- | --- |
@@ -7,28 +7,28 @@
 //! | json | `{"channel":"foo","data":"hello"}`, of a pattern `{"pattern":"f*","channel":"foo","data":"hello"}` |
 //! | redis | `["message","foo","hello"]`, of a pattern `["pmessage","f*","foo","hello"]` |
 //!
-//! `data` is always a string, also when the message itself is JSON: what a publisher sends never
-//! changes the envelope's shape. Bytes that are not UTF-8 can't stand in JSON: in place of such a
-//! name or payload stands `{"base64":"…"}`.
+//! `data` is always a string, even if the message itself is JSON: what a publisher sends never
+//! changes the envelope's shape. Bytes that are not UTF-8 cannot be part of JSON, so such a name or
+//! payload becomes `{"base64":"…"}`.
 //!
-//! How payloads are told apart on the wire, and how a client is told of the end, is `framing`'s.
+//! `framing` defines how payloads are delimited, and how a client is told why its stream ends.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What is told around a message.
+/// What surrounds a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Envelope {
     /// Nothing.
     #[default]
     Off,
-    /// Its channel, and pattern, in an object.
+    /// An object with the channel, and the pattern if there is one.
     Json,
-    /// What Redis itself pushes, as an array.
+    /// An array like the one that Redis pushes.
     Redis,
 }
 
-/// A message, as it was published.
+/// A published message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     /// The channel it was published to.
@@ -40,13 +40,13 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Its payload is UTF-8. `utf8` keeps that between calls, once it was asked: begin with `None`.
+    /// Whether the payload is UTF-8. `utf8` caches the answer between calls; start with `None`.
     #[inline(always)]
     pub fn is_text(self, utf8: &mut Option<bool>) -> bool {
         *utf8.get_or_insert_with(|| is_utf8(self.payload))
     }
 
-    /// Its names are UTF-8.
+    /// Whether its names are UTF-8.
     pub fn has_text_names(self) -> bool {
         is_utf8(self.channel) && self.pattern.is_none_or(is_utf8)
     }
@@ -64,7 +64,7 @@ impl Envelope {
     }
 }
 
-/// Room for the names of an envelope, and what stands between them.
+/// Usual space for an envelope's names and the punctuation around them.
 pub const USUAL_NAMES: usize = 64;
 
 fn put_object(message: Message<'_>, utf8: &mut Option<bool>, out: &mut Vec<u8>) {
@@ -110,7 +110,7 @@ fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
-/// Appends a string of JSON, or what stands for one that is not UTF-8.
+/// Appends a JSON string, or the object that replaces one that is not UTF-8.
 pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8], is_utf8: bool) {
     if is_utf8 {
         out.push(b'"');
@@ -123,11 +123,11 @@ pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8], is_utf8: bool) {
     }
 }
 
-/// RFC 8259, 7: quotation mark, backslash and all below a space must be escaped, nothing else.
+/// RFC 8259, 7: only the quotation mark, the backslash and all bytes below a space must be escaped.
 ///
-/// Text goes by blocks. A block without any such byte is copied. In another each byte is replaced
-/// by what [`ESCAPED`] says, without asking whether it needs it: in JSON within a string, escapes
-/// are too near each other for a search from one to the next to pay.
+/// Text is processed in blocks. A block without such a byte is copied. In any other block every
+/// byte is replaced by its [`ESCAPED`] entry, without testing whether it needs that: in JSON within
+/// a string, escapes are too close together for a search from one to the next to pay.
 fn put_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let (blocks, rest) = text.as_chunks::<BLOCK>();
     let mut done = 0;
@@ -148,13 +148,13 @@ fn put_escaped(out: &mut Vec<u8>, text: &[u8]) {
 
 const BLOCK: usize = 32;
 
-/// `text` is a block or less.
+/// `text` is at most one block.
 fn put_replaced(out: &mut Vec<u8>, text: &[u8]) {
     let mut replaced = [0; BLOCK * LONGEST_ESCAPE + 8];
     let mut len = 0;
     for &byte in text {
         let entry = ESCAPED[usize::from(byte)];
-        // All eight, of which the next byte's overwrite those that don't count.
+        // Copies all eight bytes. The next entry overwrites those beyond the length.
         replaced[len..len + 8].copy_from_slice(&entry);
         len += usize::from(entry[7]);
     }
@@ -163,7 +163,7 @@ fn put_replaced(out: &mut Vec<u8>, text: &[u8]) {
 
 const LONGEST_ESCAPE: usize = 6;
 
-/// What stands for a byte within a JSON string; the last of the eight is how many count.
+/// The replacement of each byte in a JSON string. The last of the eight bytes is the length.
 const ESCAPED: [[u8; 8]; 256] = {
     let mut table = [[0; 8]; 256];
     let mut byte = 0;

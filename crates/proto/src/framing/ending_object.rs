@@ -1,4 +1,4 @@
-//! Code and reason of an end, where there is no Close to say them.
+//! The code and reason of an end, for framings without a Close.
 
 use crate::payload::put_string;
 use crate::websocket::close::CloseCode;

@@ -1,8 +1,8 @@
 //! Messages as server-sent events (WHATWG HTML, 9.2).
 //!
-//! A line ends with LF, CR LF or a CR alone, for whoever reads the stream. So a payload is split at each
-//! of them, and every line gets its own `data:`: else a payload could bring fields of its own. What the
-//! client hears has LF in their place.
+//! A reader of the stream ends a line at LF, CR LF or a lone CR. So a payload is split at each of
+//! them, and every line gets its own `data:`; otherwise a payload could add fields of its own. The
+//! client receives LF in their place.
 
 use crate::payload::{Envelope, Message, USUAL_NAMES};
 use crate::websocket::close::CloseCode;
@@ -13,8 +13,8 @@ use super::not_text::NotText;
 /// Appends a message as one event.
 ///
 /// # Errors
-/// The payload, or a name in its envelope, is not UTF-8: an event stream is nothing else. `out` is then
-/// as it was.
+/// The payload, or a name in its envelope, is not UTF-8, which an event stream must be. `out` is
+/// then unchanged.
 pub(super) fn append(
     envelope: Envelope,
     message: Message<'_>,
@@ -27,7 +27,7 @@ pub(super) fn append(
         }
         put_data(message.payload, out);
     } else {
-        // JSON has no line end: control characters are escaped.
+        // JSON contains no line end: control characters are escaped.
         out.reserve(message.payload.len() + 2 * USUAL_NAMES);
         out.extend_from_slice(b"data: ");
         envelope.append(message, utf8, out);
@@ -57,7 +57,7 @@ fn put_data(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A comment: nobody hears it, but it goes through every proxy.
+/// A comment. Clients ignore it, but it passes through every proxy.
 pub(super) const KEEP_ALIVE: &[u8] = b":\n\n";
 
 /// An event `close` with code and reason, the last of the stream.

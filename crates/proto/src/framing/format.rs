@@ -1,4 +1,4 @@
-//! The framings, and a message in each of them.
+//! The framings, and how each of them writes a message.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::not_text::NotText;
 use super::websocket::{Compression, FrameKind};
 use super::{event_stream, ndjson, websocket};
 
-/// What carries messages.
+/// How messages are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// WebSocket frames of this kind.
@@ -26,20 +26,20 @@ impl Default for Framing {
     }
 }
 
-/// How messages look to a client.
+/// The format in which a client receives messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MessageFormat {
-    /// What is told around a message.
+    /// What surrounds a message's payload.
     pub envelope: Envelope,
-    /// What carries it.
+    /// What carries the payload.
     pub framing: Framing,
 }
 
 impl MessageFormat {
-    /// Appends a message, whole. `utf8`: see [`Message::is_text`].
+    /// Appends a whole message. `utf8`: see [`Message::is_text`].
     ///
     /// # Errors
-    /// The framing must be text, and something is not UTF-8; `out` is then as it was.
+    /// The framing must be text, and something is not UTF-8. `out` is then unchanged.
     #[inline(always)]
     pub fn append(
         self,
@@ -57,7 +57,7 @@ impl MessageFormat {
         }
     }
 
-    /// The same, compressed where the framing has a compression of its own.
+    /// The same, compressed if the framing has its own compression.
     ///
     /// # Errors
     /// Those of `append`.
@@ -78,7 +78,8 @@ impl MessageFormat {
 }
 
 impl Framing {
-    /// What is sent to a client that is silent: over WebSocket it answers, else its kernel does.
+    /// What is sent to a silent client. Over WebSocket the client answers, otherwise its kernel
+    /// does.
     pub fn keep_alive(self) -> Cow<'static, [u8]> {
         match self {
             Framing::WebSocket(_) => Cow::Owned(websocket::keep_alive().to_vec()),
@@ -87,7 +88,7 @@ impl Framing {
         }
     }
 
-    /// The last thing that a client is sent: why it ends.
+    /// The last bytes that a client is sent: they say why its stream ends.
     pub fn ending(self, code: CloseCode, reason: &str) -> Vec<u8> {
         match self {
             Framing::WebSocket(_) => websocket::ending(code, reason).to_vec(),
@@ -107,7 +108,7 @@ mod tests {
 
     type Framed = Result<(u8, Vec<u8>), NotText>;
 
-    /// The opcode and payload of the one frame that is appended behind what was there.
+    /// The opcode and payload of the one frame that is appended to existing bytes.
     fn framed(
         format: MessageFormat,
         channel: &[u8],
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn every_length_around_a_longer_header_is_framed_right() {
         for len in (0..300).chain(65_440..65_540) {
-            // Escapes lengthen the body beyond what was guessed.
+            // Escapes make the body longer than guessed.
             for filling in ["x", "\"", "\u{1}"] {
                 let payload = filling.repeat(len);
                 let auto = frames(Envelope::Redis, FrameKind::Auto);
@@ -297,7 +298,8 @@ mod tests {
         }
     }
 
-    /// What a browser's EventSource hears of a stream (WHATWG HTML, 9.2.6): type and data of events.
+    /// What a browser's EventSource makes of a stream (WHATWG HTML, 9.2.6): the type and data of
+    /// each event.
     fn heard(stream: &[u8]) -> Vec<(String, String)> {
         let text = std::str::from_utf8(stream).expect("UTF-8");
         let text = text.replace("\r\n", "\n").replace('\r', "\n");

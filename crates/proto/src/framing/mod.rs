@@ -1,13 +1,14 @@
-//! How payloads are told apart on the wire, how a silent client is kept, and how it is told of the end.
+//! How payloads are delimited, how a silent client is kept alive, and how it is told why its stream
+//! ends.
 //!
-//! | framing | message | kept by | ended by |
+//! | framing | message | keep-alive | end |
 //! | --- | --- | --- | --- |
 //! | WebSocket | a frame, compressed where that was agreed | Ping | Close |
 //! | event stream | an event of `data:` lines | a comment | an event `close` |
 //! | NDJSON | a line | an empty line | a line `{"close":…}` |
 //!
-//! What the payload is, `payload` says. A message is framed once for each [`MessageFormat`] that some
-//! client wants.
+//! `payload` defines what the payload is. A message is framed once for each [`MessageFormat`] that
+//! some client wants.
 
 mod ending_object;
 mod event_stream;

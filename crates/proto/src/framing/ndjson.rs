@@ -5,8 +5,8 @@ use crate::websocket::close::CloseCode;
 
 use super::ending_object;
 
-/// Appends a message as one line: without an envelope as a string, or as `{"base64":"…"}` where it is
-/// not UTF-8. JSON has no line end in it.
+/// Appends a message as one line. Without an envelope it is a string, or `{"base64":"…"}` if it is
+/// not UTF-8. JSON contains no line end.
 pub(super) fn append(
     envelope: Envelope,
     message: Message<'_>,
@@ -21,10 +21,10 @@ pub(super) fn append(
     out.push(b'\n');
 }
 
-/// An empty line.
+/// An empty line, sent to a silent client.
 pub(super) const KEEP_ALIVE: &[u8] = b"\n";
 
-/// A line `{"close":{"code":…,"reason":"…"}}`, the last one.
+/// The last line: `{"close":{"code":…,"reason":"…"}}`.
 pub(super) fn ending(code: CloseCode, reason: &str) -> Vec<u8> {
     let mut out = b"{\"close\":".to_vec();
     ending_object::put(code, reason, &mut out);

@@ -1,6 +1,6 @@
-//! What can't be told in a framing that is text.
+//! The error for bytes that a text framing cannot carry.
 
-/// The framing must be text, and a name or the payload is not UTF-8.
+/// The framing must be text, but a name or the payload is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotText;
 

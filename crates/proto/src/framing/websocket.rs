@@ -7,13 +7,13 @@ use crate::websocket::frame::{self, ControlFrame, Opcode};
 
 use super::not_text::NotText;
 
-/// Which kind of frame carries it.
+/// The kind of frame that carries a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FrameKind {
-    /// Text if it is UTF-8, else binary.
+    /// Text if the payload is UTF-8, else binary.
     #[default]
     Auto,
-    /// Text; what is not UTF-8 is not sent.
+    /// Text. A payload that is not UTF-8 is not sent.
     Text,
     /// Binary.
     Binary,
@@ -24,14 +24,15 @@ pub enum FrameKind {
 pub struct Compression<'a> {
     /// The compressor of the feed's level and window.
     pub deflater: &'a mut Deflater,
-    /// Payloads of less bytes go as they are, and so do those that compression makes no smaller.
+    /// Payloads of fewer bytes are sent uncompressed, and so are those that compression makes no
+    /// smaller.
     pub min_length: usize,
-    /// Grows by each payload that is compressed, smaller then or not.
+    /// Counts the payloads given to the compressor, whether or not it made them smaller.
     pub count: &'a mut u64,
 }
 
 impl Compression<'_> {
-    /// Appends a payload as one whole frame, compressed if that pays.
+    /// Appends a payload as one whole frame, compressed if that makes it smaller.
     pub fn append(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
         *self.count += u64::from(payload.len() >= self.min_length);
         append_frame(out, opcode, payload, self.deflater, self.min_length);
@@ -42,7 +43,7 @@ impl FrameKind {
     /// Appends a message as one whole frame. `utf8`: see [`Message::is_text`].
     ///
     /// # Errors
-    /// [`FrameKind::Text`] and something that is not UTF-8; `out` is then as it was.
+    /// The kind is [`FrameKind::Text`] and something is not UTF-8. `out` is then unchanged.
     #[inline(always)]
     pub(super) fn append(
         self,
@@ -52,7 +53,7 @@ impl FrameKind {
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
         if envelope != Envelope::Off {
-            // The address of a copy: the caller's stays in a register.
+            // Only the address of a copy is passed on, so the caller's value stays in a register.
             let mut known = *utf8;
             let appended = self.append_enclosed(envelope, message, &mut known, out);
             *utf8 = known;
@@ -78,11 +79,11 @@ impl FrameKind {
         Ok(())
     }
 
-    /// The same for clients with which permessage-deflate was agreed: the frame is compressed if
-    /// `compression` says so of its payload, envelope included.
+    /// The same for clients that agreed on permessage-deflate. The frame is compressed if
+    /// `compression` says so for its payload, envelope included.
     ///
     /// # Errors
-    /// As [`FrameKind::append`].
+    /// Those of [`FrameKind::append`].
     pub(super) fn append_deflated(
         self,
         envelope: Envelope,
@@ -128,7 +129,7 @@ impl FrameKind {
     }
 }
 
-/// A Ping: the client answers it, and shows that it lives.
+/// A Ping. The client's Pong shows that it is alive.
 pub(super) fn keep_alive() -> ControlFrame {
     ControlFrame::ping(b"")
 }
@@ -138,7 +139,7 @@ pub(super) fn ending(code: CloseCode, reason: &str) -> ControlFrame {
     close::frame(code, reason)
 }
 
-/// A frame around what `body` appends, which will be a little more than `at_least` bytes.
+/// Appends a frame around what `body` appends, which will be slightly more than `at_least` bytes.
 fn enclose(out: &mut Vec<u8>, opcode: Opcode, at_least: usize, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     let guess = frame::header_len(at_least + USUAL_NAMES);
@@ -146,6 +147,6 @@ fn enclose(out: &mut Vec<u8>, opcode: Opcode, at_least: usize, body: impl FnOnce
     out.resize(start + guess, 0);
     body(out);
     let (header, len) = frame::header(true, false, opcode, out.len() - start - guess);
-    // A wrong guess moves the body by a few bytes.
+    // If the guess was wrong, this moves the body by a few bytes.
     out.splice(start..start + guess, header[..len].iter().copied());
 }

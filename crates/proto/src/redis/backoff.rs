@@ -1,15 +1,15 @@
-//! When to connect again: exponential, with full jitter, so that workers and machines that lost
-//! the same Redis do not return to it in step. A server that was away for a moment is not waited
-//! for much longer than that.
+//! Reconnect delays: exponential with full jitter, so that workers and machines that lost the same
+//! Redis do not reconnect in step. After a short outage the wait is not much longer than the
+//! outage.
 
-/// The first delay is at most this, in milliseconds; each next one at most twice the one before.
+/// The first delay is at most this, in milliseconds. The maximum doubles with each attempt.
 pub const FIRST_MS: u64 = 100;
-/// No delay is longer, in milliseconds.
+/// The longest delay, in milliseconds.
 pub const LONGEST_MS: u64 = 5_000;
-/// A connection that lasted this long, in milliseconds, makes the next delay a first one.
+/// After a connection that lasted this long, in milliseconds, the delays start over.
 pub const STABLE_MS: u64 = 10_000;
 
-/// The delays between the attempts of one link.
+/// The delays between connection attempts of one link.
 #[derive(Debug)]
 pub struct Backoff {
     longest_ms: u64,
@@ -17,7 +17,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays drawn from `seed`: links of different seeds wait differently.
+    /// Draws the delays from `seed`. Links with different seeds wait differently.
     pub fn new(seed: u64) -> Self {
         Self {
             longest_ms: FIRST_MS,
@@ -25,9 +25,9 @@ impl Backoff {
         }
     }
 
-    /// The milliseconds to wait before the next attempt, after a connection that was usable for
-    /// `lasted_ms`, or `None` when it never became so: then the server has been away for
-    /// `away_ms`, and the wait is at most twice that.
+    /// The milliseconds to wait before the next attempt. `lasted_ms` is how long the last
+    /// connection was usable. `None`: it never was; the server has been unavailable for `away_ms`,
+    /// and the wait is at most twice that.
     pub fn next_delay(&mut self, lasted_ms: Option<u64>, away_ms: u64) -> u64 {
         if lasted_ms.is_some_and(|lasted| lasted >= STABLE_MS) {
             self.longest_ms = FIRST_MS;
@@ -42,13 +42,13 @@ impl Backoff {
     }
 }
 
-/// xorshift64*: enough to spread attempts, not for secrets.
+/// xorshift64*: good enough to spread attempts, not for secrets.
 #[derive(Debug)]
 struct Random(u64);
 
 impl Random {
     fn new(seed: u64) -> Self {
-        // Zero is the one state that xorshift never leaves.
+        // xorshift never leaves the zero state.
         Self((seed ^ 0x9e37_79b9_7f4a_7c15).max(1))
     }
 
@@ -91,7 +91,7 @@ mod tests {
         assert!(backoff.next_delay(Some(STABLE_MS), 0) <= FIRST_MS);
     }
 
-    /// When a link tries again that lost its server at 0, until `end`: all attempts fail.
+    /// The attempts of a link that lost its server at 0, until `end`. All attempts fail.
     fn attempts(seed: u64, end: u64) -> Vec<u64> {
         let mut backoff = Backoff::new(seed);
         let mut at = backoff.next_delay(Some(STABLE_MS), 0);

@@ -1,4 +1,4 @@
-//! Commands as Redis reads them: arrays of bulk strings, so that any byte may stand in a name.
+//! Redis commands as arrays of bulk strings, so a name may contain any byte.
 
 /// Appends one command to `out`.
 pub fn append(out: &mut Vec<u8>, arguments: &[&[u8]]) {
@@ -8,12 +8,12 @@ pub fn append(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     }
 }
 
-/// Begins a command of `count` arguments (its name is the first); they follow one by one.
+/// Begins a command of `count` arguments, its name included. The arguments follow one by one.
 pub fn begin(out: &mut Vec<u8>, count: usize) {
     append_length(out, b'*', count);
 }
 
-/// The next argument of a command that was begun.
+/// Appends the next argument of a command that was begun.
 pub fn append_argument(out: &mut Vec<u8>, argument: &[u8]) {
     append_length(out, b'$', argument.len());
     out.extend_from_slice(argument);

@@ -1,4 +1,4 @@
-//! The life of one connection to Redis, and of the next one when it is lost.
+//! The life of one connection to Redis, and of its successor when it is lost.
 //!
 //! ```text
 //!              deadline          handle_connected      greeting answered
@@ -9,10 +9,10 @@
 //! ```
 //!
 //! # How to drive it
-//! After every call that takes `&mut self` - what happened (`handle_*`) and commands alike - drain
+//! After every call that takes `&mut self`, both `handle_*` (what happened) and commands, drain
 //! [`next_event`](Link::next_event), send [`output`](Link::output), and set a timer to
-//! [`deadline`](Link::deadline). Several calls may share one such round: what they ask for then
-//! goes out in common commands. A new link wants its first `handle_timeout` at once.
+//! [`deadline`](Link::deadline). Several calls may share one such round; their requests then go out
+//! in common commands. A new link needs its first `handle_timeout` at once.
 
 mod event;
 mod replies;

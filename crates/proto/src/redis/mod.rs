@@ -1,8 +1,8 @@
-//! Redis pub/sub without I/O: what a socket said goes in, events and bytes to send come out.
+//! Redis pub/sub without I/O: received bytes go in, events and bytes to send come out.
 //!
-//! A worker keeps two links to each server it is configured with: a subscriber and a publisher
-//! ([`Role`]), whatever the number of its clients. The caller owns sockets, TLS and
-//! timers; time is an argument, in milliseconds of any clock that never goes back.
+//! A worker keeps two links to each configured server, a subscriber and a publisher ([`Role`]),
+//! however many clients it has. The caller owns sockets, TLS and timers. Time is an argument, in
+//! milliseconds of any clock that never goes back.
 //!
 //! ```text
 //!   url ──> Server ──> link ──────────────> bytes to send, the next deadline

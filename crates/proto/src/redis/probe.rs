@@ -1,5 +1,5 @@
-//! Proof that what is published reaches this link. A PING proves a connection only: after a
-//! failover the publisher may be at the new master and the subscriber still at the old one.
+//! Proof that published messages reach this link. A PING proves only a connection: after a failover
+//! the publisher may be connected to the new master and the subscriber still to the old one.
 //!
 //! ```text
 //!              tick                  PUBLISH answered
@@ -8,17 +8,17 @@
 //!     └──────────────────┴─────────────────────────────────┘
 //! ```
 //!
-//! When the PUBLISH is answered, a PING goes out behind it (the fence): its answer comes after
-//! the probe in the stream. So a worker that is behind with reading is not taken for a link that
-//! delivers nothing.
+//! When the PUBLISH is answered, a PING (the fence) is sent behind it. In the stream, its answer
+//! comes after the probe. So a worker that reads late is not taken for a link that delivers
+//! nothing.
 
 use bytes::Bytes;
 
-/// How the channels begin that links keep for themselves. Clients must not name them; what a
-/// pattern matches there is not delivered.
+/// The prefix of channels that links use for themselves. Clients must not name them, and pattern
+/// matches on them are not delivered.
 pub const PROBE_PREFIX: &[u8] = b"ngx_ws_probe:";
 
-/// How long, in milliseconds, a probe that was published may stay unheard.
+/// How long a published probe may stay unheard, in milliseconds.
 const UNHEARD_MS: u64 = 5_000;
 
 /// The probes of one subscriber link.
@@ -39,13 +39,13 @@ enum State {
         until: u64,
         fence_passed: bool,
     },
-    /// An ACL does not allow it: PING has to do.
+    /// An ACL forbids the channel, so only PING is used.
     Forbidden,
 }
 
 impl Probe {
-    /// A probe whose channel is named by `identity`: 128 random bits, so that no two links share
-    /// it.
+    /// Creates a probe whose channel is named by `identity`: 128 random bits, so that no two links
+    /// share a channel.
     pub fn new(identity: u128) -> Self {
         let prefix = str::from_utf8(PROBE_PREFIX).unwrap_or_default();
         let channel = Bytes::from(format!("{prefix}{identity:032x}"));
@@ -60,7 +60,7 @@ impl Probe {
         &self.channel
     }
 
-    /// A new connection knows nothing of the old one's probes.
+    /// The connection is lost. A new one knows nothing of the old one's probes.
     pub fn handle_lost(&mut self) {
         self.state = State::Deaf;
     }
@@ -73,7 +73,7 @@ impl Probe {
         self.state = State::Forbidden;
     }
 
-    /// It is time for a probe: what to publish, or `None` where there can be none now.
+    /// Begins the next round: returns what to publish, or `None` if no probe is possible now.
     pub fn next_round(&mut self) -> Option<Bytes> {
         match self.state {
             State::Deaf | State::Published { .. } | State::Forbidden => None,
@@ -85,8 +85,8 @@ impl Probe {
         }
     }
 
-    /// The publisher's server has taken the probe. Tells the round of the fence to send, unless
-    /// the probe has been heard already.
+    /// The publisher's server has accepted the probe. Returns the round of the fence to send,
+    /// unless the probe has already been heard.
     pub fn handle_published(&mut self, now: u64) -> Option<u64> {
         match self.state {
             State::Given => {
@@ -100,14 +100,14 @@ impl Probe {
         }
     }
 
-    /// The publisher could not publish it: nothing is proved or disproved.
+    /// The publisher could not publish the probe, which proves nothing either way.
     pub fn handle_not_published(&mut self) {
         if let State::Given = self.state {
             self.state = State::Quiet;
         }
     }
 
-    /// A probe came in.
+    /// A probe was received.
     pub fn handle_heard(&mut self, payload: &[u8]) {
         let is_current = payload == self.round.to_string().as_bytes();
         if is_current && matches!(self.state, State::Given | State::Published { .. }) {
@@ -122,14 +122,14 @@ impl Probe {
         }
     }
 
-    /// What would have been heard until now was not looked at.
+    /// The caller has not read until now, so an unheard probe proves nothing yet.
     pub fn handle_unread(&mut self, now: u64) {
         if let State::Published { until, .. } = &mut self.state {
             *until = now + UNHEARD_MS;
         }
     }
 
-    /// When a probe that stays unheard proves the link bad.
+    /// When an unheard probe proves that the link is broken.
     pub fn deadline(&self) -> Option<u64> {
         match self.state {
             State::Published {

@@ -1,19 +1,20 @@
-//! Where a link receives: small and reused from its beginning, so that it stays in the cache;
-//! large only while a large reply is under way.
+//! A link's receive buffer. It is small and reused from its beginning, so that it stays in the CPU
+//! cache. It is large only while a large reply is arriving.
 
 use std::ops::Range;
 
-/// One read, in bytes. A larger one takes the socket's queue whole more often, and the kernel then
-/// acknowledges at once, in the reader's time; it also falls out of the cache before it is parsed.
+/// The size of one read, in bytes. A larger read more often empties the socket's queue. The kernel
+/// then sends an ACK at once, on the reader's CPU time. The data also leaves the cache before it is
+/// parsed.
 const PIECE: usize = 16 << 10;
-/// A grown buffer of up to this many bytes is kept until the link is quiet.
+/// A grown buffer of up to this many bytes is kept until the link is idle.
 const KEPT: usize = 256 << 10;
 
-/// Received bytes that no reply has used up yet.
+/// Received bytes not yet consumed by a reply.
 pub struct ReadBuffer {
     bytes: Vec<u8>,
     held: Range<usize>,
-    /// The bytes that must be held before another look is worth it.
+    /// How many bytes must be held before parsing is tried again.
     need: usize,
 }
 
@@ -26,7 +27,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Room to receive into.
+    /// The space to receive into.
     pub fn room(&mut self) -> &mut [u8] {
         if self.held.is_empty() {
             self.held = 0..0;
@@ -34,13 +35,13 @@ impl ReadBuffer {
                 self.bytes = Vec::new();
             }
         } else if self.held.start > 0 && self.bytes.len() - self.held.end < PIECE {
-            // At most one piece is moved per piece received, or a large reply's first bytes.
+            // At most one piece is moved per piece received, or the first bytes of a large reply.
             self.bytes.copy_within(self.held.clone(), 0);
             self.held = 0..self.held.len();
         }
         let wanted = self.held.end + PIECE;
         if self.bytes.len() < wanted {
-            // A length that was merely announced gets no memory: the buffer doubles as bytes come.
+            // An announced length alone gets no memory: the buffer doubles as bytes arrive.
             let grown = self.need.min(self.held.end.saturating_mul(2)).max(wanted);
             self.bytes.reserve_exact(grown - self.bytes.len());
             self.bytes.resize(grown, 0);
@@ -52,12 +53,12 @@ impl ReadBuffer {
         &mut self.bytes[self.held.end..end]
     }
 
-    /// `count` bytes were received into the room.
+    /// `count` bytes were received into [`room`](Self::room).
     pub fn filled(&mut self, count: usize) {
         self.held.end = self.bytes.len().min(self.held.end + count);
     }
 
-    /// What is held, if it is enough for another look, and where it begins.
+    /// The held bytes and their offset, if there are enough to try parsing.
     #[inline]
     pub fn held(&self) -> Option<(usize, &[u8])> {
         if self.held.len() < self.need.max(1) {
@@ -66,30 +67,31 @@ impl ReadBuffer {
         Some((self.held.start, &self.bytes[self.held.clone()]))
     }
 
-    /// Less than a reply is held: look again when it is `need` bytes.
+    /// An incomplete reply is held. Parse again when there are `need` bytes.
     pub fn await_more(&mut self, need: usize) {
         self.need = need;
     }
 
-    /// The first `count` bytes held have been used up; they stay readable until the next room.
+    /// Consumes the first `count` held bytes. They stay readable until the next
+    /// [`room`](Self::room).
     #[inline]
     pub fn consume(&mut self, count: usize) {
         self.held.start += count;
         self.need = 0;
     }
 
-    /// Bytes of the buffer, by their place.
+    /// The bytes of the buffer at `place`.
     #[inline]
     pub fn slice(&self, place: Range<usize>) -> &[u8] {
         &self.bytes[place]
     }
 
-    /// Forgets what is held.
+    /// Discards the held bytes.
     pub fn clear(&mut self) {
         *self = Self::new();
     }
 
-    /// The link is quiet: room beyond a piece is given back.
+    /// The link is idle: frees what exceeds one piece.
     pub fn shrink(&mut self) {
         if self.held.is_empty() && self.bytes.len() > PIECE {
             self.clear();

@@ -1,4 +1,4 @@
-//! RESP2 replies, found in a buffer and told as ranges of it: a push costs no allocation.
+//! RESP2 replies, returned as ranges of the buffer: a push costs no allocation.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,42 +9,43 @@ use memchr::memchr;
 pub const MAX_BULK: usize = 512 << 20;
 /// The longest line (status, error, number), in bytes.
 pub const MAX_LINE: usize = 64 << 10;
-/// The bytes of a line's end, `\r\n`.
+/// The length of a line's end, `\r
+/// `, in bytes.
 pub(super) const LINE_END: usize = 2;
-/// How deep arrays may nest. Pub/sub needs one level.
+/// The deepest nesting of arrays. Pub/sub needs one level.
 pub const MAX_DEPTH: usize = 8;
-/// How many elements one reply may have in all. Pub/sub needs four.
+/// The most elements of one reply. Pub/sub needs four.
 pub const MAX_ELEMENTS: usize = 1_024;
 
-/// What stands at the beginning of a buffer.
+/// The result of reading the beginning of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A reply's beginning: worth another look once the buffer holds `need` bytes, or more.
+    /// The beginning of a reply. Read again once the buffer holds at least `need` bytes.
     Partial {
-        /// At least so many bytes, counted from the reply's first.
+        /// The number of bytes needed, counted from the reply's first.
         need: usize,
     },
     /// One reply.
     Whole {
-        /// What it says; its ranges count from the reply's first byte.
+        /// The reply. Its ranges count from the reply's first byte.
         reply: Reply,
-        /// The bytes it takes.
+        /// The reply's length in bytes.
         len: usize,
     },
 }
 
-/// One reply of the server. Ranges count from its first byte.
+/// One reply from the server. Ranges count from its first byte.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     /// `message`, `pmessage` or `smessage`.
     Message(Message),
-    /// `subscribe`, `unsubscribe` and their kin: one name's subscription was made or ended.
+    /// `subscribe`, `unsubscribe` and the like: one name was subscribed or unsubscribed.
     Change(Change),
-    /// Any other.
+    /// Any other reply.
     Value(Value),
 }
 
-/// A message that was published.
+/// A published message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
     /// The pattern that matched (`pmessage`).
@@ -53,18 +54,18 @@ pub struct Message {
     pub channel: Range<usize>,
     /// What was published.
     pub payload: Range<usize>,
-    /// It came by a sharded channel (`smessage`).
+    /// Whether it came through a sharded channel (`smessage`).
     pub sharded: bool,
 }
 
-/// The answer to one name of a `SUBSCRIBE` or `UNSUBSCRIBE`.
+/// The answer for one name of a `SUBSCRIBE` or `UNSUBSCRIBE`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
     /// Which command it answers.
     pub verb: Verb,
-    /// The name; `None` where an `UNSUBSCRIBE` without names found nothing to end.
+    /// The name. `None` if an `UNSUBSCRIBE` without names found nothing to end.
     pub name: Option<Range<usize>>,
-    /// How many subscriptions the connection has now.
+    /// How many subscriptions the connection now has.
     pub count: i64,
 }
 
@@ -80,7 +81,7 @@ pub enum Verb {
     Sunsubscribe,
 }
 
-/// A reply that is no push.
+/// A reply that is not a push.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Value {
     /// `+OK`
@@ -97,22 +98,22 @@ pub enum Value {
     Array(Vec<Value>),
 }
 
-/// Not RESP2, or beyond the limits: the connection cannot be read any further.
+/// The data is not RESP2 or exceeds a limit. The connection cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// A byte that begins no reply.
+    /// A byte that begins no reply type.
     Mark(u8),
-    /// A length or number that is none.
+    /// An invalid length or number.
     Number,
-    /// A bulk string without its line end.
+    /// A bulk string without its end of line.
     BulkEnd,
-    /// A line beyond [`MAX_LINE`].
+    /// A line longer than [`MAX_LINE`].
     LongLine,
-    /// A bulk string beyond [`MAX_BULK`].
+    /// A bulk string longer than [`MAX_BULK`].
     LongBulk,
     /// More elements than [`MAX_ELEMENTS`].
     ManyElements,
-    /// Deeper than [`MAX_DEPTH`].
+    /// Arrays nested deeper than [`MAX_DEPTH`].
     Deep,
 }
 
@@ -135,7 +136,7 @@ impl std::error::Error for Malformed {}
 /// Reads the reply at the beginning of `buffer`.
 ///
 /// # Errors
-/// The stream is no RESP2, or passes a limit.
+/// The stream is not RESP2 or exceeds a limit.
 pub fn parse(buffer: &[u8]) -> Result<Parsed, Malformed> {
     let mut scan = Scan {
         buffer,
@@ -152,10 +153,10 @@ pub fn parse(buffer: &[u8]) -> Result<Parsed, Malformed> {
     }
 }
 
-/// The channel of a `message` that begins a buffer, in the form every Redis writes it; its payload
-/// follows as a [`plain_bulk`]. [`parse`] reads all other forms, and this one too.
+/// The channel of a `message` that begins a buffer, in the form that every Redis writes. Its
+/// payload follows as a [`plain_bulk`]. [`parse`] reads this form and all others.
 ///
-/// The hot path of a subscriber: nearly all that comes to it is this.
+/// This is the hot path of a subscriber: nearly all its input is in this form.
 #[inline]
 pub(super) fn plain_channel(buffer: &[u8]) -> Option<Range<usize>> {
     if !buffer.starts_with(MESSAGE) {
@@ -164,7 +165,7 @@ pub(super) fn plain_channel(buffer: &[u8]) -> Option<Range<usize>> {
     plain_bulk(buffer, MESSAGE.len())
 }
 
-/// The bulk string whose `$` is at `mark`, if it stands whole and has one to four digits of length.
+/// The bulk string whose `$` is at `mark`, if it is complete and its length has one to four digits.
 #[inline]
 pub(super) fn plain_bulk(buffer: &[u8], mark: usize) -> Option<Range<usize>> {
     let line = buffer.get(mark..mark + 7)?;
@@ -175,8 +176,8 @@ pub(super) fn plain_bulk(buffer: &[u8], mark: usize) -> Option<Range<usize>> {
     is_bulk.then_some(begin..end)
 }
 
-/// The payloads of messages that all begin with `head`, as [`plain_bulk`] reads them, as far as they
-/// stand whole at the beginning of `buffer`; `used` counts their bytes.
+/// The payloads of complete messages at the beginning of `buffer` that all begin with `head`, read
+/// like [`plain_bulk`] does. `used` counts their bytes.
 #[inline]
 pub(super) fn plain_messages<'a>(
     buffer: &'a [u8],
@@ -194,8 +195,8 @@ pub(super) fn plain_messages<'a>(
     })
 }
 
-/// [`starts_with`](slice::starts_with) without a call of C's `memcmp`: pieces of constant length, the
-/// last of which may overlap, are a few moves each.
+/// [`starts_with`](slice::starts_with) without a call of C's `memcmp`. Pieces of constant length
+/// compile to a few moves each; the last piece may overlap the one before.
 #[inline]
 fn begins_with(buffer: &[u8], head: &[u8]) -> bool {
     const PIECE: usize = 16;
@@ -210,7 +211,7 @@ fn begins_with(buffer: &[u8], head: &[u8]) -> bool {
         && pieces.all(|(a, b)| a.first_chunk::<PIECE>() == b.first_chunk())
 }
 
-/// A length of one to four digits with its line's end, and the number of digits.
+/// A length of one to four digits with its end of line, and the number of digits.
 #[inline]
 fn short_length(line: &[u8]) -> Option<(usize, usize)> {
     let mut length = 0;
@@ -227,7 +228,7 @@ fn short_length(line: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Why reading ended before a reply's end.
+/// Why reading stopped before the end of a reply.
 enum Stop {
     Short { need: usize },
     Malformed(Malformed),
@@ -239,7 +240,7 @@ impl From<Malformed> for Stop {
     }
 }
 
-/// How a message begins: an array of three, the first of them its kind.
+/// The beginning of a message: an array of three whose first element is its kind.
 const MESSAGE: &[u8] = b"*3\r\n$7\r\nmessage\r\n";
 
 struct Scan<'a> {
@@ -258,8 +259,8 @@ impl Scan<'_> {
         self.value(0).map(Reply::Value)
     }
 
-    /// A push is an array of three or four whose first element is its kind. `None`, and nothing
-    /// consumed, when the array is something else.
+    /// Reads a push: an array of three or four whose first element is its kind. `None` if the array
+    /// is something else; nothing is consumed then.
     fn push(&mut self) -> Result<Option<Reply>, Stop> {
         let begin = self.at;
         self.at += 1;
@@ -286,7 +287,7 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    /// What follows the kind of a message; `None` when its elements are no strings.
+    /// Reads the rest of a message after its kind. `None` if its elements are not strings.
     fn message(&mut self, has_pattern: bool, sharded: bool) -> Result<Option<Reply>, Stop> {
         let pattern = match has_pattern {
             true => match self.string()? {
@@ -358,7 +359,7 @@ impl Scan<'_> {
             .map(Value::Array)
     }
 
-    /// A bulk string that is not null, or `None`, then nothing is consumed.
+    /// Reads a bulk string that is not null. `None` otherwise; nothing is consumed then.
     fn string(&mut self) -> Result<Option<Range<usize>>, Stop> {
         if self.peek()? != b'$' {
             return Ok(None);
@@ -387,7 +388,7 @@ impl Scan<'_> {
         }
     }
 
-    /// A decimal number and its line's end.
+    /// Reads a decimal number and its end of line.
     fn number(&mut self) -> Result<i64, Stop> {
         let mut at = self.at;
         let negative = self.byte(at)? == b'-';
@@ -410,7 +411,7 @@ impl Scan<'_> {
                 .and_then(|tens| tens.checked_add(signed))
                 .ok_or(Malformed::Number)?;
             at += 1;
-            // Zeros in front would let a number grow without end.
+            // Leading zeros would let a number grow without end.
             if at - first_digit > 19 {
                 return Err(Malformed::Number.into());
             }
@@ -422,7 +423,7 @@ impl Scan<'_> {
         Ok(number)
     }
 
-    /// The rest of a line after its mark.
+    /// The rest of a line after its type byte.
     fn line(&mut self) -> Result<Range<usize>, Stop> {
         let begin = self.at + 1;
         let mut from = begin;
@@ -462,7 +463,7 @@ impl Scan<'_> {
     }
 }
 
-/// The first word of an error, which tells its kind.
+/// The first word of an error, which is its kind.
 pub(super) fn error_code(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == b' ').next().unwrap_or_default()
 }
@@ -473,7 +474,7 @@ mod tests {
 
     use super::*;
 
-    /// The two readers agree on what a buffer begins with.
+    /// Asserts that both readers agree on the beginning of a buffer.
     fn check(buffer: &[u8]) -> bool {
         let Some(channel) = plain_channel(buffer) else {
             return false;

@@ -1,7 +1,7 @@
-//! Which names are wanted and what the server has been told of them.
+//! The names that are wanted, and what the server has been told about them.
 //!
-//! A name's life, as far as the server is concerned. Each command that is sent for a name has a
-//! number, the name's generation; the answer to an earlier command changes nothing:
+//! The diagram shows a name's life as the server sees it. Each command sent for a name has a
+//! number, the name's generation. The answer to an earlier command changes nothing:
 //!
 //! ```text
 //!             SUBSCRIBE sent            its own answer
@@ -13,9 +13,9 @@
 //!                 └───────────┴──────────────────────────────┘
 //! ```
 //!
-//! `Confirmed` is reached only by the answer to the last command that was sent for the name, so
-//! no `UNSUBSCRIBE` of ours is on its way behind it. A name that nobody wants any more is
-//! forgotten when it is back at `Idle`; only then is its channel id given back.
+//! A name becomes `Confirmed` only by the answer to the last command sent for it, so none of our
+//! `UNSUBSCRIBE`s is in flight behind that command. An unwanted name is forgotten when it is back
+//! at `Idle`. Only then is its channel id released.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -26,12 +26,12 @@ use slab::Slab;
 
 use super::resp::{LINE_END, Verb};
 
-/// The names of one command at most: an answer is written per name, and the server cuts a
-/// connection whose answers pass its output limit.
+/// The most names in one command. The server writes one answer per name, and closes a connection
+/// whose answers exceed its output limit.
 pub const BATCH_NAMES: usize = 1_000;
-/// The names at most whose answers are outstanding, for the same reason.
+/// The most names with an outstanding answer, for the same reason.
 pub const UNANSWERED_NAMES: usize = 10_000;
-/// How long, in milliseconds, a name is kept after the last that wanted it went.
+/// How long a name is kept after its last subscriber has left, in milliseconds.
 pub const LINGER_MS: u64 = 2_000;
 
 /// What a name is.
@@ -43,18 +43,18 @@ pub enum SubscriptionKind {
     Pattern,
 }
 
-/// What wanting a name led to.
+/// The result of wanting a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribed {
-    /// The server delivers it already, and nothing under way will end that.
+    /// The server already delivers it, and nothing in flight will end that.
     Already,
     /// The server is asked: `Confirmed` or `Refused` follows, unless the link is lost.
     Asked,
-    /// The link is down: the name is asked for when it is up again.
+    /// The link is down. The name is requested when the link is up again.
     Away,
 }
 
-/// A command that was sent and is not yet answered in full.
+/// A command that was sent and is not yet fully answered.
 #[derive(Debug)]
 struct Batch {
     number: u32,
@@ -63,61 +63,62 @@ struct Batch {
     answered: usize,
 }
 
-/// What one answer led to.
+/// The result of one answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The name is confirmed.
     Confirmed {
-        /// The caller's id of it.
+        /// The caller's id of the name.
         channel: u32,
     },
-    /// The server will not have it.
+    /// The server refuses the name.
     Refused {
-        /// The caller's id of it.
+        /// The caller's id of the name.
         channel: u32,
     },
-    /// The name is forgotten; its id may name another one.
+    /// The name is forgotten. Its id may be reused for another name.
     Released {
-        /// The caller's id of it.
+        /// The caller's id of the name.
         channel: u32,
     },
 }
 
-/// The answer was not what the commands sent can have caused.
+/// The answer does not match any command that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unexpected;
 
 /// All names of one subscriber link.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    /// By kind and name. A message needs no more than this.
+    /// By kind and name. Delivering a message needs only this map.
     places: [HashMap<Bytes, Place, RandomState>; 2],
     entries: Slab<Entry>,
     last: Last,
-    /// Names to ask for. A slot's name may have changed its mind since, or the slot its name: it
-    /// is looked at when taken.
+    /// The slots of names to subscribe to. A name may no longer be wanted, or its slot may have
+    /// been reused, so the entry is checked when taken.
     asks: [VecDeque<u32>; 2],
-    /// When to end what nobody wants, in order of time; checked when the time has come.
+    /// When to unsubscribe unwanted names, in order of time. Each is checked when its time comes.
     lingering: VecDeque<(u64, u32)>,
-    /// What is to be ended now.
+    /// Names to unsubscribe now.
     leaves: [VecDeque<u32>; 2],
     sent: VecDeque<Batch>,
-    /// Names in `sent` without an answer; of them those that are asked for.
+    /// Names in `sent` without an answer, and how many of them are being subscribed.
     unanswered: usize,
     unanswered_asks: usize,
     last_number: u32,
     is_up: bool,
-    /// Names confirmed before the link was lost and not yet since.
+    /// Names that were confirmed before the link was lost and are not yet confirmed again.
     to_restore: usize,
     is_restored: bool,
 }
 
-/// The message before: the next often is of the same channel, and begins with the same bytes.
+/// The previous message. The next one often has the same channel and thus begins with the same
+/// bytes.
 #[derive(Debug, Default)]
 struct Last {
-    /// From its first byte to the line's end after its channel's name; empty where there is none.
+    /// From the first byte to the end of the line with the channel's name. Empty if there is none.
     head: Vec<u8>,
-    /// The name, in the head.
+    /// The name's range in `head`.
     name: Range<usize>,
     channel: u32,
 }
@@ -139,7 +140,8 @@ struct Entry {
     state: State,
     /// The number of the last command sent for this name.
     number: u32,
-    /// When it leaves unless it is wanted again; meaningful while it is not wanted.
+    /// When the name is unsubscribed unless it is wanted again. Meaningful only while it is not
+    /// wanted.
     leaves_at: u64,
 }
 
@@ -153,8 +155,8 @@ enum State {
 }
 
 impl Subscriptions {
-    /// Somebody wants `name`, which the caller knows as `channel`: the same id each time, until
-    /// the name is released.
+    /// Subscribes to `name`, which the caller knows as `channel`. The id must be the same each time
+    /// until the name is released.
     pub fn subscribe(&mut self, kind: SubscriptionKind, name: &[u8], channel: u32) -> Subscribed {
         let slot = match self.places[kind as usize].get(name) {
             Some(place) => place.slot,
@@ -175,8 +177,8 @@ impl Subscriptions {
         }
     }
 
-    /// Nobody wants `name` any more. It leaves after [`LINGER_MS`], unless it is wanted again;
-    /// what the server does not have is forgotten at once.
+    /// Nobody wants `name` any more. It is unsubscribed after [`LINGER_MS`] unless it is wanted
+    /// again. A name that the server does not have is forgotten at once.
     pub fn unsubscribe(
         &mut self,
         kind: SubscriptionKind,
@@ -201,12 +203,13 @@ impl Subscriptions {
         }
     }
 
-    /// The caller's id of a name the server has, or had until its last messages are through.
+    /// The caller's id of a name that the server has, or is still delivering the last messages of.
     pub fn find(&self, kind: SubscriptionKind, name: &[u8]) -> Option<u32> {
         Some(self.places[kind as usize].get(name)?.channel)
     }
 
-    /// As [`find`](Self::find), of the channel that a message names there.
+    /// Like [`find`](Self::find), for the channel whose name is at `name` in `message`. Remembers
+    /// how the message begins, for [`as_before`](Self::as_before).
     pub fn find_for(&mut self, message: &[u8], name: Range<usize>) -> Option<u32> {
         let channel = self.find(SubscriptionKind::Channel, &message[name.clone()])?;
         self.last.head.clear();
@@ -217,7 +220,7 @@ impl Subscriptions {
         Some(channel)
     }
 
-    /// The channel of a message that begins as the one before did, and where its name stands.
+    /// The channel, and the range of its name, of a message that begins like the previous one.
     #[inline]
     pub fn as_before(&self, message: &[u8]) -> Option<(u32, Range<usize>)> {
         let Last {
@@ -229,7 +232,7 @@ impl Subscriptions {
         is_same.then(|| (*channel, name.clone()))
     }
 
-    /// How the message before began, and its channel's name, if it was of `channel`.
+    /// How the previous message began, and its channel's name, if it was a message of `channel`.
     #[inline]
     pub fn head_of(&self, channel: u32) -> Option<(&[u8], &[u8])> {
         let Last { head, name, .. } = &self.last;
@@ -237,12 +240,12 @@ impl Subscriptions {
         is_same.then(|| (&head[..], &head[name.clone()]))
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] must be called.
     pub fn deadline(&self) -> Option<u64> {
         self.lingering.front().map(|(at, _)| *at)
     }
 
-    /// Names have lingered long enough: they leave with the next batches.
+    /// Unsubscribes, with the next batches, from names that have lingered long enough.
     pub fn handle_timeout(&mut self, now: u64) {
         while let Some(&(at, slot)) = self.lingering.front().filter(|(at, _)| *at <= now) {
             self.lingering.pop_front();
@@ -255,7 +258,7 @@ impl Subscriptions {
         }
     }
 
-    /// The link is up: all that is wanted is asked for.
+    /// The link is up: requests all wanted names.
     pub fn handle_up(&mut self) {
         self.is_up = true;
         for (slot, entry) in &mut self.entries {
@@ -266,7 +269,7 @@ impl Subscriptions {
         }
     }
 
-    /// The link is lost, and all that the server knew with it. What nobody wants is forgotten.
+    /// The link is lost, and with it the server's state. Unwanted names are forgotten.
     pub fn handle_lost(&mut self, told: &mut impl FnMut(Outcome)) {
         self.is_up = false;
         self.is_restored = false;
@@ -292,13 +295,13 @@ impl Subscriptions {
             .for_each(|slot| told(self.forget(slot)));
     }
 
-    /// Some names were confirmed before the link was lost and are not yet again.
+    /// Whether names that were confirmed before the link was lost are not yet confirmed again.
     pub fn misses_any(&self) -> bool {
         self.to_restore > 0
     }
 
-    /// The caller's ids of the names that were confirmed before the link was lost and are not yet
-    /// again: their messages are missed.
+    /// The caller's ids of names that were confirmed before the link was lost and are not yet
+    /// confirmed again: their messages are missed.
     pub fn missed(&self) -> impl Iterator<Item = u32> {
         let entries = self.entries.iter().map(|(_, entry)| entry);
         entries
@@ -306,17 +309,18 @@ impl Subscriptions {
             .map(|entry| entry.channel)
     }
 
-    /// Says once, after a loss, that all that was confirmed before has been answered again.
+    /// Returns true once after a loss, when all names that were confirmed before have been answered
+    /// again.
     pub fn take_restored(&mut self) -> bool {
         std::mem::take(&mut self.is_restored)
     }
 
-    /// Somebody waits for an answer.
+    /// Whether a subscriber waits for an answer.
     pub fn owes(&self) -> bool {
         self.unanswered_asks > 0 || self.asks.iter().any(|asks| !asks.is_empty())
     }
 
-    /// The next command to send, appended to `out`; its answers are owed from now on.
+    /// Appends the next command to `out`. Its answers are owed from now on.
     pub fn next_batch(&mut self, out: &mut Vec<u8>) -> bool {
         let mut queues = self.asks.iter().chain(&self.leaves);
         if queues.all(VecDeque::is_empty)
@@ -338,10 +342,10 @@ impl Subscriptions {
         false
     }
 
-    /// The server answered one name of the oldest command. `Some(true)` tells it was the last.
+    /// Handles the answer to one name of the oldest command. `Some(true)`: it was the last one.
     ///
     /// # Errors
-    /// The answer is not the next one due: the stream cannot be trusted any more.
+    /// The answer is not the next one due, so the stream can no longer be trusted.
     pub fn handle_change(
         &mut self,
         verb: Verb,
@@ -368,13 +372,13 @@ impl Subscriptions {
         Ok(is_last)
     }
 
-    /// The server refused the whole of the oldest command. Redis does not say which name was the
-    /// cause: the command is sent again in halves, appended to `out`, until one is left.
+    /// The server refused the whole oldest command. Redis does not say which name was the cause, so
+    /// the command is sent again in halves, appended to `out`, until one name is left.
     ///
     /// Returns how many commands were sent.
     ///
     /// # Errors
-    /// No command, or one that has been answered in part, is due.
+    /// No command is due, or the oldest one has been answered in part.
     pub fn handle_refused(
         &mut self,
         out: &mut Vec<u8>,
@@ -460,7 +464,7 @@ impl Subscriptions {
                 && !entry.is_wanted
                 && matches!(entry.state, State::Asked | State::Confirmed)
             {
-                // At once, not when it is sent: the queue may hold it twice.
+                // Set at once, not when the command is sent: the queue may contain the slot twice.
                 entry.state = State::Leaving;
                 slots.push(slot);
             }
@@ -508,7 +512,7 @@ impl Subscriptions {
         self.settle(slot);
     }
 
-    /// The server has ended the name. If it is wanted again, it has been queued meanwhile.
+    /// The server has unsubscribed the name. If it is wanted again, it has been queued meanwhile.
     fn end(&mut self, slot: u32, told: &mut impl FnMut(Outcome)) {
         let entry = &mut self.entries[slot as usize];
         entry.state = State::Idle;
@@ -526,7 +530,7 @@ impl Subscriptions {
         self.settle(slot);
     }
 
-    /// Whether a name of a refused command is to be asked for again.
+    /// Whether to request a name of a refused command again.
     fn is_still_asked(&mut self, slot: u32, number: u32, told: &mut impl FnMut(Outcome)) -> bool {
         let entry = &mut self.entries[slot as usize];
         if entry.number != number {
@@ -539,7 +543,7 @@ impl Subscriptions {
         true
     }
 
-    /// An ACL may allow SUBSCRIBE and forbid UNSUBSCRIBE: then names stay, and their ids.
+    /// An ACL may allow SUBSCRIBE and forbid UNSUBSCRIBE. Then names stay, with their ids.
     fn keep(&mut self, batch: &Batch, told: &mut impl FnMut(Outcome)) {
         for &slot in &batch.slots {
             if self.entries[slot as usize].number == batch.number {
@@ -558,7 +562,7 @@ impl Subscriptions {
         }
     }
 
-    /// A name that was missed since the link was lost is missed no longer.
+    /// The name has been answered, so it no longer counts as missed since the link was lost.
     fn settle(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
         if std::mem::take(&mut entry.is_missed) {

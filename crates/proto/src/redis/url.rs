@@ -1,11 +1,11 @@
-//! Where a Redis server is and how to log in: the argument of `websocket_redis`.
+//! Redis server addresses and login: the argument of `websocket_redis`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
-/// The bytes that fit into `sockaddr_un.sun_path` beside its terminating zero.
+/// The longest path that fits into `sockaddr_un.sun_path` with its terminating zero.
 const MAX_SOCKET_PATH: usize = 107;
 
 /// One Redis server, from its URL. Neither `Debug` nor `Display` shows the password.
@@ -19,9 +19,9 @@ pub struct Server {
     pub insecure: bool,
     /// The ACL user; `None` is Redis's `default`.
     pub username: Option<String>,
-    /// What `AUTH` is given; `None`: no `AUTH` at all.
+    /// The password for `AUTH`. `None`: no `AUTH` is sent.
     pub password: Option<String>,
-    /// The database to `SELECT`. Pub/sub ignores it, an ACL or a proxy may not.
+    /// The database to `SELECT`. Pub/sub ignores it, but an ACL or a proxy may not.
     pub db: u32,
 }
 
@@ -51,8 +51,8 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
-/// The schemes we take: as written, as the `redis` crate is told, whether encrypted. The crate
-/// never learns of TLS, which is nginx's: it was built without.
+/// The accepted schemes: as written, as passed to the `redis` crate, and whether the connection is
+/// encrypted. The crate is built without TLS, which nginx does, so it never sees a TLS scheme.
 const SCHEMES: [(&str, &str, bool); 7] = [
     ("redis", "redis", false),
     ("rediss", "redis", true),
@@ -151,7 +151,7 @@ fn socket_path(path: &Path) -> Result<PathBuf, UrlError> {
 }
 
 fn misses_scheme(found: &str) -> UrlError {
-    // Without a colon the whole text may be anything, a password as well: don't repeat it.
+    // Without a colon the whole text may be anything, including a password: don't repeat it.
     let named = SCHEMES
         .map(|(scheme, ..)| format!("\"{scheme}:\""))
         .join(", ");
@@ -167,8 +167,8 @@ fn misses_scheme(found: &str) -> UrlError {
 }
 
 fn explain(refused: &redis::RedisError) -> UrlError {
-    // The crate's own sentences ("Missing hostname", "Invalid database number") hold no part of
-    // the URL; a detail might, and is left out.
+    // The crate's own sentences ("Missing hostname", "Invalid database number") contain no part of
+    // the URL. A detail might, so it is left out.
     let sentence = refused.to_string();
     let sentence = sentence.split(" - ").next().unwrap_or_default();
     let sentence = sentence.split(": ").next().unwrap_or_default();

@@ -1,29 +1,30 @@
-//! What a link has to send, and how far the socket has taken it.
+//! A link's unsent bytes, and how many the socket has taken.
 
-/// An emptied buffer beyond this many bytes is given back.
+/// An emptied buffer larger than this many bytes is freed.
 const KEPT: usize = 64 << 10;
 
-/// Bytes on their way to the server.
+/// Bytes to be sent to the server.
 #[derive(Default)]
 pub struct WriteBuffer {
     bytes: Vec<u8>,
     written: usize,
-    /// The socket took less than it was offered the last time.
+    /// Whether the socket took less than it was offered the last time.
     is_blocked: bool,
 }
 
 impl WriteBuffer {
-    /// Where commands are appended.
+    /// The buffer to append commands to.
     pub fn end(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// What is to be sent.
+    /// The bytes to send.
     pub fn unsent(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// The socket took `count` bytes. Tells whether it had been full, and so the peer has read.
+    /// The socket took `count` bytes. Returns whether it had been full, which proves that the peer
+    /// has read.
     pub fn written(&mut self, count: usize) -> bool {
         self.written = self.bytes.len().min(self.written + count);
         let was_blocked = std::mem::replace(&mut self.is_blocked, true);
@@ -33,14 +34,14 @@ impl WriteBuffer {
             self.bytes.clear();
             self.bytes.shrink_to(KEPT);
         } else if self.written > self.bytes.len() / 2 {
-            // Moving what is left never costs more than what was sent.
+            // Moving the rest never costs more than what was sent.
             self.bytes.drain(..self.written);
             self.written = 0;
         }
         was_blocked && count > 0
     }
 
-    /// Forgets what was not sent.
+    /// Discards the unsent bytes.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

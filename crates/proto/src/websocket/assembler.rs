@@ -1,22 +1,23 @@
-//! A message that did not come in one piece: its fragments, and its bytes so far.
+//! A message that did not arrive in one piece: its fragments, and its bytes so far.
 
 use super::frame::MAX_CLIENT_HEADER;
 use super::mask::Mask;
 use super::message::MessageKind;
 use super::utf8::{InvalidUtf8, Utf8};
 
-/// Unmasking and checking go in turns over blocks of this size, so that the check finds the bytes
-/// in the processor's first cache. A multiple of the mask's four bytes.
+/// Unmasking and checking alternate over blocks of this size, so that the check finds the bytes in
+/// the processor's L1 cache. A multiple of the mask's four bytes.
 const BLOCK: usize = 16 << 10;
-/// A message has room for what its header announces, up to so many times what has really come.
+/// A message gets memory for what its header announces, but at most this many times what has
+/// arrived.
 const TRUST: usize = 16;
 
-/// The kind of a message under way, and how far its text is checked.
+/// The kind of an incomplete message, and how far its text has been checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content {
     Text(Utf8),
     Binary,
-    /// Compressed: its text is checked when it is inflated.
+    /// Compressed. Its text is checked when it is inflated.
     Deflated(MessageKind),
 }
 
@@ -33,7 +34,7 @@ impl Content {
         matches!(self, Self::Deflated(_))
     }
 
-    /// Unmasks the message's next bytes in place, and checks them.
+    /// Unmasks the message's next bytes in place and checks them.
     pub(super) fn open(&mut self, bytes: &mut [u8], mask: &mut Mask) -> Result<(), InvalidUtf8> {
         match self {
             Self::Binary | Self::Deflated(_) => mask.apply(bytes),
@@ -49,7 +50,7 @@ impl Content {
         Ok(())
     }
 
-    /// The message ends here.
+    /// Ends the message.
     pub(super) fn finish(self) -> Result<MessageKind, InvalidUtf8> {
         match self {
             Self::Binary => Ok(MessageKind::Binary),
@@ -60,18 +61,18 @@ impl Content {
     }
 }
 
-/// A data frame's payload under way.
+/// A data frame whose payload is incomplete.
 #[derive(Debug)]
 pub(super) struct Fragment {
-    /// It is the message's last.
+    /// Whether it is the message's last.
     pub(super) fin: bool,
     /// The mask, at the next byte.
     pub(super) mask: Mask,
-    /// Bytes still to come.
+    /// Bytes that have not arrived.
     pub(super) missing: u64,
 }
 
-/// A message begun and not ended. All fragments go to one buffer, whatever their number.
+/// An incomplete message. All fragments go to one buffer, whatever their number.
 #[derive(Debug)]
 pub(super) struct Assembler {
     content: Content,
@@ -80,7 +81,7 @@ pub(super) struct Assembler {
 }
 
 impl Assembler {
-    /// A message of which all but `first`'s header is still to come.
+    /// A message of which only the header of `first` has arrived.
     pub(super) fn new(content: Content, first: Fragment) -> Self {
         Self {
             content,
@@ -89,27 +90,27 @@ impl Assembler {
         }
     }
 
-    /// The next fragment's header has come.
+    /// The next fragment's header has arrived.
     pub(super) fn go_on(&mut self, next: Fragment) {
         self.fragment = next;
     }
 
-    /// The next byte belongs to this message, not to a header.
+    /// Whether the next byte belongs to this message, not to a header.
     pub(super) fn is_in_fragment(&self) -> bool {
         self.fragment.missing > 0
     }
 
-    /// Bytes of the fragment that have not come.
+    /// The fragment's bytes that have not arrived.
     pub(super) fn missing(&self) -> u64 {
         self.fragment.missing
     }
 
-    /// All has come.
+    /// Whether all of it has arrived.
     pub(super) fn is_whole(&self) -> bool {
         self.fragment.fin && self.fragment.missing == 0
     }
 
-    /// It is compressed.
+    /// Whether it is compressed.
     pub(super) fn is_deflated(&self) -> bool {
         self.content.is_deflated()
     }
@@ -124,7 +125,8 @@ impl Assembler {
         self.payload.capacity()
     }
 
-    /// Unmasks (in place), checks and keeps what `arrived` has of the fragment: the bytes used.
+    /// Unmasks (in place), checks and keeps the fragment's bytes in `arrived`. Returns how many
+    /// they are.
     pub(super) fn push(&mut self, arrived: &mut [u8]) -> Result<usize, InvalidUtf8> {
         let used = self.fragment.missing.min(arrived.len() as u64) as usize;
         self.make_room(used, arrived.len());
@@ -136,13 +138,13 @@ impl Assembler {
         Ok(used)
     }
 
-    /// So many of the fragment's bytes have a place to stay.
+    /// How many of the fragment's bytes the buffer has space for.
     pub(super) fn room(&self) -> usize {
         let spare = self.payload.capacity() - self.payload.len();
         self.fragment.missing.min(spare as u64) as usize
     }
 
-    /// `read` appends no more of the fragment's bytes than there is [`room`](Self::room) for.
+    /// `read` may append at most [`room`](Self::room) of the fragment's bytes.
     pub(super) fn read_in_place<T>(
         &mut self,
         read: impl FnOnce(&mut Vec<u8>) -> T,
@@ -158,15 +160,15 @@ impl Assembler {
         Ok(outcome)
     }
 
-    /// The message ends here: its kind and its bytes.
+    /// Ends the message. Returns its kind and its bytes.
     pub(super) fn finish(self) -> Result<(MessageKind, Vec<u8>), InvalidUtf8> {
         Ok((self.content.finish()?, self.payload))
     }
 
-    // A header's word costs a client nothing, so it buys no memory by itself: a frame has room up to
-    // its announced end as far as `TRUST` allows. Room for fragments that no header has announced
-    // yet at most doubles what has come. What else has arrived may be such fragments: with room for
-    // them they move nothing.
+    // Announcing a large frame costs a client nothing, so a header alone gets no memory: a frame
+    // gets space up to its announced end only as far as `TRUST` allows. Space for fragments that no
+    // header has announced yet at most doubles what has arrived. The other bytes that arrived may
+    // be such fragments; with space for them, they cause no reallocation.
     fn make_room(&mut self, arriving: usize, arrived: usize) {
         let begin = self.payload.len();
         let need = begin + arriving;

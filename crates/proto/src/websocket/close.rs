@@ -16,18 +16,18 @@ pub fn frame(code: CloseCode, reason: &str) -> ControlFrame {
     ControlFrame::new(Opcode::Close, &body[..2 + reason.len()])
 }
 
-/// What a client's Close said.
+/// The content of a client's Close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReceived {
-    /// The code; `None` if the body was empty, what RFC 6455, 7.1.5 calls 1005.
+    /// The code. `None` if the body was empty, which RFC 6455, 7.1.5 calls 1005.
     pub code: Option<CloseCode>,
 }
 
 impl CloseReceived {
-    /// Reads the unmasked body of a Close.
+    /// Parses the unmasked body of a Close.
     ///
     /// # Errors
-    /// A body of one byte, a code that must not be sent, a reason that is not UTF-8.
+    /// The body has one byte, a code that must not be sent, or a reason that is not UTF-8.
     pub fn parse(body: &[u8]) -> Result<Self, Misbehaved> {
         let Some((&code, reason)) = body.split_first_chunk() else {
             return if body.is_empty() {
@@ -42,7 +42,7 @@ impl CloseReceived {
         Ok(Self { code: Some(code) })
     }
 
-    /// The Close that answers it: its code, or an empty body (RFC 6455, 5.5.1).
+    /// The Close in reply: its code, or an empty body (RFC 6455, 5.5.1).
     pub fn reply(self) -> ControlFrame {
         match self.code {
             Some(code) => frame(code, ""),

@@ -1,4 +1,4 @@
-//! The machine of one client: its bytes in, events out.
+//! The state machine of one client: its bytes in, events out.
 //!
 //! ```text
 //!              ┌─────────────── whole frame in the buffer: event in place, no heap
@@ -23,8 +23,8 @@ pub use super::misbehaved::Misbehaved;
 
 /// One client's incoming side. Between messages it is two words and owns no heap.
 ///
-/// Give each buffer read from the client to [`receive`](Self::receive), again and again until it
-/// says `None`; after a [`Event::Close`] or an error never again.
+/// Pass each buffer read from the client to [`receive`](Self::receive), repeatedly until it returns
+/// `None`. Do not call it after an [`Event::Close`] or an error.
 #[derive(Debug, Default)]
 pub struct Connection {
     pending: Option<Box<Pending>>,
@@ -32,12 +32,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The next event in `buf[*at..]`; `*at` moves behind what was used up. Payloads are unmasked
-    /// in place. `None`: the buffer is used up, and what it began is kept here.
+    /// Returns the next event in `buf[*at..]` and moves `*at` behind the bytes used. Payloads are
+    /// unmasked in place. `None`: the buffer is used up, and an incomplete frame is kept here.
     ///
     /// # Errors
-    /// The client's misdeed, as soon as its first wrong byte is there: a frame or message that is
-    /// too big before its payload has come.
+    /// The client's violation, as soon as its first wrong byte has arrived. For a frame or message
+    /// that is too big, this is before its payload has arrived.
     pub fn receive(
         &mut self,
         buf: &mut [u8],
@@ -52,16 +52,16 @@ impl Connection {
     }
 
     /// [`receive`](Self::receive) for a client with which permessage-deflate was
-    /// [agreed](super::deflate::negotiate): any message may be compressed (RFC 7692, 6.2). It is
-    /// inflated when all of it is there.
+    /// [agreed](super::deflate::negotiate). Any message may be compressed (RFC 7692, 6.2). It is
+    /// inflated when all of it has arrived.
     ///
-    /// Both limits count a message's bytes before compression. Of a compressed one an eighth more
-    /// may arrive, since what can't be compressed becomes so much longer; what it inflates to is
-    /// held to `max_message` exactly.
+    /// Both limits count a message's bytes before compression. A compressed message may be an
+    /// eighth longer on arrival, since incompressible data becomes that much longer. What it
+    /// inflates to must not exceed `max_message`.
     ///
     /// # Errors
-    /// Those of `receive`, a message that can't be inflated, or that inflates to too much: no more
-    /// than one byte beyond `max_message` is.
+    /// Those of `receive`; a message that can't be inflated, or that inflates to too much. At most
+    /// one byte beyond `max_message` is inflated.
     pub fn receive_deflated(
         &mut self,
         buf: &mut [u8],
@@ -77,10 +77,10 @@ impl Connection {
         self.receive_by(buf, at, &mut rules)
     }
 
-    /// [`receive_deflated`](Self::receive_deflated) where nobody reads the client's messages: of a
-    /// compressed one the frames are checked, and nothing is inflated. What it would say is not
-    /// judged either: an endpoint has to fail text that is not UTF-8 when it is to interpret it
-    /// (RFC 6455, 8.1).
+    /// [`receive_deflated`](Self::receive_deflated) if nobody reads the client's messages. The
+    /// frames of a compressed message are checked, but nothing is inflated. So its text is not
+    /// checked either: an endpoint has to fail text that is not UTF-8 only when it is to interpret
+    /// it (RFC 6455, 8.1).
     ///
     /// # Errors
     /// Those of `receive`.
@@ -97,8 +97,8 @@ impl Connection {
         self.receive_by(buf, at, &mut rules)
     }
 
-    /// So many bytes of a message under way can be [read in place](Self::read_in_place). 0: none is,
-    /// or it waits for a header, or has not come far enough to have more memory.
+    /// How many bytes of an incomplete message can be [read in place](Self::read_in_place). 0:
+    /// there is none, it waits for a header, or too little has arrived for it to get more memory.
     pub fn room(&self) -> usize {
         match self.pending.as_deref() {
             Some(Pending {
@@ -109,17 +109,17 @@ impl Connection {
         }
     }
 
-    /// Spares the rest of a long message its way over a buffer: `read` appends what comes next from
-    /// the client, at most [`room`](Self::room) bytes. What it returns is handed on.
+    /// Reads the rest of a long message without an intermediate buffer. `read` appends the client's
+    /// next bytes, at most [`room`](Self::room). Its result is returned.
     ///
-    /// A message that ends so is told by the next [`receive`](Self::receive) or its like, whose
+    /// If this completes a message, the next [`receive`](Self::receive) or variant returns it. Its
     /// buffer may be empty.
     ///
     /// # Errors
-    /// Text that is not UTF-8.
+    /// The text is not UTF-8.
     ///
     /// # Panics
-    /// There is no room, or `read` appends more, or takes away.
+    /// There is no room, or `read` appends more, or removes bytes.
     pub fn read_in_place<T>(
         &mut self,
         read: impl FnOnce(&mut Vec<u8>) -> T,
@@ -162,19 +162,19 @@ impl Connection {
         };
     }
 
-    /// Heap held for what has begun and not ended, in bytes.
+    /// Heap held for an incomplete message or frame, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.pending
             .as_deref()
             .map_or(0, |pending| size_of::<Pending>() + pending.held_bytes())
     }
 
-    /// A message, or any frame, has begun and not ended.
+    /// Whether a message, or any frame, is incomplete.
     pub fn is_mid_message(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Bytes of the frame under way that have not come: the next so many are no new message's.
+    /// Bytes of the incomplete frame that have not arrived. No new message begins within them.
     pub fn missing(&self) -> u64 {
         match self.pending.as_deref() {
             Some(Pending {
@@ -189,14 +189,14 @@ impl Connection {
         }
     }
 
-    /// So much has come of the message under way, in bytes of payload. `None`: none is; a control
-    /// frame, or a header, may be.
+    /// Payload bytes received of the incomplete message. `None`: there is none, though a control
+    /// frame or a header may be incomplete.
     pub fn message_bytes(&self) -> Option<u64> {
         let message = self.pending.as_deref()?.message.as_ref();
         message.map(Assembler::len)
     }
 
-    /// A message's last bytes were read in place.
+    /// Whether a message's last bytes were read in place.
     fn has_whole_message(&self) -> bool {
         let pending = self.pending.as_deref();
         let message = pending.and_then(|pending| pending.message.as_ref());
@@ -238,7 +238,7 @@ impl Connection {
         at: &mut usize,
         rules: &mut Rules<'_>,
     ) -> Result<Option<Event>, Misbehaved> {
-        // Usual frames have a road of their own, so that their header stays in registers.
+        // Usual frames have a separate path, so that their header stays in registers.
         match Header::parse_usual(&buf[*at..]) {
             Some((header, header_len)) => {
                 *at += header_len;
@@ -302,7 +302,7 @@ impl Connection {
         Ok(Some(event))
     }
 
-    /// Whether the frame may come now, and may be so big.
+    /// Checks whether the frame is allowed now, and at this size.
     #[inline(always)]
     fn check(&self, header: Header, rules: &Rules<'_>) -> Result<Part, Misbehaved> {
         let message = self
@@ -334,7 +334,7 @@ impl Connection {
         Ok(part)
     }
 
-    /// A frame begins that is not an event in place: its payload goes to the heap.
+    /// Begins a frame that is not an event in place: its payload goes to the heap.
     #[inline(never)]
     fn collect(
         &mut self,
@@ -367,7 +367,7 @@ impl Connection {
         self.fill(buf, at, rules)
     }
 
-    /// Takes what there is of the payload under way: the event, if that ends one.
+    /// Takes the available payload bytes. Returns an event if they complete one.
     #[inline(never)]
     fn fill(
         &mut self,

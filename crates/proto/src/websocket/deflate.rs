@@ -1,18 +1,18 @@
-//! permessage-deflate (RFC 7692): the agreement, one message's way in, one message's way out.
+//! permessage-deflate (RFC 7692): negotiation, decompression and compression.
 //!
-//! Towards clients no context is ever kept: a message is compressed once, and the same bytes serve
-//! all who agreed on the same window. A location has two at most, its own and the smallest, for all
-//! clients that ask for less than its own.
+//! No context is kept towards clients: a message is compressed once, and the same bytes serve all
+//! clients that agreed on the same window. A location has at most two windows: its own, and the
+//! smallest for all clients that ask for less than its own.
 //!
-//! What clients send may refer to what they sent before ([`Context`]). It has to: the parameter
-//! that forbids it is not offered by browsers, and of the clients that don't offer it some refuse an
-//! answer that has it (Netty 4.1), others don't read it (Tornado 6, Mojolicious, Safari 15). An
-//! answer has no parameter that was not offered. A client that has sent something compressed costs
-//! its [`History`], the last 2^bits bytes that it sent, and nothing else: DEFLATE's state between
-//! two messages is its window, and [`Inflater`], which all connections share, takes that back
-//! before each message.
+//! Clients' messages may refer to their earlier ones ([`Context`]). This cannot be avoided:
+//! browsers do not offer the parameter that forbids it. Of the clients that do not offer it, some
+//! refuse a response that has it (Netty 4.1), others do not read it (Tornado 6, Mojolicious, Safari
+//! 15). A response has no parameter that was not offered. A client that has sent something
+//! compressed costs its [`History`], the last 2^bits bytes that it sent, and nothing else:
+//! DEFLATE's state between two messages is its window, and [`Inflater`], which all connections
+//! share, loads it before each message.
 //!
-//! zlib-rs does the work: it is pure Rust, maintained, takes windows from 9 bits on, and is the
+//! zlib-rs does the work. It is pure Rust, maintained, takes windows from 9 bits on, and is the
 //! fastest at inflating. Microseconds per message of JSON, each by itself, on one core:
 //!
 //! | | level | 128 B | | 1 KiB | | 16 KiB | |
@@ -27,13 +27,13 @@
 //! | miniz_oxide 0.9.1 | 1 | 14 to 104 B | 2.3 | 16 to 362 B | 3.3 | 42 to 3989 B | 18 |
 //! | | 6 | 15 to 103 B | 2.3 | 19 to 301 B | 3.1 | 212 to 2864 B | 13 |
 //!
-//! zlib's state is only known to be good after a call that completed: what did not, in or out, is
-//! not used again. `out` tells what happened otherwise.
+//! zlib's state is only known to be good after a completed call. A compressor or decompressor that
+//! did not complete one is not used again. `out` documents what happens otherwise.
 //!
-//! Below some hundred bytes compression saves next to nothing; level 3 is within a few percent of
-//! 6 at half its time for large messages. A smaller window is no faster: what a message costs at
-//! least is the clearing of the compressor's table, whose size is fixed. Taking back a history
-//! adds to a message on its way in 0.05 µs with a window of 9 bits, 1 µs with one of 15.
+//! Below some hundred bytes compression saves next to nothing. For large messages level 3 is within
+//! a few percent of level 6 at half its time. A smaller window is no faster: the minimum cost of a
+//! message is clearing the compressor's table, whose size is fixed. Loading a history adds 0.05 µs
+//! to an incoming message with a window of 9 bits, 1 µs with one of 15.
 
 mod agree;
 mod inflate;

@@ -1,4 +1,4 @@
-//! What a client did, as its connection tells it.
+//! Events of a connection: what the client did.
 
 use super::close::CloseReceived;
 use super::message::{MessageKind, Payload};
@@ -6,19 +6,19 @@ use super::message::{MessageKind, Payload};
 /// What a client did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A whole message, checked.
+    /// A whole, valid message.
     Message {
         /// Text or binary.
         kind: MessageKind,
         /// Its bytes.
         payload: Payload,
     },
-    /// A whole compressed message that nobody wants to read: it was not inflated.
+    /// A whole compressed message that was not inflated, because nobody reads it.
     Unread,
-    /// To be answered by [`ControlFrame::pong`](super::frame::ControlFrame::pong).
+    /// A Ping. Answer it with [`ControlFrame::pong`](super::frame::ControlFrame::pong).
     Ping(Payload),
-    /// A sign of life.
+    /// A Pong.
     Pong(Payload),
-    /// The last event: to be answered by [`CloseReceived::reply`] unless a Close was sent before.
+    /// The last event. Answer it with [`CloseReceived::reply`] unless a Close was sent before.
     Close(CloseReceived),
 }

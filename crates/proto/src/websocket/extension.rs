@@ -1,5 +1,5 @@
-//! Extensions that a client offers (RFC 6455, 9). [`deflate`](super::deflate) answers its own;
-//! all are parsed, since a malformed one must end the handshake (9.1).
+//! Extensions that a client offers (RFC 6455, 9). [`deflate`](super::deflate) answers its own. All
+//! are parsed, since a malformed one must fail the handshake (9.1).
 
 use super::list::{elements, is_token, trim};
 
@@ -11,7 +11,7 @@ pub struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// Reads `name; parameter; parameter=value; parameter="value"`, or `None` if it is malformed.
+    /// Parses `name; parameter; parameter=value; parameter="value"`. `None` if it is malformed.
     pub(super) fn parse(element: &'a [u8]) -> Option<Self> {
         let (name, parameters) = split_at_first(element, b';');
         let offer = Self {
@@ -31,7 +31,7 @@ impl<'a> Offer<'a> {
         self.name
     }
 
-    /// The parameters, in order, with their values if they have one, unquoted.
+    /// The parameters in order, with their unquoted values if they have one.
     pub fn parameters(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let all =
             (!self.parameters.is_empty()).then(|| self.parameters.split(|&byte| byte == b';'));
@@ -42,9 +42,9 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// The offers of one `Sec-WebSocket-Extensions` line, in order of preference; `None` in place of a
-/// malformed one.
-// A quoted value must be a token once it is unquoted (RFC 6455, 9.1), so it hides no comma.
+/// The offers of one `Sec-WebSocket-Extensions` line, in order of preference. A malformed offer is
+/// `None`.
+// A quoted value must be a token when unquoted (RFC 6455, 9.1), so it contains no comma.
 pub(super) fn offers(line: &[u8]) -> impl Iterator<Item = Option<Offer<'_>>> {
     elements(line).map(Offer::parse)
 }

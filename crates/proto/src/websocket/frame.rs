@@ -1,4 +1,4 @@
-//! Frame headers (RFC 6455, 5.2): those of a client are read, those of the server written.
+//! Frame headers (RFC 6455, 5.2): parsing those of clients, writing those of the server.
 
 use std::ops::Deref;
 
@@ -17,11 +17,11 @@ const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
 const MASKED: u8 = 0x80;
 
-/// What a frame is (RFC 6455, 11.8).
+/// The type of a frame (RFC 6455, 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// More of the message under way.
+    /// The next part of the current message.
     Continuation = 0,
     /// A message of UTF-8 text, or its first part.
     Text = 1,
@@ -29,9 +29,9 @@ pub enum Opcode {
     Binary = 2,
     /// The end of the connection.
     Close = 8,
-    /// To be answered by a pong.
+    /// A request for a Pong.
     Ping = 9,
-    /// An answer to a ping, or a sign of life.
+    /// The answer to a Ping, or an unsolicited keep-alive.
     Pong = 10,
 }
 
@@ -48,7 +48,8 @@ impl Opcode {
         })
     }
 
-    /// Close, ping or pong: may stand between a message's fragments (RFC 6455, 5.5).
+    /// Whether it is a Close, Ping or Pong, which may come between a message's fragments (RFC 6455,
+    /// 5.5).
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
@@ -57,27 +58,27 @@ impl Opcode {
 /// The header of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The message ends with this frame.
+    /// Whether the message ends with this frame.
     pub fin: bool,
-    /// RSV1: an extension's bit; the caller judges it.
+    /// RSV1, an extension's bit. The caller checks it.
     pub rsv1: bool,
-    /// What the frame is.
+    /// The type of the frame.
     pub opcode: Opcode,
-    /// The payload's bytes, below 2^63.
+    /// The payload's length in bytes, below 2^63.
     pub payload: u64,
     /// The mask, at the payload's first byte.
     pub mask: Mask,
 }
 
 impl Header {
-    /// Reads a client's header at the start of `bytes`: the header and its own length, or `None`
-    /// if more bytes are needed. Each byte is judged when it is there.
+    /// Parses a client's header at the start of `bytes`. Returns the header and its own length, or
+    /// `None` if more bytes are needed. Each byte is checked as soon as it is there.
     ///
-    /// A length in more bytes than it needs is refused: "the minimal number of bytes MUST be used"
-    /// (RFC 6455, 5.2). Browsers judge a server so, too.
+    /// A length in more bytes than needed is refused: "the minimal number of bytes MUST be used"
+    /// (RFC 6455, 5.2). Browsers refuse such frames from a server, too.
     ///
     /// # Errors
-    /// The misdeed that the bytes so far already are.
+    /// The violation in the bytes so far.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Misbehaved> {
         match Self::parse_usual(bytes) {
@@ -86,11 +87,11 @@ impl Header {
         }
     }
 
-    /// What [`parse`](Self::parse) says of most headers: nothing is wrong, the payload has less than
-    /// 64 KiB, and eight bytes are there.
+    /// [`parse`](Self::parse) for most headers: no error, a payload below 64 KiB, and eight bytes
+    /// available.
     #[inline(always)]
     pub(super) fn parse_usual(bytes: &[u8]) -> Option<(Self, usize)> {
-        // One load, and shifts of it: parts that went through memory would be waited for.
+        // One load and shifts of it: parts that go through memory would stall.
         let begin = u64::from_le_bytes(*bytes.first_chunk()?);
         let (first, second) = (begin as u8, (begin >> 8) as u8);
         let (fin, opcode) = (first & FIN != 0, Opcode::from_bits(first & 0x0f)?);
@@ -114,7 +115,7 @@ impl Header {
         is_right.then(|| (header(payload.into(), begin >> 32), 8))
     }
 
-    /// [`parse`](Self::parse) without its short cut.
+    /// [`parse`](Self::parse) without its fast path.
     pub(super) fn parse_any(bytes: &[u8]) -> Result<Option<(Self, usize)>, Misbehaved> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
@@ -160,7 +161,7 @@ fn first_byte(byte: u8) -> Result<(bool, Opcode), Misbehaved> {
     Ok((fin, opcode))
 }
 
-/// The payload's length and the bytes of `extended` that tell it.
+/// The payload's length, and how many bytes of `extended` encode it.
 fn length(short: u8, extended: &[u8]) -> Result<Option<(u64, usize)>, Misbehaved> {
     let (payload, least, bytes) = match short {
         126 => match extended.first_chunk() {
@@ -218,13 +219,13 @@ pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let (bytes, len) = header(true, false, opcode, payload.len());
     let begin = out.len();
     out.reserve(bytes.len() + payload.len());
-    // A copy of constant length is a few moves; what is too much is overwritten.
+    // A copy of constant length compiles to a few moves. The excess bytes are overwritten.
     out.extend_from_slice(&bytes);
     out.truncate(begin + len);
     out.extend_from_slice(payload);
 }
 
-/// A server's control frame, whole, without heap; dereferences to its bytes.
+/// A server's whole control frame, without heap. It dereferences to its bytes.
 #[derive(Clone, Copy)]
 pub struct ControlFrame {
     bytes: [u8; 2 + MAX_CONTROL],
@@ -232,12 +233,12 @@ pub struct ControlFrame {
 }
 
 impl ControlFrame {
-    /// A ping; of `payload` the first 125 bytes.
+    /// A Ping with the first 125 bytes of `payload`.
     pub fn ping(payload: &[u8]) -> Self {
         Self::new(Opcode::Ping, payload)
     }
 
-    /// The answer to a ping: its payload (RFC 6455, 5.5.3).
+    /// The answer to a Ping, with the same payload (RFC 6455, 5.5.3).
     pub fn pong(payload: &[u8]) -> Self {
         Self::new(Opcode::Pong, payload)
     }

@@ -1,4 +1,4 @@
-//! The client's opening handshake (RFC 6455, 4.2): judged in one pass over the request's headers.
+//! The client's opening handshake (RFC 6455, 4.2), checked in one pass over the request's headers.
 
 use std::fmt;
 
@@ -10,43 +10,43 @@ use sha1::{Digest as _, Sha1};
 use super::extension::{self, Offer};
 use super::list;
 
-/// RFC 6455, 1.3.
+/// The GUID of RFC 6455, 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The last character of a key stands for four bits that no byte needs. RFC 6455's own example
-/// (4.1, `AQIDBAUGBwgJCgsMDQ4PEC==`) does not leave them zero.
+/// The last character of a key contains four unused bits. RFC 6455's own example (4.1,
+/// `AQIDBAUGBwgJCgsMDQ4PEC==`) does not leave them zero.
 const KEY: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// The HTTP of a request.
+/// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
-    /// 0.9
+    /// HTTP/0.9
     V09,
-    /// 1.0
+    /// HTTP/1.0
     V10,
-    /// 1.1
+    /// HTTP/1.1
     V11,
-    /// 2
+    /// HTTP/2
     V2,
-    /// 3
+    /// HTTP/3
     V3,
 }
 
-/// What a handshake needs to know of the request besides its headers.
+/// What a handshake depends on besides the headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLine {
-    /// The method is GET.
+    /// Whether the method is GET.
     pub method_is_get: bool,
-    /// The protocol's version.
+    /// The HTTP version.
     pub version: HttpVersion,
-    /// A body is announced, by length or as chunked.
+    /// Whether a body is announced, by length or as chunked.
     pub has_body: bool,
 }
 
-/// A handshake that may be accepted, as far as the RFC goes.
+/// A handshake that is acceptable by the RFC.
 #[derive(Clone, Debug)]
 pub struct Handshake<'a> {
     key: &'a [u8],
@@ -56,15 +56,15 @@ pub struct Handshake<'a> {
     extensions: Vec<&'a [u8]>,
 }
 
-/// Judges a request. `headers` are its lines in order, names in any case, values with whatever
-/// blanks stand around them; lists may be spread over several lines.
+/// Checks a request. `headers` are its header lines in order, with names in any case and values
+/// with the blanks around them. Lists may be spread over several lines.
 ///
-/// The first of these that is wrong is told: the method, HTTP/2, 3 or 1.0, no upgrade, a body, the
+/// The first error in this order is returned: the method, HTTP/2, 3 or 1.0, no upgrade, a body, the
 /// version, the key, then the other headers. So a GET without `Upgrade` is [`Refusal::NotUpgrade`],
-/// and a POST is [`Refusal::Method`] in every version of HTTP: `error_page 405` may take it elsewhere.
+/// and a POST is [`Refusal::Method`] in every HTTP version: `error_page 405` may redirect it.
 ///
 /// # Errors
-/// Why the request is no handshake that can be accepted.
+/// Why the request is not an acceptable handshake.
 pub fn check<'a>(
     line: &RequestLine,
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -97,14 +97,14 @@ impl<'a> Handshake<'a> {
         accept
     }
 
-    /// The subprotocols that the client offers, those it prefers first. They are tokens.
+    /// The subprotocols that the client offers, preferred ones first. They are tokens.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a [u8]> {
         self.subprotocols
             .iter()
             .flat_map(|line| list::elements(line))
     }
 
-    /// The extensions that the client offers, those it prefers first.
+    /// The extensions that the client offers, preferred ones first.
     pub fn extensions(&self) -> impl Iterator<Item = Offer<'a>> {
         self.extensions
             .iter()
@@ -112,46 +112,46 @@ impl<'a> Handshake<'a> {
             .flatten()
     }
 
-    /// `Origin`: browsers always send it.
+    /// `Origin`. Browsers always send it.
     pub fn origin(&self) -> Option<&'a [u8]> {
         self.origin
     }
 
-    /// `Host`, the first if there are several.
+    /// `Host`: the first one if there are several.
     pub fn host(&self) -> Option<&'a [u8]> {
         self.host
     }
 }
 
-/// Why a request is no acceptable handshake.
+/// Why a request is not an acceptable handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// HTTP/2 or HTTP/3, where `Upgrade` does not exist (RFC 9113, 8.2.2).
     Http2,
-    /// Another method than GET.
+    /// A method other than GET.
     Method,
     /// HTTP/1.0 or older, where `Upgrade` must be ignored (RFC 9110, 7.8).
     OldHttp,
-    /// No `Upgrade: websocket`, or no `Connection: upgrade` that makes it count.
+    /// No `Upgrade: websocket`, or no `Connection: upgrade`, without which it has no effect.
     NotUpgrade,
     /// A request body.
     Body,
-    /// `Sec-WebSocket-Version` is not 13, is missing or is there twice.
+    /// `Sec-WebSocket-Version` is not 13, is missing or occurs twice.
     Version,
-    /// `Sec-WebSocket-Key` is missing, is there twice or is not the base64 of 16 bytes.
+    /// `Sec-WebSocket-Key` is missing, occurs twice or is not the base64 of 16 bytes.
     Key,
-    /// Several `Origin` lines: which one would be judged?
+    /// Several `Origin` lines: it is unclear which one to check.
     Origin,
-    /// `Sec-WebSocket-Protocol` has an element that is no token.
+    /// `Sec-WebSocket-Protocol` has an element that is not a token.
     Subprotocol,
     /// `Sec-WebSocket-Extensions` is malformed.
     Extensions,
 }
 
 impl Refusal {
-    /// The HTTP status that answers it. With [`Refusal::NotUpgrade`] goes `Upgrade: websocket`,
-    /// with [`Refusal::Version`] `Sec-WebSocket-Version: 13`, with [`Refusal::Method`]
-    /// `Allow: GET`.
+    /// The HTTP status of the response. It comes with a header: for [`Refusal::NotUpgrade`]
+    /// `Upgrade: websocket`, for [`Refusal::Version`] `Sec-WebSocket-Version: 13`, for
+    /// [`Refusal::Method`] `Allow: GET`.
     pub fn status(self) -> u16 {
         match self {
             Self::Http2
@@ -186,7 +186,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The headers that a handshake is about.
+/// The headers that a handshake uses.
 #[derive(Clone, Copy)]
 enum Header {
     Host,
@@ -200,7 +200,7 @@ enum Header {
 }
 
 impl Header {
-    /// No two names are of one length, so that most headers are passed over by that alone.
+    /// No two names have the same length, so most headers are skipped by length alone.
     fn of(name: &[u8]) -> Option<Self> {
         let (header, is_it) = match name.len() {
             4 => (Self::Host, is(name, b"host")),
@@ -217,8 +217,8 @@ impl Header {
     }
 }
 
-/// Whether `name` is, in any case, `lower`. Of constant length, and without an end at the first
-/// difference: a compiler compares whole vectors.
+/// Whether `name` is `lower`, ignoring case. The length is constant and the loop does not stop at
+/// the first difference, so the compiler compares whole vectors.
 fn is<const LENGTH: usize>(name: &[u8], lower: &[u8; LENGTH]) -> bool {
     let Ok(name) = <&[u8; LENGTH]>::try_from(name) else {
         return false;
@@ -227,7 +227,7 @@ fn is<const LENGTH: usize>(name: &[u8], lower: &[u8; LENGTH]) -> bool {
     pairs.fold(0, |differ, (a, b)| differ | (a.to_ascii_lowercase() ^ b)) == 0
 }
 
-/// A header that may stand in one line only.
+/// A header that may occur only once.
 #[derive(Clone, Copy, Debug, Default)]
 enum Single<'a> {
     #[default]

@@ -1,40 +1,40 @@
-//! The mask of a client's payload (RFC 6455, 5.3).
+//! The masking of a client's payload (RFC 6455, 5.3).
 //!
-//! Unmasking touches each byte of a text anyway, so it also tells whether all of them are ASCII,
-//! which then needs no further check. Long payloads are unmasked by the wide vectors that the
-//! processor turns out to have (AVX2, NEON).
+//! Unmasking touches each byte of a text anyway, so it also detects whether all bytes are ASCII,
+//! which then needs no further check. Long payloads are unmasked with the widest vectors that the
+//! processor has (AVX2, NEON).
 
 use std::sync::LazyLock;
 
 use fearless_simd::{Level, dispatch};
 
-/// The processor's vectors.
+/// The processor's vector level, detected at run time.
 static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
 
-/// From so many bytes on wide vectors gain more than choosing them costs.
+/// From this many bytes on, wide vectors gain more than selecting them costs.
 const LONG: usize = 256;
-/// Stores that are aligned to it never straddle two cache lines.
+/// Stores with this alignment never straddle two cache lines.
 const ALIGNMENT: usize = 64;
-/// The highest bits of eight bytes: ASCII has none of them.
+/// The highest bit of each of eight bytes. ASCII has none of them set.
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
-/// A frame's masking key, turned so that its first byte is for the payload's next byte.
+/// A frame's masking key, rotated so that its first byte is for the payload's next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask([u8; 4]);
 
 impl Mask {
-    /// The key as it stands in the frame's header.
+    /// Takes the key as written in the frame's header.
     pub fn new(key: [u8; 4]) -> Self {
         Self(key)
     }
 
-    /// Masks or unmasks `bytes` in place; the next call goes on where this one ended.
+    /// Masks or unmasks `bytes` in place. The next call continues where this one ended.
     #[inline]
     pub fn apply(&mut self, bytes: &mut [u8]) {
         self.apply_and_tell_ascii(bytes);
     }
 
-    /// [`apply`](Self::apply); whether all bytes are ASCII then.
+    /// [`apply`](Self::apply). Returns whether all resulting bytes are ASCII.
     #[inline]
     pub(super) fn apply_and_tell_ascii(&mut self, bytes: &mut [u8]) -> bool {
         let seen = if bytes.len() < LONG {
@@ -53,8 +53,8 @@ impl Mask {
         seen | dispatch!(level, _ => self.apply_in_blocks::<16>(aligned))
     }
 
-    /// The bits that any of the resulting bytes has, gathered in eight. A block of `WORDS` words is
-    /// what the compiler makes vectors of, without a loop before and behind.
+    /// Returns the OR of all resulting bytes, in eight lanes. The compiler turns a block of `WORDS`
+    /// words into vectors, without a scalar loop before and after.
     #[inline(always)]
     fn apply_in_blocks<const WORDS: usize>(&mut self, bytes: &mut [u8]) -> u64 {
         let [a, b, c, d] = self.0;
@@ -80,7 +80,7 @@ impl Mask {
             *byte ^= key;
             seen |= u64::from(*byte);
         }
-        // Whole words leave the key's phase as it was.
+        // Whole words do not change the key's phase.
         self.0.rotate_left(rest.len() % 4);
         seen
     }

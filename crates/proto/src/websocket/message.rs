@@ -1,10 +1,10 @@
-//! What messages are made of, and how large they may be.
+//! Message kinds, payloads and size limits.
 
 use std::ops::Range;
 
 use super::misbehaved::Misbehaved;
 
-/// What a message holds.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// UTF-8.
@@ -13,17 +13,17 @@ pub enum MessageKind {
     Binary,
 }
 
-/// What a client may send.
+/// Limits on what a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a message, all its fragments together.
+    /// The most bytes of a message, all its fragments together.
     pub max_message: u64,
-    /// Bytes of one data frame's payload.
+    /// The most bytes of one data frame's payload.
     pub max_frame: u64,
 }
 
 impl Limits {
-    /// DEFLATE's fixed codes take nine bits for some bytes; then there are headers of blocks.
+    /// DEFLATE's fixed codes take nine bits for some bytes; block headers come on top.
     pub(super) fn of_deflated(&self) -> Self {
         const HEADERS: u64 = 64;
         let deflated = |bytes: u64| bytes.saturating_add(bytes / 8 + HEADERS);
@@ -49,15 +49,16 @@ impl Limits {
 /// Where an event's unmasked bytes are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// In the buffer given to [`Connection::receive`](super::connection::Connection::receive). Before them is their own header, now free: at
-    /// least four bytes more than the header of a server's frame with the same payload takes.
+    /// In the buffer given to [`Connection::receive`](super::connection::Connection::receive).
+    /// Before them is their own header, which is now free space: at least four bytes more than the
+    /// header of a server's frame with the same payload.
     InPlace(Range<usize>),
     /// Collected from several buffers or fragments, or inflated.
     Assembled(Vec<u8>),
 }
 
 impl Payload {
-    /// The bytes; `buf` is the buffer of the `receive` that gave the event.
+    /// The bytes. `buf` is the buffer of the `receive` that returned the event.
     pub fn bytes<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
         match self {
             Self::InPlace(range) => &buf[range.clone()],
@@ -73,7 +74,7 @@ impl Payload {
         }
     }
 
-    /// There is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,27 +1,27 @@
-//! What a client can do wrong once it is connected, and the Close that answers it.
+//! Protocol violations of a connected client, and the Close that answers each.
 
 use std::fmt;
 
 use super::close_code::CloseCode;
 use super::utf8::InvalidUtf8;
 
-/// A client's misdeed. The connection can only be closed, with [`Misbehaved::close_code`].
+/// A client's violation. The connection can only be closed, with [`Misbehaved::close_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaved {
-    /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (RFC 6455, 5.2), or RSV1
-    /// on another frame than a message's first (RFC 7692, 6).
+    /// RSV1, RSV2 or RSV3 without an extension that defines it (RFC 6455, 5.2), or RSV1 on a frame
+    /// other than a message's first (RFC 7692, 6).
     ReservedBits,
     /// An opcode of 3 to 7 or 11 to 15 (5.2).
     ReservedOpcode(u8),
-    /// A client's frame without mask (5.1).
+    /// A client's frame without a mask (5.1).
     Unmasked,
-    /// A length of more bytes than it needs, or of 2^63 and more (5.2).
+    /// A length in more bytes than needed, or of 2^63 or more (5.2).
     BadLength,
     /// A control frame of more than 125 bytes (5.5).
     LongControl,
     /// A control frame without FIN (5.5).
     FragmentedControl,
-    /// A continuation while no message is under way (5.4).
+    /// A continuation frame outside a message (5.4).
     LoneContinuation,
     /// A new message within another (5.4).
     InterleavedMessage,
@@ -33,25 +33,25 @@ pub enum Misbehaved {
     InvalidUtf8,
     /// A frame that announces more bytes than `max_frame` (10.4).
     FrameTooBig {
-        /// What the header announces, in bytes.
+        /// The announced size in bytes.
         announced: u64,
     },
-    /// A message that would have more bytes than `max_message` (10.4).
+    /// A message that would exceed `max_message` bytes (10.4).
     MessageTooBig {
-        /// The message's bytes so far and those that the header announces.
+        /// The message's bytes so far plus those that the header announces.
         announced: u64,
     },
     /// A compressed message that inflates to more bytes than `max_message` (10.4).
     MessageInflatesTooBig {
-        /// `max_message`, beyond which nothing was inflated.
+        /// `max_message`. Nothing beyond it was inflated.
         limit: u64,
     },
-    /// A compressed message that is not DEFLATE, or not all of it (RFC 7692, 7.2.2).
+    /// A compressed message that is not DEFLATE, or is incomplete DEFLATE (RFC 7692, 7.2.2).
     InvalidDeflate,
 }
 
 impl Misbehaved {
-    /// The code of the Close that answers it (RFC 6455, 7.4.1).
+    /// The code of the Close in reply (RFC 6455, 7.4.1).
     pub fn close_code(self) -> CloseCode {
         match self {
             Self::ReservedBits

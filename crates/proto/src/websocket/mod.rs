@@ -6,8 +6,8 @@
 //!  Event ────> frame, close ──> bytes     (what goes out is never masked)
 //! ```
 //!
-//! [`connection::Connection`] owns what one client has begun and not ended; everything else here
-//! is a pure function or a value. Nothing here knows time: timeouts are the caller's.
+//! [`connection::Connection`] owns a client's incomplete message and frame. Everything else here is
+//! a pure function or a value. Nothing here knows the time: timeouts are the caller's.
 
 pub mod assembler;
 pub mod close;

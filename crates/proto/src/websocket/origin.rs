@@ -1,32 +1,32 @@
-//! Whose pages may connect: the check of `Origin` (RFC 6455, 10.2; RFC 6454).
+//! The check of `Origin`: whose pages may connect (RFC 6455, 10.2; RFC 6454).
 //!
-//! It keeps a foreign page from using its visitor's cookies here. A request without `Origin` comes
-//! from no browser and passes under every policy.
+//! It keeps a foreign page from using its visitor's cookies here. A request without `Origin` does
+//! not come from a browser and passes under every policy.
 
 use std::net::Ipv6Addr;
 
 /// Which origins may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Those whose host and port are the request's own.
+    /// Origins whose host and port are those of the request.
     #[default]
     Same,
-    /// All.
+    /// All origins.
     Any,
-    /// Those that match one of these.
+    /// Origins that match one of these patterns.
     List(Vec<Pattern>),
 }
 
-/// One of the origins that a [`Policy::List`] lets in.
+/// One of the origins that a [`Policy::List`] allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(PatternKind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PatternKind {
     Same,
-    /// `null`: of pages in a sandbox, and of `data:` and, in some browsers, `file:` URLs.
+    /// `null`: sandboxed pages, `data:` URLs and, in some browsers, `file:` URLs.
     Null,
-    /// `file://`: of applications that show pages of their own files.
+    /// `file://`: applications that show their own files as pages.
     File,
     Matching {
         scheme: Option<String>,
@@ -38,25 +38,25 @@ enum PatternKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Exactly(String),
-    /// All hosts that end so; it begins with a dot.
+    /// All hosts with this suffix, which begins with a dot.
     Under(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Port {
-    /// The default port of the origin's scheme, i.e. none is written.
+    /// The default port of the origin's scheme, which is not written.
     Default,
     Exactly(u16),
     Any,
 }
 
 impl Policy {
-    /// Reads `same`, `any`, or a list of patterns, which may have `same` among them.
+    /// Parses `same`, `any`, or a list of patterns, which may include `same`.
     ///
-    /// A pattern is `[SCHEME://]HOST[:PORT]`: without a scheme it means `http` and `https`; a host
-    /// of `*.example.com` means all names under `example.com`, at any depth, but not that itself;
-    /// without a port it means the scheme's default port, and `:*` any port. `null` and `file://`
-    /// mean the origins that are written so.
+    /// A pattern is `[SCHEME://]HOST[:PORT]`. Without a scheme it matches `http` and `https`. A
+    /// host of `*.example.com` matches all names under `example.com`, at any depth, but not
+    /// `example.com` itself. Without a port it matches the scheme's default port, and `:*` any
+    /// port. `null` and `file://` match these literal origins.
     ///
     /// # Errors
     /// What is wrong, as the end of a configuration's error line.
@@ -73,12 +73,12 @@ impl Policy {
         }
     }
 
-    /// Whether a request may connect; `host` is what it is for: the authority of an absolute-form
-    /// target, else `Host` (RFC 9112, 3.2.2). `tls`: it came over TLS.
+    /// Whether a request may connect. `host` is its target: the authority of an absolute-form
+    /// target, else `Host` (RFC 9112, 3.2.2). `tls`: whether it came over TLS.
     ///
-    /// Two hosts are the same if they and their ports are. A `Host` without a port means 443 over
-    /// TLS. Without TLS it means the default port of the origin's scheme, since TLS may end at a
-    /// proxy in front.
+    /// The request's own origin is the one with the same host and port. A `Host` without a port
+    /// means 443 over TLS. Without TLS it means the default port of the origin's scheme, since TLS
+    /// may end at a proxy in front.
     pub fn allows(&self, origin: Option<&[u8]>, host: Option<&[u8]>, tls: bool) -> bool {
         let (Some(origin), false) = (origin, *self == Self::Any) else {
             return true;
@@ -103,7 +103,7 @@ impl Policy {
     }
 }
 
-/// The origin of files, where it is not `null`.
+/// The origin of files in browsers that do not send `null`.
 const FILE: &str = "file://";
 
 impl Pattern {
@@ -152,7 +152,7 @@ impl Pattern {
     }
 }
 
-/// What would be read as a pattern, but is no browser's origin: how to mend it.
+/// Values that would parse as a pattern but that no browser sends. Returns how to correct them.
 fn never_sent(value: &str) -> Option<String> {
     let lower = value.to_ascii_lowercase();
     if lower == "*" {
@@ -165,7 +165,7 @@ fn never_sent(value: &str) -> Option<String> {
                 .to_owned(),
         );
     }
-    // Hosts are equal in any case, so these would be hosts.
+    // Hosts are compared ignoring case, so these would be taken for hosts.
     if ["same", "any", "null"].contains(&&*lower) {
         return Some(format!("it must be \"{lower}\", in lower case"));
     }
@@ -186,7 +186,7 @@ impl Host {
     fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
         if let Some(inner) = text.strip_prefix('[') {
-            // Browsers write addresses in the one short form of RFC 5952; operators may not.
+            // Browsers write addresses in the one short form of RFC 5952. Operators may not.
             let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
             return Some(Self::Exactly(format!("[{address}]")));
         }
@@ -209,7 +209,7 @@ impl Host {
     }
 }
 
-/// What `Origin` says: RFC 6454, 7. `null` is none.
+/// The value of `Origin` (RFC 6454, 7). `null` is not parsed.
 struct Origin<'a> {
     scheme: &'a [u8],
     host: &'a [u8],
@@ -268,7 +268,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// `HOST[:PORT]`; an IPv6 address stands in brackets and keeps them. The host is not empty.
+/// `HOST[:PORT]`. An IPv6 address is in brackets and keeps them. The host is not empty.
 fn split_port(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let name_len = match text {
         [b'[', ..] => text.iter().position(|&byte| byte == b']')? + 1,
@@ -288,7 +288,7 @@ fn split_port(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 
 fn port_number(digits: &[u8]) -> Option<u16> {
     let digits = std::str::from_utf8(digits).ok()?;
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     digits
         .bytes()
         .all(|byte| byte.is_ascii_digit())
@@ -303,7 +303,7 @@ fn is_scheme(text: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
 
-/// A host name or IPv4 address; names beyond ASCII stand in an origin as `xn--`.
+/// A host name or IPv4 address. Names beyond ASCII are written as `xn--` in an origin.
 fn is_name(text: &str) -> bool {
     text.split('.').all(|label| {
         !label.is_empty()
@@ -336,7 +336,7 @@ mod tests {
             // TLS ended at a proxy in front.
             ("https://example.com", "example.com", false, true),
             ("https://example.com:8443", "example.com:8443", false, true),
-            // A page without TLS can be anybody's on its way.
+            // A page without TLS can come from anyone on the network path.
             ("http://example.com", "example.com", true, false),
             ("https://example.com", "example.com:80", false, false),
             ("http://example.com:8080", "example.com", false, false),

@@ -1,20 +1,19 @@
-//! UTF-8 of a text that arrives in pieces (RFC 3629; RFC 6455, 8.1).
+//! UTF-8 validation of a text that arrives in pieces (RFC 3629; RFC 6455, 8.1).
 //!
-//! Whole code points of a piece are checked in bulk. The few bytes at its end that begin a code
-//! point and do not finish it go through `Utf8::push`, which knows of each byte whether any text
-//! could still go on with it: a text that can't become valid fails with its first bad byte, not
-//! with its last.
+//! Whole code points of a piece are checked in bulk. The few bytes at its end that begin an
+//! incomplete code point go through `Utf8::push`. It knows after each byte whether the text can
+//! still become valid, so an invalid text fails at its first bad byte, not at its last.
 
 /// The text is not UTF-8, whatever may follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidUtf8;
 
-/// Where in a code point the text stands; `default()` is between two.
+/// The position within a code point. `default()` is between two code points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utf8 {
-    /// Continuation bytes still to come.
+    /// Continuation bytes still missing.
     missing: u8,
-    /// The next continuation byte must be within these.
+    /// The range of the next continuation byte.
     lowest: u8,
     highest: u8,
 }
@@ -34,10 +33,10 @@ impl Utf8 {
         }
     }
 
-    /// Takes the next piece.
+    /// Checks the next piece.
     ///
     /// # Errors
-    /// The piece has a byte after which no continuation is UTF-8.
+    /// The piece has a byte after which no continuation can make the text valid.
     #[inline]
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         // Most pieces begin and end between two code points.
@@ -47,7 +46,7 @@ impl Utf8 {
         }
     }
 
-    /// A piece that may begin or end within a code point.
+    /// Checks a piece that may begin or end within a code point.
     fn feed_cut(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.missing > 0 {
             let Some((&byte, rest)) = piece.split_first() else {
@@ -66,8 +65,8 @@ impl Utf8 {
         self.missing == 0
     }
 
-    // RFC 3629, 4: the second byte's range keeps out overlong forms, surrogates and all beyond
-    // U+10FFFF.
+    // RFC 3629, 4: the second byte's range excludes overlong forms, surrogates and everything
+    // beyond U+10FFFF.
     fn push(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
         *self = match (self.missing, byte) {
             (0, 0x00..=0x7f) => Self::default(),
@@ -95,7 +94,7 @@ fn check_whole(code_points: &[u8]) -> Result<(), InvalidUtf8> {
     }
 }
 
-/// How many bytes at the end begin a code point that needs more than there is.
+/// How many bytes at the end begin an incomplete code point.
 fn unfinished(piece: &[u8]) -> usize {
     let tail = &piece[piece.len().saturating_sub(3)..];
     for (behind, &byte) in (1..).zip(tail.iter().rev()) {

@@ -1,4 +1,4 @@
-//! What a link tells.
+//! Events of a link.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,21 @@ use bytes::Bytes;
 
 use super::super::subscriptions::Outcome;
 
-/// The token with which the caller publishes what [`Event::Probe`] asks for.
+/// The token for the publish that [`Event::Probe`] requests.
 pub const PROBE_TOKEN: u64 = u64::MAX;
-/// How the reason of [`Event::NotPublished`] begins where the link was lost.
+/// How the reason of [`Event::NotPublished`] begins when the link was lost.
 pub const LINK_LOST: &str = "link lost";
 
-/// What a link is for: in RESP2 a connection that subscribes can do little else.
+/// The purpose of a link. In RESP2 a connection that subscribes can do little else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It subscribes, and messages come in.
+    /// It subscribes and receives messages.
     Subscriber,
     /// It publishes.
     Publisher,
 }
 
-/// Why a message was not taken for publishing.
+/// Why a message was not accepted for publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotPublished {
     /// The link is down.
@@ -32,16 +32,16 @@ pub enum NotPublished {
 /// What the caller must do or may want to know.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// Open a socket now; then `handle_connected` or `handle_disconnected`.
+    /// Open a socket now, then call `handle_connected` or `handle_disconnected`.
     Connect,
-    /// Close the socket; the link has scheduled the next one already.
+    /// Close the socket. The link has already scheduled the next connection.
     Disconnect {
-        /// What is wrong with this connection.
+        /// What is wrong with the connection.
         cause: Cow<'a, str>,
     },
     /// The link is usable: one log line.
     Up {
-        /// Milliseconds since it was found down; `None` at the start.
+        /// Milliseconds since the link was found down. `None` at the start.
         was_down_for: Option<u64>,
     },
     /// The link was lost, or the first attempt failed: one log line. Later attempts are silent.
@@ -49,36 +49,36 @@ pub enum Event<'a> {
         /// Why.
         cause: Cow<'a, str>,
     },
-    /// Something an operator should mend, though the link goes on: one log line.
+    /// A problem that an operator should fix. The link continues: one log line.
     Warning {
-        /// What.
+        /// What the problem is.
         reason: String,
     },
-    /// The server has confirmed a subscription; again after each reconnect.
+    /// The server has confirmed a subscription. This is repeated after each reconnect.
     Confirmed {
         /// The caller's id of the name.
         channel: u32,
     },
-    /// The server refuses a name. It is asked for again if it is subscribed again, and after a
-    /// reconnect; the caller gives it up by `unsubscribe`.
+    /// The server refuses a name. The name is requested again when it is subscribed again, and
+    /// after a reconnect. The caller gives it up with `unsubscribe`.
     Refused {
         /// The caller's id of the name.
         channel: u32,
-        /// The server's words.
+        /// The server's error text.
         reason: String,
     },
-    /// The link has forgotten a name that was unsubscribed: its id may name another one now.
-    /// Each name ends so, once.
+    /// The link has forgotten a name that was unsubscribed. The id may now be used for another
+    /// name. Each name ends with this event, once.
     Released {
         /// The caller's id of the name.
         channel: u32,
     },
-    /// All that was confirmed before the link was lost is confirmed (or refused) again.
+    /// All names that were confirmed before the link was lost are confirmed or refused again.
     Restored {
-        /// Messages of this time, in milliseconds, may have been missed.
+        /// Messages published during this time, in milliseconds, may have been missed.
         gap_ms: u64,
     },
-    /// A message. Names that are being unsubscribed still have some.
+    /// A message. Names that are being unsubscribed may still receive some.
     Message {
         /// The caller's id of the channel, or of the pattern that matched.
         channel: u32,
@@ -86,26 +86,26 @@ pub enum Event<'a> {
         name: &'a [u8],
         /// The pattern that matched.
         pattern: Option<&'a [u8]>,
-        /// What was published.
+        /// The published payload.
         payload: &'a [u8],
     },
     /// The server has taken a message.
     Published {
-        /// The caller's.
+        /// The caller's token.
         token: u64,
         /// How many connections (not clients) it was delivered to.
         receivers: i64,
     },
-    /// The server has refused a message, or the link was lost before it said anything: then the
-    /// message may have been published, or not.
+    /// The server has refused a message, or the link was lost before the answer. In the latter case
+    /// the message may or may not have been published.
     NotPublished {
-        /// The caller's.
+        /// The caller's token.
         token: u64,
-        /// The server's words, or how the link was lost.
+        /// The server's error text, or how the link was lost.
         reason: String,
     },
-    /// Publish this by the publisher link to the same server, with [`PROBE_TOKEN`], and report
-    /// the outcome by `handle_probe_reply`.
+    /// Publish this with [`PROBE_TOKEN`] through the publisher link to the same server, and report
+    /// the outcome with `handle_probe_reply`.
     Probe {
         /// The channel.
         channel: Bytes,

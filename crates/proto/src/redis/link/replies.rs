@@ -1,4 +1,4 @@
-//! What a server answers, and what follows from it.
+//! Replies of the server, and what follows from them.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ impl Link {
         }
     }
 
-    /// `begin` is the reply's place in the read buffer.
+    /// `begin` is the offset of the reply in the read buffer.
     pub(super) fn handle_reply(&mut self, reply: Reply, begin: usize) -> Step {
         match reply {
             Reply::Message(message) => return self.handle_message(message, begin),
@@ -106,7 +106,8 @@ impl Link {
         match (owed, value) {
             (Some(Owed::Auth { .. }), Value::Status(_)) => self.greet(),
             (Some(Owed::Select), Value::Status(_)) => {}
-            // A PING is answered by a status, or by ["pong", ""] where something is subscribed.
+            // A PING is answered by a status, or by ["pong", ""] on a connection with
+            // subscriptions.
             (Some(Owed::Greeting | Owed::Pong), Value::Status(_) | Value::Array(_)) => {}
             (Some(Owed::Fence { round }), Value::Status(_) | Value::Array(_)) => {
                 self.probe.handle_fence(round);
@@ -116,7 +117,7 @@ impl Link {
                 self.answer(token, Ok(*receivers));
             }
             (None | Some(_), _) => {
-                // The publish at the front must not be lost without a word.
+                // The publish at the front must not be lost silently.
                 owed.into_iter().for_each(|owed| self.owed.push_front(owed));
                 self.lose("unexpected reply", true);
             }
@@ -126,11 +127,12 @@ impl Link {
     pub(super) fn handle_error(&mut self, text: &str) {
         let code = error_code(text.as_bytes());
         match self.owed.pop_front() {
-            // Before Redis 6 there were no users: AUTH took the password alone.
+            // Redis before 6 has no users: its AUTH takes only the password.
             Some(Owed::Auth { with_user: true }) if is_arity_error(text) => {
                 self.authenticate(false);
             }
-            // A server that knows no AUTH may repeat its arguments, and the log would have them.
+            // A server that does not know AUTH may repeat its arguments, which would put them in
+            // the log.
             Some(Owed::Auth { .. }) => self.lose(&self.without_password(text), true),
             Some(Owed::ClientName) => self.come_up(),
             // An ACL may forbid PING, and a master that cannot save answers it with MISCONF:
@@ -223,7 +225,7 @@ impl Link {
         }
     }
 
-    /// Gives the connection up, and plans the next one.
+    /// Gives up the connection and schedules the next one.
     pub(super) fn lose(&mut self, cause: &str, must_close: bool) {
         let lasted = match self.phase {
             Phase::Up { since } => Some(self.now.saturating_sub(since)),
@@ -263,7 +265,7 @@ impl Link {
     }
 }
 
-/// The server's words for a log: one line, of a bounded length.
+/// The server's error text for a log: one line of bounded length.
 fn printable(text: &[u8]) -> String {
     const LONGEST: usize = 256;
     let text = String::from_utf8_lossy(text);
@@ -273,8 +275,8 @@ fn printable(text: &[u8]) -> String {
         .collect()
 }
 
-/// Errors that speak of the server or the login, not of the command: another connection may be
-/// better off, at another server perhaps.
+/// Errors about the server or the login, not about the command. Another connection may work,
+/// perhaps to another server.
 fn is_servers_state(code: &[u8]) -> bool {
     matches!(
         code,

@@ -1,4 +1,4 @@
-//! One link: what it hears from its caller and its socket, and when it wants to be asked.
+//! The state of one link: input from its caller and its socket, and its next deadline.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use super::super::url::Server;
 use super::super::write_buffer::WriteBuffer;
 use super::event::{Event, NotPublished, PROBE_TOKEN, Role, told};
 
-/// A connection must be there within this time, TLS included, in milliseconds.
+/// The connection, TLS included, must be established within this time, in milliseconds.
 pub const CONNECT_MS: u64 = 5_000;
 /// A server that owes a reply may be silent for this long, in milliseconds.
 pub const REPLY_MS: u64 = 10_000;
@@ -22,25 +22,25 @@ pub const REPLY_MS: u64 = 10_000;
 pub const PONG_MS: u64 = 5_000;
 /// How often a link proves that it works, in milliseconds.
 pub const PROOF_MS: u64 = 10_000;
-/// Unsent publishes may take this many bytes.
+/// The most bytes of unsent publishes.
 pub const MAX_UNSENT: usize = 16 << 20;
-/// So many publishes may be unanswered.
+/// The most unanswered publishes.
 pub const MAX_UNANSWERED: usize = 65_536;
 
-/// One link. See the [module](super) for how to drive it.
-// No `Debug`: what is unsent may hold the password.
+/// One link. The [module](super) documents how to drive it.
+// No `Debug`: unsent bytes may contain the password.
 pub struct Link {
     pub(super) role: Role,
     pub(super) server: Arc<Server>,
     pub(super) phase: Phase,
-    /// The latest time heard of.
+    /// The latest time that the caller passed.
     pub(super) now: u64,
     pub(super) backoff: Backoff,
     pub(super) incoming: ReadBuffer,
     pub(super) outgoing: WriteBuffer,
-    /// What the server owes, in the order it was asked.
+    /// The replies that the server owes, in the order of the commands.
     pub(super) owed: VecDeque<Owed>,
-    /// Since when the server has been silent although it owed something.
+    /// Since when the server has been silent while it owed a reply.
     pub(super) silent_since: u64,
     pub(super) heard_at: u64,
     /// When to prove next that the link works.
@@ -62,7 +62,7 @@ pub(super) enum Phase {
     Up { since: u64 },
 }
 
-/// One reply that is due, or all those of one command.
+/// One reply that is due, or all replies to one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owed {
     Auth { with_user: bool },
@@ -76,7 +76,7 @@ pub(super) enum Owed {
     Publish { token: u64 },
 }
 
-/// What looking at the next reply led to.
+/// The result of reading the next reply.
 pub(super) enum Step {
     Nothing,
     Handled,
@@ -90,7 +90,7 @@ pub(super) enum Step {
 
 impl Link {
     /// A link that is not yet connected and wants to be. `seed` is 128 random bits, different for
-    /// each link of all machines: it names the probe's channel.
+    /// each link of all machines. It names the probe's channel.
     pub fn new(role: Role, server: Arc<Server>, seed: u128) -> Self {
         Self {
             role,
@@ -128,7 +128,7 @@ impl Link {
         }
     }
 
-    /// The socket could not be connected, failed, or was closed by the server, for `cause`.
+    /// The socket could not be connected, failed, or was closed by the server. `cause` says why.
     pub fn handle_disconnected(&mut self, now: u64, cause: &str) {
         self.now = now;
         if !matches!(self.phase, Phase::Waiting { .. }) {
@@ -136,7 +136,7 @@ impl Link {
         }
     }
 
-    /// The time that [`deadline`](Self::deadline) told has come.
+    /// The time of [`deadline`](Self::deadline) has come.
     pub fn handle_timeout(&mut self, now: u64) {
         self.now = now;
         match self.phase {
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    /// Room to receive into; then `handle_read`.
+    /// The space to receive into. Call `handle_read` afterwards.
     pub fn read_buf(&mut self) -> &mut [u8] {
         self.incoming.room()
     }
@@ -165,15 +165,15 @@ impl Link {
         self.incoming.filled(count);
     }
 
-    /// The caller reads nothing now, whatever the server may have sent: that the link hears nothing
-    /// until now proves nothing.
+    /// The caller does not read now, whatever the server may have sent. So the link's silence until
+    /// now proves nothing.
     pub fn handle_unread(&mut self, now: u64) {
         self.now = now;
         self.silent_since = now;
         self.probe.handle_unread(now);
     }
 
-    /// What to do or know next; `None`: nothing more until something happens.
+    /// The next thing to do or to know. `None`: nothing until something happens.
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<'_>> {
         match self.next_delivery() {
@@ -187,9 +187,9 @@ impl Link {
         }
     }
 
-    /// Hands over the further messages of `channel`, name and payload, as far as they come next: as
-    /// [`next_event`](Self::next_event), which is to be asked again then, but cheaper for the many
-    /// messages of one channel that one read often brings.
+    /// Passes on further messages of `channel`, name and payload, as long as they come next. It
+    /// does the same as [`next_event`](Self::next_event), which must be called again afterwards,
+    /// but is cheaper when one read brings many messages of one channel.
     #[inline]
     pub fn each_of(&mut self, channel: u32, mut hear: impl FnMut(&[u8], &[u8])) {
         if !self.may_deliver() {
@@ -210,13 +210,13 @@ impl Link {
         }
     }
 
-    /// More has been received than what the last event told of.
+    /// Whether received bytes are held beyond the last event.
     #[inline]
     pub fn holds_more(&self) -> bool {
         self.incoming.held().is_some()
     }
 
-    /// The message of a channel, if one stands whole before anything else.
+    /// The next message of a channel, if it is complete and nothing must be reported before it.
     #[inline]
     pub(super) fn next_delivery(&mut self) -> Option<(u32, Range<usize>, Range<usize>)> {
         if !self.may_deliver() {
@@ -236,7 +236,7 @@ impl Link {
         Some((channel, shift(name, begin), shift(payload, begin)))
     }
 
-    /// Nothing is to be said before what is held.
+    /// Whether no event must be reported before the held bytes.
     #[inline]
     pub(super) fn may_deliver(&self) -> bool {
         self.events.is_empty() && self.is_up()
@@ -268,7 +268,7 @@ impl Link {
         })
     }
 
-    /// What to send now.
+    /// The bytes to send now.
     pub fn output(&mut self) -> &[u8] {
         if self.is_up() {
             while self.subscriptions.next_batch(self.outgoing.end()) {
@@ -286,7 +286,7 @@ impl Link {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, by the same clock.
+    /// When [`handle_timeout`](Self::handle_timeout) must be called, by the same clock.
     pub fn deadline(&self) -> Option<u64> {
         match self.phase {
             Phase::Waiting { until } | Phase::Connecting { until } => Some(until),
@@ -303,23 +303,23 @@ impl Link {
         }
     }
 
-    /// The link is connected, logged in and usable.
+    /// Whether the link is connected, logged in and usable.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
     }
 
-    /// The caller's ids of the names that were confirmed before the link was lost, and are not yet
-    /// again: their messages are missed.
+    /// The caller's ids of names that were confirmed before the link was lost and are not yet
+    /// confirmed again: their messages are missed.
     pub fn missed(&self) -> impl Iterator<Item = u32> {
         self.subscriptions.missed()
     }
 
-    /// Somebody waits for an answer: to a publish or a subscription. Probes don't count.
+    /// Whether someone waits for the answer to a publish or a subscription. Probes don't count.
     pub fn owes(&self) -> bool {
         self.unanswered_publishes > 0 || (self.is_up() && self.subscriptions.owes())
     }
 
-    /// Heap for what is unsent, unanswered, or received in part, in bytes.
+    /// Heap for unsent, unanswered and partly received data, in bytes.
     pub fn memory(&self) -> usize {
         self.outgoing.memory()
             + self.incoming.oversize()
@@ -327,8 +327,8 @@ impl Link {
             + self.events.capacity() * size_of::<Event<'static>>()
     }
 
-    /// Wants `name`, known to the caller as `channel` until [`Event::Released`]. Further calls
-    /// for the same name are harmless; the first `unsubscribe` ends them all.
+    /// Subscribes to `name`, known to the caller as `channel` until [`Event::Released`]. Further
+    /// calls for the same name are harmless; the first `unsubscribe` ends them all.
     pub fn subscribe(
         &mut self,
         kind: SubscriptionKind,
@@ -341,8 +341,8 @@ impl Link {
         self.subscriptions.subscribe(kind, name, channel)
     }
 
-    /// Nobody wants `name` any more: it leaves after
-    /// [`LINGER_MS`](super::subscriptions::LINGER_MS), unless it is subscribed again meanwhile.
+    /// Nobody wants `name` any more. It is unsubscribed after
+    /// [`LINGER_MS`](super::subscriptions::LINGER_MS) unless it is subscribed again meanwhile.
     pub fn unsubscribe(&mut self, kind: SubscriptionKind, name: &[u8], now: u64) {
         self.now = now;
         let outcome = self.subscriptions.unsubscribe(kind, name, now);
@@ -354,7 +354,7 @@ impl Link {
     /// order of the calls.
     ///
     /// # Errors
-    /// The message was not taken, and no event follows.
+    /// The message was not accepted, and no event follows.
     pub fn publish(
         &mut self,
         channel: &[u8],
@@ -376,22 +376,22 @@ impl Link {
         Ok(())
     }
 
-    /// The queue takes one more message of so many bytes, its channel's name included.
+    /// Whether the queue accepts one more message of so many bytes, its channel's name included.
     pub fn has_room(&self, bytes: usize) -> bool {
         let unsent = self.outgoing.unsent().len();
         let is_too_much = unsent > 0 && unsent.saturating_add(bytes) > MAX_UNSENT;
         !is_too_much && self.owed.len() < MAX_UNANSWERED
     }
 
-    /// What became of the publish that [`Event::Probe`] asked for: its receivers, or the reason
-    /// of `NotPublished` (any text when the publisher link did not take it).
+    /// The outcome of the publish requested by [`Event::Probe`]: its number of receivers, or the
+    /// reason of `NotPublished` (any text if the publisher link did not accept it).
     pub fn handle_probe_reply(&mut self, outcome: Result<i64, &str>, now: u64) {
         self.now = now;
         if !self.is_up() {
             return;
         }
         match outcome {
-            // The count is no proof: a cluster's node counts its own connections only.
+            // The count proves nothing: a cluster's node counts only its own connections.
             Ok(_) => {
                 if let Some(round) = self.probe.handle_published(now) {
                     self.ask(Owed::Fence { round }, &[b"PING"]);
@@ -412,8 +412,8 @@ impl Link {
         self.ask(Owed::Auth { with_user }, command);
     }
 
-    /// All of the greeting but AUTH. The PING learns whether the server is willing to serve (it
-    /// may be loading, or want a password), and goes before a command whose error is ignored: a
+    /// The greeting without AUTH. The PING learns whether the server is willing to serve: it may be
+    /// loading, or want a password. It must come before a command whose error is ignored, because a
     /// server that turns connections away says so without being asked.
     pub(super) fn greet(&mut self) {
         if self.server.db != 0 {
@@ -436,7 +436,7 @@ impl Link {
         self.owed.push_back(owed);
     }
 
-    /// When a server that owes something has been silent for too long.
+    /// When a server that owes a reply has been silent for too long.
     pub(super) fn silence_ends(&self) -> Option<u64> {
         let patience = match self.owed.front()? {
             Owed::Pong | Owed::Fence { .. } => PONG_MS,

@@ -1,4 +1,4 @@
-//! What one client has begun and not ended, and the rules it is read by.
+//! A client's incomplete message and frame, and the rules for reading them.
 
 use super::super::assembler::Assembler;
 use super::super::close::CloseReceived;
@@ -9,17 +9,17 @@ use super::super::mask::Mask;
 use super::super::message::{Limits, MessageKind, Payload};
 use super::super::misbehaved::Misbehaved;
 
-/// What has begun and not ended: a message, a frame, or a frame within a message.
+/// What is incomplete: a message, a frame, or a frame within a message.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) message: Option<Assembler>,
     pub(super) aside: Aside,
 }
 
-/// What stands between a message's bytes.
+/// What comes between a message's bytes.
 #[derive(Debug, Default)]
 pub(super) enum Aside {
-    /// Nothing: the next byte is the message's, or a header's first.
+    /// Nothing: the next byte is the message's, or the first of a header.
     #[default]
     None,
     Header(Prefix),
@@ -33,7 +33,7 @@ pub(super) struct Prefix {
     pub(super) len: usize,
 }
 
-/// A control frame whose payload is under way.
+/// A control frame whose payload is incomplete.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) signal: Signal,
@@ -55,7 +55,7 @@ pub(super) struct Rules<'a> {
     pub(super) compressed: Compressed<'a>,
 }
 
-/// What becomes of compressed messages.
+/// How compressed messages are handled.
 pub(super) enum Compressed<'a> {
     /// permessage-deflate was not agreed.
     Refused,
@@ -64,7 +64,7 @@ pub(super) enum Compressed<'a> {
     Inflated(&'a mut Inflater, Takeover<'a>),
 }
 
-/// What a frame is to the message under way.
+/// A frame's role in the current message.
 pub(super) enum Part {
     First(MessageKind),
     Next,
@@ -72,7 +72,7 @@ pub(super) enum Part {
 }
 
 impl Rules<'_> {
-    /// A whole message, still compressed.
+    /// Reads a whole message that is still compressed.
     #[inline(never)]
     pub(super) fn read_compressed(
         &mut self,
@@ -107,7 +107,8 @@ impl Pending {
         aside + self.message.as_ref().map_or(0, Assembler::held_bytes)
     }
 
-    /// The next byte is payload, not a header's, or the message's last was read in place.
+    /// Whether the next byte is payload rather than a header's, or the message's last byte was read
+    /// in place.
     pub(super) fn is_in_payload(&self) -> bool {
         match &self.aside {
             Aside::None => self
@@ -131,7 +132,7 @@ impl Prefix {
         }
     }
 
-    /// Takes the header's further bytes from `buf`.
+    /// Takes the header's next bytes from `buf`.
     pub(super) fn complete(
         &mut self,
         buf: &[u8],
@@ -150,7 +151,7 @@ impl Prefix {
 }
 
 impl Control {
-    /// `missing` is at most 125: `Header::parse` lets no longer control frame through.
+    /// `missing` is at most 125: `Header::parse` accepts no longer control frame.
     pub(super) fn new(signal: Signal, mask: Mask, missing: usize) -> Self {
         Self {
             signal,
@@ -160,7 +161,7 @@ impl Control {
         }
     }
 
-    /// Unmasks and keeps what `arrived` has of the payload: the bytes used.
+    /// Unmasks and keeps the payload bytes in `arrived`. Returns how many they are.
     pub(super) fn push(&mut self, arrived: &[u8]) -> usize {
         let used = self.missing.min(arrived.len());
         let begin = self.payload.len();

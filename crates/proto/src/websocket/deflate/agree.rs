@@ -1,4 +1,4 @@
-//! What is agreed about permessage-deflate in the handshake (RFC 7692, 7.1).
+//! The negotiation of permessage-deflate in the handshake (RFC 7692, 7.1).
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use super::parameters::{MAX_WINDOW_BITS, NAME, SMALLEST_WINDOW_BITS};
 /// What the operator configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The window towards clients, in [`WINDOW_BITS`]. Who asks for less gets the smallest.
+    /// The window towards clients, in [`WINDOW_BITS`]. Clients that ask for less get the smallest.
     pub server_window_bits: u8,
-    /// What is kept of what a client has sent.
+    /// How much context is kept for each client.
     pub context: Context,
 }
 
-/// What is kept of a client's messages, for its next compressed one to refer to.
+/// How much of a client's messages is kept for its next compressed message to refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
-    /// Nobody reads its messages: nothing is kept, whatever they refer to.
+    /// Nobody reads the client's messages: nothing is kept, whatever they refer to.
     Unread,
-    /// Nothing: who does not offer to refer to nothing is declined.
+    /// Nothing. A client that does not offer to do without context is declined.
     Nothing,
-    /// 2^bits bytes, in [`WINDOW_BITS`]: who may refer to more, and does not offer to be limited, is
-    /// declined.
+    /// 2^bits bytes, in [`WINDOW_BITS`]. A client that may refer to more, and does not offer to be
+    /// limited, is declined.
     Window(u8),
 }
 
@@ -35,8 +35,9 @@ impl Default for Settings {
     }
 }
 
-/// What was agreed with a client; `Display` is the value of the answer's
-/// `Sec-WebSocket-Extensions`. Towards the client no context is kept, whether that is told or not.
+/// What was agreed with a client. `Display` writes the value of the response's
+/// `Sec-WebSocket-Extensions`. No context is kept towards the client, whether or not the response
+/// says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     asked: Asked,
@@ -44,11 +45,11 @@ pub struct Agreed {
     context_bits: u8,
 }
 
-/// The answer to the first offer that can be accepted; `None` declines them all.
+/// The answer to the first acceptable offer. `None` declines them all.
 ///
-/// An offer with a parameter that is unknown, twice there, or has a value that is not its own is
-/// declined (RFC 7692, 7.1); so is `server_max_window_bits=8`, which zlib can't do, and one whose
-/// client would need more of a [`Context`] than there is.
+/// An offer is declined if it has a parameter that is unknown, occurs twice, or has an invalid
+/// value (RFC 7692, 7.1). It is also declined if it has `server_max_window_bits=8`, which zlib
+/// cannot do, or if its client would need more [`Context`] than configured.
 pub fn negotiate<'a>(
     mut offers: impl Iterator<Item = Offer<'a>>,
     settings: &Settings,
@@ -67,10 +68,10 @@ struct Asked {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ClientWindow {
-    /// The client may not know how to limit it, and must not be asked to.
+    /// The client may not know how to limit its window, and must not be asked to.
     #[default]
     Fixed,
-    /// It can be limited; the client will use no more than these bits in any case.
+    /// The client can limit its window, and uses no more than these bits in any case.
     UpTo(u8),
 }
 
@@ -115,7 +116,7 @@ impl Asked {
         })
     }
 
-    /// Of two windows the one that this client can read.
+    /// The larger of our two windows that this client can read.
     fn server_window(&self, configured: u8) -> Option<u8> {
         let most = self.server_window_bits.unwrap_or(MAX_WINDOW_BITS);
         [configured, SMALLEST_WINDOW_BITS]
@@ -123,7 +124,7 @@ impl Asked {
             .find(|&bits| bits <= most)
     }
 
-    /// Bits of what is to be kept, 0 for nothing.
+    /// How much context to keep, in bits. 0: nothing.
     fn context(&self, granted: Context) -> Option<u8> {
         match (granted, self.client_window) {
             (Context::Unread, _) => Some(0),
@@ -135,7 +136,7 @@ impl Asked {
 }
 
 impl ClientWindow {
-    /// The window that the client will use where so much is `granted`.
+    /// The window that the client will use if `granted` is offered.
     fn within(self, granted: u8) -> Option<u8> {
         match self {
             Self::Fixed => (granted == MAX_WINDOW_BITS).then_some(granted),
@@ -154,17 +155,17 @@ fn window_bits(value: &[u8]) -> Option<u8> {
 }
 
 impl Agreed {
-    /// The window towards this client, in [`WINDOW_BITS`]: which [`Deflater`] serves it.
+    /// The window towards this client, in [`WINDOW_BITS`]. It selects the [`Deflater`].
     pub fn server_window_bits(&self) -> u8 {
         self.server_window_bits
     }
 
-    /// How much must be kept of what this client sends compressed, in bits; 0: nothing.
+    /// How much of this client's compressed messages must be kept, in bits. 0: nothing.
     pub fn context_bits(&self) -> u8 {
         self.context_bits
     }
 
-    /// The window that the client has to be told to keep within. Its own it knows.
+    /// The window limit to send to the client. `None` if it keeps within the limit by itself.
     fn limit(&self) -> Option<u8> {
         match self.asked.client_window {
             ClientWindow::UpTo(bits) if self.context_bits > 0 => {

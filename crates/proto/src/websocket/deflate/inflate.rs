@@ -1,4 +1,4 @@
-//! A message's way in.
+//! Decompression of incoming messages.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use super::super::misbehaved::Misbehaved;
 use super::super::utf8::Utf8;
 use super::parameters::{BLOCK, END, MAX_FINAL_BLOCKS, MAX_WINDOW_BITS, TAIL, WINDOW_BITS};
 
-/// How much of one client's messages is kept, and what is.
+/// The history kept of one client's messages, and its limit.
 #[derive(Debug)]
 pub struct Takeover<'a> {
-    /// What was [agreed](Agreed::context_bits); 0: nothing is kept.
+    /// The [agreed](Agreed::context_bits) window. 0: nothing is kept.
     pub window_bits: u8,
-    /// `None` until the client has sent something compressed.
+    /// `None` until the client has sent a compressed message.
     pub history: &'a mut Option<Box<History>>,
 }
 
@@ -34,7 +34,7 @@ impl Takeover<'_> {
     }
 }
 
-/// The end of what a client with context takeover has sent compressed, up to its window.
+/// The last bytes, up to its window, of what a client with context takeover has sent compressed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct History {
     bytes: Vec<u8>,
@@ -42,7 +42,7 @@ pub struct History {
 }
 
 impl History {
-    // zlib's compressors take a window of 8 bits for one of 9.
+    // zlib's compressors replace a window of 8 bits by one of 9.
     fn new(window_bits: u8) -> Self {
         Self {
             bytes: Vec::new(),
@@ -50,7 +50,7 @@ impl History {
         }
     }
 
-    /// The heap that its box holds, in bytes: the window at most, and a few words.
+    /// The heap held by its box, in bytes: at most the window and a few words.
     pub fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity()
     }
@@ -67,11 +67,11 @@ impl History {
     }
 }
 
-/// A decompressor that any number of connections share: it keeps nothing from one message to the
-/// next. 64 KB.
+/// A decompressor that any number of connections share. It keeps nothing from one message to the
+/// next. It takes 64 KB.
 pub struct Inflater {
     zlib: Inflate,
-    /// Its last message was read to the end.
+    /// Whether the last message was read to its end.
     is_sound: bool,
     block: Box<[u8]>,
 }
@@ -89,7 +89,7 @@ impl fmt::Debug for Inflater {
 }
 
 impl Inflater {
-    /// For all connections of a worker.
+    /// Creates the decompressor for all connections of a worker.
     pub fn new() -> Self {
         Self {
             zlib: Inflate::new(false, MAX_WINDOW_BITS),
@@ -98,13 +98,13 @@ impl Inflater {
         }
     }
 
-    /// One message (RFC 7692, 7.2.2). Nothing is inflated beyond `max_message` and one byte more.
+    /// Inflates one message (RFC 7692, 7.2.2). At most one byte beyond `max_message` is inflated.
     ///
-    /// No byte at all is taken for the empty message, which should be `00` (7.2.3.6): of a client's
-    /// zlib that was flushed before, nothing else comes.
+    /// Empty input is accepted as the empty message, which should be `00` (7.2.3.6): a client's
+    /// zlib writes nothing else if it was flushed just before.
     ///
     /// # Errors
-    /// What is not DEFLATE, or ends within a block; a text that is not UTF-8; too much.
+    /// The message is not DEFLATE, ends within a block, is text that is not UTF-8, or is too big.
     pub(in crate::websocket) fn message(
         &mut self,
         compressed: &[u8],
@@ -115,7 +115,7 @@ impl Inflater {
         if compressed.is_empty() {
             return Ok(Vec::new());
         }
-        // After what was not read to the end, or a panic, its state is not relied on.
+        // After a panic, or a message that was not read to its end, zlib's state is unreliable.
         if !std::mem::replace(&mut self.is_sound, false) {
             self.zlib = Inflate::new(false, MAX_WINDOW_BITS);
         }
@@ -130,7 +130,7 @@ impl Inflater {
         self.run(compressed, before, &mut message)?;
         let length = message.bytes.len();
         let at_end = self.run(&[&TAIL[..], &END].concat(), before, &mut message)?;
-        // Otherwise the tail was taken for something else: the message ends within a block.
+        // Otherwise the tail was decoded as something else: the message ends within a block.
         if !at_end || message.bytes.len() != length {
             return Err(Misbehaved::InvalidDeflate);
         }
@@ -142,7 +142,7 @@ impl Inflater {
         Ok(message.bytes)
     }
 
-    /// A stream begins, which may refer to all that was there before.
+    /// Begins a stream, which may refer to all bytes before it.
     fn begin(&mut self, before: &[u8], message: &[u8]) -> Result<(), Misbehaved> {
         self.zlib.reset(false);
         for past in [before, message] {
@@ -155,7 +155,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// Inflates all of `input`: whether a stream ends with it.
+    /// Inflates all of `input`. Returns whether a stream ends with it.
     fn run(
         &mut self,
         mut input: &[u8],
@@ -178,7 +178,7 @@ impl Inflater {
                     message.final_block()?;
                     self.begin(before, &message.bytes)?;
                 }
-                // With room left, all that the input has is out.
+                // Room is left, so all output of the input is written.
                 Status::Ok | Status::BufError if written < room => return Ok(false),
                 Status::Ok | Status::BufError => {}
             }
@@ -186,7 +186,7 @@ impl Inflater {
     }
 }
 
-/// A message as far as it is inflated.
+/// The inflated part of a message.
 struct Inflated {
     bytes: Vec<u8>,
     text: Option<Utf8>,
@@ -195,7 +195,7 @@ struct Inflated {
 }
 
 impl Inflated {
-    /// One more than may come: that tells that it is too much.
+    /// One byte more than allowed. Filling it shows that the message is too big.
     fn room(&self) -> usize {
         (self.max - self.bytes.len()).saturating_add(1)
     }

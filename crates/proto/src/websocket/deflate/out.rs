@@ -1,13 +1,14 @@
-//! A message's way out.
+//! Compression of outgoing messages.
 //!
-//! zlib-rs 0.6.8 keeps parts of its state over `reset` after a call that ran out of room: bytes of its
-//! buffer stay lost, so that some messages later it panics, and at level 1 the next message lacks its
-//! block's header (`docs/zlib-rs.md`). Compressors are shared, so a broken one breaks other clients'
-//! messages. So each call gets room for the worst case, and a compressor that did not complete a call,
-//! or panicked in it, is not used again.
+//! zlib-rs 0.6.8 keeps parts of its state over `reset` after a call that ran out of room. Bytes of
+//! its buffer stay lost, so that it panics some messages later, and at level 1 the next message
+//! lacks its block's header (`docs/zlib-rs.md`). Compressors are shared, so a broken one breaks
+//! other clients' messages. So each call gets room for the worst case, and a compressor that did
+//! not complete a call, or panicked in it, is not used again.
 //!
-//! Over a million messages on compressors that live on, at all levels and windows, were read back by
-//! another library then; `tests/websocket/way_out.rs` and the fuzz target `deflate_out` go on with it.
+//! With these rules, over a million messages on long-lived compressors, at all levels and windows,
+//! were read back correctly by another library. `tests/websocket/way_out.rs` and the fuzz target
+//! `deflate_out` continue this test.
 
 use std::fmt;
 
@@ -16,16 +17,16 @@ use zlib_rs::{Deflate, DeflateFlush};
 use super::super::frame::{Opcode, append, header};
 use super::parameters::{LEVELS, TAIL, WINDOW_BITS};
 
-/// A compressor's buffer that is larger does not outlive its message ([`Deflater::shrink`]).
+/// A compressor's buffer larger than this is freed after its message ([`Deflater::shrink`]).
 const KEPT_BUFFER: usize = 256 * 1024;
 
-/// A compressor for all messages of one level and window; it keeps nothing from one to the next.
-/// 251 KB with a window of 9 bits to 380 KB with one of 15.
+/// A compressor for all messages of one level and window. It keeps nothing from one message to the
+/// next. It takes 251 KB with a window of 9 bits, 380 KB with one of 15.
 pub struct Deflater {
     zlib: Deflate,
     level: u8,
     window_bits: u8,
-    /// Its last call completed.
+    /// Whether the last call completed.
     is_sound: bool,
     buffer: Vec<u8>,
 }
@@ -37,7 +38,7 @@ impl fmt::Debug for Deflater {
 }
 
 impl Deflater {
-    /// `level` and `window_bits` are moved into [`LEVELS`] and [`WINDOW_BITS`].
+    /// `level` and `window_bits` are clamped to [`LEVELS`] and [`WINDOW_BITS`].
     pub fn new(level: u8, window_bits: u8) -> Self {
         let level = level.clamp(*LEVELS.start(), *LEVELS.end());
         let window_bits = window_bits.clamp(*WINDOW_BITS.start(), *WINDOW_BITS.end());
@@ -50,8 +51,8 @@ impl Deflater {
         }
     }
 
-    /// One message (RFC 7692, 7.2.1), unless that makes it no smaller. It lies in a buffer, see
-    /// [`shrink`](Self::shrink).
+    /// Compresses one message (RFC 7692, 7.2.1). `None` if that makes it no smaller. The result is
+    /// in a buffer that [`shrink`](Self::shrink) frees.
     pub fn message(&mut self, payload: &[u8]) -> Option<&[u8]> {
         let room = most_deflated(payload.len());
         if self.buffer.len() < room {
@@ -62,14 +63,15 @@ impl Deflater {
         (compressed.len() < payload.len()).then_some(compressed)
     }
 
-    /// Gives the buffer of a large message back.
+    /// Frees the buffer of a large message.
     pub fn shrink(&mut self) {
         if self.buffer.len() > KEPT_BUFFER {
             self.buffer = Vec::new();
         }
     }
 
-    /// One call for a message. If it says `None`, or panics, the next message gets a new zlib.
+    /// Runs one call for a message. If it returns `None` or panics, the next message gets a new
+    /// zlib.
     fn run<R>(&mut self, call: impl FnOnce(&mut Deflate, &mut [u8]) -> Option<R>) -> Option<R> {
         if std::mem::replace(&mut self.is_sound, false) {
             self.zlib.reset();
@@ -82,7 +84,7 @@ impl Deflater {
     }
 }
 
-/// Appends a server's whole frame, compressed (RFC 7692, 6.1) unless its payload has less than
+/// Appends a server's whole frame, compressed (RFC 7692, 6.1) unless its payload has fewer than
 /// `min_length` bytes or compression makes it no smaller.
 pub fn append_frame(
     out: &mut Vec<u8>,
@@ -104,17 +106,17 @@ pub fn append_frame(
     deflater.shrink();
 }
 
-/// The most that a message of `len` bytes takes with its flush: zlib's `deflateBound` for any window,
-/// and some bytes more, so that a call which has completed leaves room.
+/// The most bytes that a message of `len` bytes takes with its flush: zlib's `deflateBound` for any
+/// window, and some bytes more, so that a completed call leaves room.
 fn most_deflated(len: usize) -> usize {
     len + len / 8 + len / 64 + 64
 }
 
-/// How much of `room` the whole of `payload` takes; `None`: it did not complete.
+/// How much of `room` the whole of `payload` takes. `None`: the call did not complete.
 fn deflate_all(zlib: &mut Deflate, payload: &[u8], room: &mut [u8]) -> Option<usize> {
     zlib.compress(payload, room, DeflateFlush::SyncFlush).ok()?;
     let written = zlib.total_out() as usize;
-    // A flush that fills its room may have more to say.
+    // A flush that fills its room may have more to write.
     (written < room.len() && zlib.total_in() == payload.len() as u64).then_some(written)
 }
 
@@ -122,7 +124,7 @@ fn deflate_all(zlib: &mut Deflate, payload: &[u8], room: &mut [u8]) -> Option<us
 mod tests {
     use super::*;
 
-    /// Random bytes, no two calls' the same.
+    /// Random bytes, different in each call.
     fn noise(state: &mut u64, len: usize) -> Vec<u8> {
         let mut next = || {
             *state = state
@@ -133,7 +135,7 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
-    /// What a new compressor makes of it.
+    /// What a new compressor makes of `payload`.
     fn fresh(level: u8, window_bits: u8, payload: &[u8]) -> Option<Vec<u8>> {
         let mut deflater = Deflater::new(level, window_bits);
         deflater.message(payload).map(<[u8]>::to_vec)
@@ -147,7 +149,7 @@ mod tests {
             for window_bits in WINDOW_BITS {
                 let mut deflater = Deflater::new(level, window_bits);
                 deflater.buffer.resize(2000, 0);
-                // As many as broke zlib-rs, whose buffer of 64 KB each makes some bytes smaller.
+                // As many as broke zlib-rs, whose buffer of 64 KB each one shrinks by some bytes.
                 for _ in 0..150 {
                     let fits = deflater.run(|zlib, buffer| {
                         deflate_all(zlib, &noise, &mut buffer[..noise.len() - 1])
@@ -180,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_worst_case_has_room() {
-        // Bytes that take nine bits in DEFLATE's fixed code, which level 1 always uses.
+        // These bytes take nine bits in DEFLATE's fixed code, which level 1 always uses.
         let nine_bits = |len: usize| (0..len).map(|i| 144 + (i * i % 111) as u8).collect();
         let mut state = 1;
         for level in LEVELS {

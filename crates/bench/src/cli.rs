@@ -1,5 +1,5 @@
-//! The command line: what `scripts/bench` passes on, and the subcommands of the processes that are
-//! measured.
+//! The command line: the arguments that `scripts/bench` passes on, and the subcommands of the
+//! measured processes.
 use std::env;
 use std::fs;
 use std::net::TcpStream;
@@ -18,25 +18,25 @@ use crate::run::{self, Effort};
 use crate::scenario::{self, Scenario};
 use crate::{cpu, memory, net, report};
 
-/// What a run was asked for.
+/// What a run must do.
 struct Wish {
     directory: PathBuf,
     module: PathBuf,
     before: Option<PathBuf>,
     out: Option<PathBuf>,
     scenarios: Vec<Scenario>,
-    /// Clients whose memory is measured; 0: it is not.
+    /// How many idle clients to measure the memory of. 0: memory is not measured.
     idle: usize,
-    /// Of latency and fairness; none: they are not measured.
+    /// The scale of latency and fairness. `None`: they are not measured.
     scale: Option<Scale>,
     peers: Vec<Peer>,
     effort: Effort,
 }
 
-/// Runs what the command line says.
+/// Runs the command line.
 ///
 /// # Errors
-/// What it says makes no sense; what it asked for failed.
+/// The arguments are invalid, or a measurement failed.
 pub fn main() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -174,7 +174,7 @@ fn measure(wish: Wish) -> Result<()> {
     Ok(())
 }
 
-/// What a run found.
+/// The results of a run.
 #[derive(Default)]
 struct Found {
     rows: Vec<run::Row>,
@@ -200,7 +200,7 @@ fn failed<T>(cell: &Option<Result<T, String>>) -> bool {
     matches!(cell, Some(Err(_)))
 }
 
-/// Prints the tables; writes them and the plot to `out`.
+/// Prints the tables, and writes them and the plot to `out`.
 fn show(found: &Found, out: Option<&Path>) -> Result<()> {
     let Found {
         rows,

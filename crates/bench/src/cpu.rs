@@ -1,4 +1,4 @@
-//! CPU time of a process, the kernel's work for it included, and which core it may use.
+//! The CPU time of a process, including the kernel's work for it, and the core it may use.
 use std::fs;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ pub const SERVER: usize = 0;
 /// The core of everything else.
 pub const LOAD: usize = 1;
 
-/// Runs `start` with this thread on `core`, which the processes it starts inherit.
+/// Runs `start` with this thread on `core`. The processes it starts inherit that.
 ///
 /// # Errors
-/// The machine has no such core; what `start` returns.
+/// The machine has no such core, or `start` failed.
 pub fn on_core<T>(core: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
     pin(core)?;
     let started = start();
@@ -22,7 +22,7 @@ pub fn on_core<T>(core: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
     started
 }
 
-/// Keeps this thread on `core`.
+/// Pins this thread to `core`.
 ///
 /// # Errors
 /// The machine has no such core.
@@ -32,8 +32,8 @@ pub fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))
 }
 
-/// What all threads of a process have used: user and kernel time. On loopback the kernel's part
-/// includes what it does for the receiver up to its socket.
+/// The user and kernel time of all threads of a process. On loopback the kernel's part includes
+/// what it does for the receiver up to its socket.
 ///
 /// # Errors
 /// There is no such process, or it has ended.
@@ -46,13 +46,13 @@ pub fn used(pid: Pid) -> Result<Duration> {
             total += from_schedstat(&text)?;
         } else if let Ok(text) = fs::read_to_string(thread.join("stat")) {
             total += from_stat(&text)?;
-        } // Otherwise it ended just now.
+        } // Otherwise the thread has just ended.
     }
     Ok(total)
 }
 
-/// How long a process of one thread was ready to run while others had its core; nothing where the
-/// kernel does not tell.
+/// How long a single-threaded process was ready to run while others had its core. `None` if the
+/// kernel does not report it.
 pub fn kept_off(pid: Pid) -> Option<Duration> {
     let text = fs::read_to_string(format!("/proc/{}/schedstat", pid.as_raw_nonzero())).ok()?;
     let nanoseconds = text.split(' ').nth(1)?.parse().ok()?;
@@ -65,8 +65,8 @@ fn from_schedstat(text: &str) -> Result<Duration> {
     Ok(Duration::from_nanos(first.parse()?))
 }
 
-/// `utime` and `stime`, the 14th and 15th field, in ticks of 10 ms; the second field, the name, may
-/// have blanks and parentheses.
+/// `utime` and `stime`, the 14th and 15th field, in ticks of 10 ms. The second field, the name, may
+/// contain blanks and parentheses.
 fn from_stat(text: &str) -> Result<Duration> {
     let (_, after_name) = text.rsplit_once(") ").context("stat without a name")?;
     let mut times = after_name.split(' ').skip(11).map(str::parse::<u64>);
@@ -99,7 +99,7 @@ mod tests {
         let own = rustix::process::getpid();
         let before = used(own).unwrap();
         let begin = Instant::now();
-        // Threads of other tests may end meanwhile, and take theirs along.
+        // Threads of other tests may end meanwhile, which removes their time.
         while used(own).unwrap() <= before {
             assert!(
                 begin.elapsed() < Duration::from_secs(60),

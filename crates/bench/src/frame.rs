@@ -1,4 +1,4 @@
-//! WebSocket frames as the loops and the load need them: unfragmented, text, one length form each.
+//! WebSocket frames for the loops and the load: unfragmented text, with the shortest length form.
 
 /// Offset of the payload in a server's frame of `len` payload bytes (RFC 6455, 5.2).
 fn head_len(len: usize) -> usize {
@@ -9,8 +9,8 @@ fn head_len(len: usize) -> usize {
     }
 }
 
-/// Writes the head of a server's text frame before `at`, where its payload begins; returns where
-/// the frame begins.
+/// Writes the head of a server's text frame just before `at`, where its payload begins. Returns
+/// where the frame begins.
 pub fn write_head_before(buffer: &mut [u8], at: usize, len: usize) -> usize {
     let start = at - head_len(len);
     buffer[start] = 0x81;
@@ -36,7 +36,7 @@ pub fn push_server(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a client's frame of that opcode.
+/// Appends a client's frame with this opcode.
 pub fn push_client(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; 4]) {
     let mut head = [0; 10];
     let start = write_head_before(&mut head, 10, payload.len());
@@ -51,21 +51,21 @@ pub fn push_client(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; 4])
     out.extend(masked);
 }
 
-/// A whole frame at the begin of a buffer.
+/// A whole frame at the beginning of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// With FIN and the reserved bits.
+    /// The first byte: FIN, the reserved bits and the opcode.
     pub first: u8,
     /// Where the payload begins.
     pub at: usize,
-    /// Bytes of the payload.
+    /// The payload's length in bytes.
     pub len: usize,
     /// The masking key of a client's frame.
     pub mask: Option<[u8; 4]>,
 }
 
 impl Frame {
-    /// The frame that `bytes` begin with, once it is there as a whole.
+    /// The frame at the beginning of `bytes`, once it is complete.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let (mut at, len) = match second & 0x7f {
@@ -92,7 +92,7 @@ impl Frame {
     }
 }
 
-/// RFC 6455, 5.3, in steps that the compiler turns into vector instructions.
+/// RFC 6455, 5.3, written so that the compiler turns it into vector instructions.
 pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let wide = u64::from_ne_bytes([
         key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3],

@@ -1,10 +1,10 @@
-//! The opening handshake, as short as either side can have it (RFC 6455, 4).
+//! The opening handshake, as short as each side can make it (RFC 6455, 4).
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// What answers `KEY`: the example of RFC 6455, 1.3.
+/// The answer to `KEY`: the example of RFC 6455, 1.3.
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const END: &[u8] = b"\r\n\r\n";
 
@@ -17,7 +17,7 @@ pub fn request(path: &str, extra: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A server's 101 for a request, or nothing if it names no key.
+/// Appends a server's 101 for a request. `None` if it has no key.
 pub fn answer(request: &[u8], out: &mut Vec<u8>) -> Option<()> {
     const NAME: &[u8] = b"Sec-WebSocket-Key: ";
     let key = memchr::memmem::find(request, NAME)? + NAME.len();
@@ -35,15 +35,15 @@ pub fn answer(request: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Whether a request is there as a whole.
+/// Whether a request is complete.
 pub fn is_whole(request: &[u8]) -> bool {
     request.ends_with(END)
 }
 
-/// How many bytes the head of a server's answer has; `Ok(None)` while it is not whole.
+/// The length of the head of a server's answer. `Ok(None)` while it is incomplete.
 ///
 /// # Errors
-/// The first line of an answer that is not the 101 to [`request`].
+/// The answer is not the 101 to [`request`]. The error has its first line.
 pub fn head_len(answer: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = memchr::memmem::find(answer, END) else {
         return Ok(None);

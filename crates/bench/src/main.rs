@@ -1,4 +1,4 @@
-//! What a delivery costs: the module beside bare loops and other servers, in the same run.
+//! The cost of a delivery: the module compared with bare loops and other servers in the same run.
 //!
 //! ```text
 //!   core 0                                     core 1
@@ -8,12 +8,12 @@
 //!
 //! A scenario ([`scenario`]) is a load ([`load`]) and the bare loop it is compared with
 //! ([`reference`]). [`run`] starts the servers ([`peers`]), gives each the load in turns, and takes
-//! the CPU time of each turn from the kernel ([`cpu`]); [`memory`] weighs idle subscribers;
-//! [`fairness`] asks how long others wait meanwhile, and how fast clients can publish. [`report`]
-//! shows tables.
+//! the CPU time of each turn from the kernel ([`cpu`]). [`memory`] measures idle subscribers.
+//! [`fairness`] measures how long others wait meanwhile, and how fast clients can publish.
+//! [`report`] prints tables.
 //!
-//! The same binary is the bare loops and the Rust peers, as subcommands: each runs in a process of
-//! its own, as nginx does.
+//! The same binary contains the bare loops and the Rust peers, as subcommands. Each runs in a
+//! separate process, as nginx does.
 #![forbid(unsafe_code)]
 
 mod cli;

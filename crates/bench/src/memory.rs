@@ -1,4 +1,5 @@
-//! What an idle subscriber costs: the server's PSS with many of them above that with the first one.
+//! The memory of an idle subscriber: the server's PSS with many subscribers minus that with the
+//! first one.
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,32 +18,32 @@ use crate::peers::{DEFLATE, Lab, Peer, SUBSCRIBE, Server};
 use crate::reference::Writes;
 use crate::{handshake, net};
 
-/// What kind of subscriber.
+/// The kind of subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// `ws:`
     Plain,
     /// `wss:`, TLS 1.3.
     Tls,
-    /// `ws:`, permessage-deflate agreed.
+    /// `ws:` with permessage-deflate.
     Deflate,
-    /// `ws:`, with 2 KB of cookies in its request.
+    /// `ws:` with 2 KB of cookies in the request.
     Cookies,
 }
 
-/// All of them.
+/// All kinds.
 pub const ALL: &[Client] = &[Client::Plain, Client::Tls, Client::Deflate, Client::Cookies];
 
 /// A row of the report.
 pub struct Row {
-    /// What kind of subscriber.
+    /// The kind of subscriber.
     pub client: Client,
-    /// Bytes for each; a server that cannot do it has `None`; one that failed, why.
+    /// Bytes per subscriber. `None` if the server cannot do it; an error says why it failed.
     pub cells: Vec<(Peer, Option<Result<f64, String>>)>,
 }
 
 impl Client {
-    /// For the report.
+    /// The name for the report.
     pub fn title(self) -> &'static str {
         match self {
             Self::Plain => "ws",
@@ -79,7 +80,7 @@ impl Client {
     }
 }
 
-/// Measures each of `peers` with `count` clients of each kind, a quarter of them for TLS.
+/// Measures each of `peers` with `count` clients of each kind, and a quarter of that for TLS.
 pub fn measure(lab: &Lab, peers: &[Peer], count: usize) -> Vec<Row> {
     let asked = |peer: &&Peer| ALL.iter().any(|client| client.asked_of(**peer));
     let peers: Vec<Peer> = peers.iter().filter(asked).copied().collect();
@@ -107,11 +108,11 @@ pub fn measure(lab: &Lab, peers: &[Peer], count: usize) -> Vec<Row> {
     ALL.iter().map(row).collect()
 }
 
-/// Bytes for each of `count` clients, of a server of their own.
+/// Bytes per client, of `count` clients on a server of their own.
 fn of(lab: &Lab, peer: Peer, client: Client, count: usize) -> Result<f64> {
     let server = peer.start(lab, Writes::PerDelivery)?;
     let mut crowd = Crowd::default();
-    // With the first comes the code that serves it: pages of the program, not of a client.
+    // The first client loads the code that serves it: pages of the program, not of a client.
     crowd.join(&server, client, 1)?;
     let first = settled(server.pid)?;
     crowd.join(&server, client, count)?;
@@ -119,7 +120,7 @@ fn of(lab: &Lab, peer: Peer, client: Client, count: usize) -> Result<f64> {
     Ok((full as f64 - first as f64) / count as f64)
 }
 
-/// Clients that stay.
+/// Clients that stay connected.
 #[derive(Default)]
 struct Crowd {
     plain: Vec<OwnedFd>,
@@ -141,7 +142,7 @@ impl Crowd {
     }
 }
 
-/// PSS in bytes, once it has not changed for half a second; ten seconds at most.
+/// PSS in bytes, once it has not changed for half a second. It waits at most ten seconds.
 fn settled(pid: Pid) -> Result<u64> {
     let mut last = pss(pid)?;
     let mut unchanged = 0;
@@ -190,7 +191,7 @@ fn open_tls(server: &Server, request: &[u8], nth: usize) -> Result<Tls> {
     Ok(stream)
 }
 
-/// TLS that takes any certificate: what is measured is memory.
+/// TLS that accepts any certificate, because only memory is measured.
 mod trusting {
     use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! Loopback TCP and epoll, by plain system calls: what loops and load have in common.
+//! Loopback TCP and epoll with plain system calls, shared by the loops and the load.
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,10 +10,10 @@ use rustix::event::{Timespec, epoll::EventFlags};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// A port that is free at this moment.
+/// A port that is free now.
 ///
 /// # Errors
-/// None is.
+/// No port is free.
 pub fn free_address() -> io::Result<SocketAddrV4> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(SocketAddrV4::new(
@@ -25,7 +25,7 @@ pub fn free_address() -> io::Result<SocketAddrV4> {
 /// A listening socket, non-blocking.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn listen(address: SocketAddrV4) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
@@ -35,11 +35,11 @@ pub fn listen(address: SocketAddrV4) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A connection of the `nth` client, blocking. A source address serves 1,000 clients: with one for
-/// all, the ports would not suffice.
+/// A blocking connection of the `nth` client. Each source address serves 1,000 clients: one address
+/// would not have enough ports for all.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn connect(to: SocketAddrV4, nth: usize) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
@@ -60,10 +60,10 @@ pub fn connect(to: SocketAddrV4, nth: usize) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Reads without waiting: `Ok(None)` if there is nothing.
+/// Reads without waiting. `Ok(None)` if there is nothing.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
         Ok((read, _)) => Ok(Some(read)),
@@ -72,10 +72,10 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>
     }
 }
 
-/// Sends without waiting and without SIGPIPE; returns how many bytes were taken.
+/// Sends without waiting and without SIGPIPE. Returns how many bytes were taken.
 ///
 /// # Errors
-/// The system's, `WouldBlock` among them.
+/// The system's error, including `WouldBlock`.
 #[inline]
 pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(
@@ -85,10 +85,10 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     )?)
 }
 
-/// Sends all, waiting where the peer is slow.
+/// Sends everything, and waits if the peer is slow.
 ///
 /// # Errors
-/// The system's.
+/// The system's error.
 pub fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let sent = rustix::net::send(&socket, bytes, SendFlags::NOSIGNAL)?;
@@ -104,10 +104,10 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// Waits get at most `batch` events.
+    /// Waits return at most `batch` events.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn new(batch: usize) -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -115,10 +115,10 @@ impl Poll {
         })
     }
 
-    /// Watches for input, as long as there is some (level-triggered).
+    /// Watches for input (level-triggered).
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn watch(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
@@ -128,10 +128,10 @@ impl Poll {
         )?)
     }
 
-    /// Waits, for ever without a timeout; returns how many events came.
+    /// Waits, forever without a timeout. Returns the number of events.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let timeout = timeout.map(|time| Timespec {
             tv_sec: time.as_secs() as i64,
@@ -148,11 +148,11 @@ impl Poll {
         }
     }
 
-    /// Waits without going to sleep, so that no sender pays for waking this process up; lets others
-    /// of its core run. Returns how many events came.
+    /// Waits without sleeping, so that no sender pays for waking this process. Yields to others on
+    /// its core. Returns the number of events.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn spin(&mut self, timeout: Duration) -> io::Result<usize> {
         let begin = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Processes that end with this one, each with a log of its own.
+//! Child processes that end with this one. Each has its own log.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take to start or to stop.
+/// The longest time anything may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A child that is stopped when this is dropped.
+/// A child process. It is stopped when this is dropped.
 pub struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts `program` on the core of this thread. `setpriv` ends it, should this process die.
+    /// Starts `program` on the core of this thread. `setpriv` makes it end if this process dies.
     ///
     /// # Errors
     /// It cannot be started.
@@ -36,15 +36,15 @@ impl Process {
         Ok(Self { child, log })
     }
 
-    /// Its process id; `setpriv` becomes the program.
+    /// Its process id. `setpriv` becomes the program, so it is the same.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns true.
     ///
     /// # Errors
-    /// It ended or took too long: with the end of its log.
+    /// The process ended or took too long. The error includes the end of its log.
     pub fn until(&mut self, mut ready: impl FnMut() -> bool) -> Result<()> {
         let begin = Instant::now();
         while !ready() {
@@ -60,7 +60,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that has ended needs no signal.
+        // A process that has ended needs no signal.
         let _ = kill_process(self.pid(), Signal::TERM);
         let begin = Instant::now();
         while let Ok(None) = self.child.try_wait() {
@@ -72,7 +72,7 @@ impl Drop for Process {
     }
 }
 
-/// The children of a process, the first started first.
+/// The children of a process, in the order they were started.
 ///
 /// # Errors
 /// There is no such process.

@@ -1,4 +1,4 @@
-//! As much of Redis's protocol as a publisher and a subscriber need.
+//! The part of Redis's protocol that a publisher and a subscriber need.
 use std::io::{self, Write as _};
 use std::ops::Range;
 
@@ -16,17 +16,17 @@ pub fn push_command(out: &mut Vec<u8>, words: &[&[u8]]) {
     debug_assert!(written.is_ok(), "a Vec takes all");
 }
 
-/// What a subscriber's link has at its begin.
+/// A push at the beginning of a subscriber's link.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Push {
-    /// A published message; a confirmation has none.
+    /// The published message. `None` for a confirmation.
     pub payload: Option<Range<usize>>,
     /// Where the next push begins.
     pub end: usize,
 }
 
-/// The push at the begin of `bytes`, once it is whole: an array of three, the last a bulk string
-/// (a message) or an integer (a confirmation).
+/// The push at the beginning of `bytes`, once it is complete: an array of three. The last element
+/// is a bulk string (a message) or an integer (a confirmation).
 pub fn next_push(bytes: &[u8]) -> Option<Push> {
     let (_, at) = number(bytes, 0)?;
     let at = skip_bulk(bytes, at)?;
@@ -50,7 +50,7 @@ fn skip_bulk(bytes: &[u8], at: usize) -> Option<usize> {
     Some(start + len + 2)
 }
 
-/// The number of the line at `at`, after its type byte, and where the next line begins.
+/// The number in the line at `at`, after its type byte, and where the next line begins.
 fn number(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let mut value = 0;
     for (i, &byte) in bytes.get(at + 1..)?.iter().enumerate() {

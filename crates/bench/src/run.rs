@@ -1,5 +1,5 @@
 //! Paired turns: the bare loop and a server get the same load one right after the other, so that
-//! what else the machine does meets both.
+//! other activity on the machine affects both.
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::peers::{ECHO, Lab, Peer, SUBSCRIBE, Server};
 use crate::scenario::{Kind, Scenario};
 use crate::statistics::Spread;
 
-/// How much is measured.
+/// The amount of measuring.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Turns of the bare loop and of a server that are compared.
+    /// The number of compared pairs of turns, of the bare loop and of a server.
     pub pairs: usize,
-    /// How long a turn is.
+    /// The length of a turn.
     pub turn: Duration,
 }
 
 impl Effort {
-    /// At few messages each second a turn takes longer, and there are fewer.
+    /// At low message rates turns are longer, and there are fewer.
     fn for_kind(self, kind: &Kind) -> Self {
         let Kind::Fanout {
             pace: Pace::PerSecond(rate),
@@ -45,15 +45,16 @@ impl Effort {
 pub struct Row {
     /// What was measured.
     pub scenario: Scenario,
-    /// A server that cannot do it has `None`; one that failed, why.
+    /// `None` if the server cannot do it. An error says why it failed.
     pub cells: Vec<(Peer, Option<Result<Cell, String>>)>,
 }
 
-/// What one server reached.
+/// The results of one server.
 pub struct Cell {
-    /// Work per CPU time, of the bare loop's in the same pair.
+    /// Work per CPU time, relative to the bare loop in the same pair.
     pub ratio: Spread,
-    /// CPU time of one delivery, echo or handshake, in nanoseconds: the server's, the bare loop's.
+    /// CPU time of one delivery, echo or handshake, in nanoseconds: of the server and of the bare
+    /// loop.
     pub cost: (Spread, Spread),
     /// All its turns.
     pub turns: Turn,
@@ -98,7 +99,7 @@ fn compare(
     let (mut ratios, mut costs, mut bare_costs) = (Vec::new(), Vec::new(), Vec::new());
     let mut turns: Option<Turn> = None;
     for _ in 0..effort.pairs {
-        // Always in turns: two of one in a row would find warmer caches.
+        // Always alternating: two turns of one server in a row would find warmer caches.
         let theirs = bare.turn(effort.turn)?;
         bare.rest(both_fit)?;
         let own = seat.turn(effort.turn)?;
@@ -128,14 +129,14 @@ fn compare(
 struct Seat {
     peer: Peer,
     kind: Kind,
-    // Clients leave before their server ends.
+    // Dropped first: clients leave before their server ends.
     load: Option<Box<dyn Load>>,
     server: Server,
 }
 
-/// What a turn cost.
+/// The cost of a turn.
 struct Taken {
-    /// Nanoseconds of the server's CPU time for one piece of work.
+    /// The server's CPU time per delivery, echo or handshake, in nanoseconds.
     cost: f64,
     turn: Turn,
 }
@@ -172,7 +173,7 @@ impl Seat {
         Ok(Taken { cost, turn })
     }
 
-    /// Stays connected while another has its turn, or leaves it the descriptors.
+    /// Stays connected during the other's turn, or disconnects to free the descriptors for it.
     fn rest(&mut self, connected: bool) -> Result<()> {
         if !connected {
             self.load = None;
@@ -202,7 +203,7 @@ fn open(server: &Server, kind: Kind) -> Result<Box<dyn Load>> {
     })
 }
 
-/// Waits until the server has nothing more to do, two seconds at most; returns its CPU time.
+/// Waits until the server is idle, for at most two seconds. Returns its CPU time.
 fn settle(server: &Server) -> Result<Duration> {
     let mut last = cpu::used(server.pid)?;
     for _ in 0..700 {
@@ -216,7 +217,7 @@ fn settle(server: &Server) -> Result<Duration> {
     Ok(last)
 }
 
-/// Lets this process have as many descriptors as it may; returns how many.
+/// Raises this process's descriptor limit to the maximum. Returns the limit.
 fn descriptors() -> Result<usize> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(

@@ -5,9 +5,9 @@ use crate::reference::Writes;
 /// One row.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// For `--scenario`.
+    /// The name for `--scenario`.
     pub name: &'static str,
-    /// For the report.
+    /// The title for the report.
     pub title: &'static str,
     /// The bare loop it is compared with.
     pub against: Writes,
@@ -24,9 +24,9 @@ pub enum Kind {
         size: usize,
         pace: Pace,
     },
-    /// Messages that come back, one under way per connection.
+    /// Messages that are echoed, one in flight per connection.
     Echo { connections: usize, size: usize },
-    /// Connect, upgrade, leave: so many at once, to a channel that has a subscriber.
+    /// Connect, upgrade, leave: a given number at a time, to a channel that has a subscriber.
     Handshakes { at_once: usize },
 }
 
@@ -34,7 +34,7 @@ use Kind::{Echo, Fanout, Handshakes};
 use Pace::{InFlight, PerSecond};
 use Writes::{PerDelivery, PerWakeUp};
 
-/// All of them.
+/// All scenarios.
 #[rustfmt::skip]
 pub const ALL: &[Scenario] = &[
     row("fan-1000", "1,000 subscribers, one message in flight", PerDelivery,
@@ -69,7 +69,7 @@ const fn row(name: &'static str, title: &'static str, against: Writes, kind: Kin
 }
 
 impl Scenario {
-    /// The same with a tenth of the clients, to see that it works.
+    /// The same with a tenth of the clients, to check that it works.
     pub fn small(mut self) -> Self {
         match &mut self.kind {
             Fanout { subscribers, .. } => *subscribers = (*subscribers).div_ceil(10),
@@ -81,7 +81,7 @@ impl Scenario {
 }
 
 impl Kind {
-    /// How many descriptors the generator needs for it.
+    /// How many descriptors the generator needs.
     pub fn descriptors(&self) -> usize {
         match *self {
             Fanout { subscribers, .. } => subscribers + 2,

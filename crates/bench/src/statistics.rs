@@ -1,18 +1,18 @@
 //! Medians and spreads of paired turns.
 
-/// Where the middle of some values is.
+/// The median and quartiles of some values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// A quarter of the values is below.
+    /// A quarter of the values are below.
     pub low: f64,
     /// Half of the values are below.
     pub median: f64,
-    /// A quarter of the values is above.
+    /// A quarter of the values are above.
     pub high: f64,
 }
 
 impl Spread {
-    /// Of no values there is none. Between two values the quartiles are interpolated.
+    /// `None` if there are no values. The quartiles are interpolated between two values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! A subscriber of Redis: the bare loops', and that of what clients publish.
+//! A subscription at Redis, used by the bare loops and to count what clients publish.
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
@@ -7,20 +7,20 @@ use anyhow::Result;
 
 use crate::{net, resp};
 
-/// A link that hears one channel, without waiting.
+/// A non-blocking link subscribed to one channel.
 pub struct Subscription {
     socket: OwnedFd,
     buffer: Vec<u8>,
-    /// What has been read and not been taken yet.
+    /// The bytes read and not yet consumed.
     start: usize,
     end: usize,
 }
 
 impl Subscription {
-    /// Connects and asks; the confirmation comes as the first push, which is skipped.
+    /// Connects and subscribes. The confirmation is the first push, which is skipped.
     ///
     /// # Errors
-    /// Redis is away.
+    /// Redis is not available.
     pub fn new(redis: SocketAddrV4, channel: &str) -> Result<Self> {
         let socket = net::connect(redis, 0)?;
         let mut command = Vec::new();
@@ -34,15 +34,15 @@ impl Subscription {
         })
     }
 
-    /// Its messages are to be read, by [`Self::read`].
+    /// The socket. When it is readable, call [`Self::read`].
     pub fn socket(&self) -> &OwnedFd {
         &self.socket
     }
 
-    /// Reads what is there by `receive`, which is to be like [`net::receive`].
+    /// Reads the available input with `receive`, which must behave like [`net::receive`].
     ///
     /// # Errors
-    /// Redis has gone.
+    /// Redis has closed the connection.
     pub fn read(
         &mut self,
         receive: impl FnOnce(&OwnedFd, &mut [u8]) -> io::Result<Option<usize>>,
@@ -57,7 +57,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// The next message of what has been read, once it is whole.
+    /// The next complete message of those read.
     pub fn next(&mut self) -> Option<&[u8]> {
         loop {
             let push = resp::next_push(&self.buffer[self.start..self.end])?;
@@ -69,7 +69,8 @@ impl Subscription {
         }
     }
 
-    /// To be called before the next read: makes room: what is left of a message goes to the begin.
+    /// Call this before the next read. It frees space by moving an incomplete message to the
+    /// beginning.
     pub fn forget(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;

@@ -1,5 +1,5 @@
-//! What shares a worker with a fan-out: the wait for a message, for plain HTTP, for a handshake; and
-//! the way of messages from clients to Redis.
+//! Work that shares a worker with a fan-out: the wait for a message, for plain HTTP and for a
+//! handshake. Also how messages get from clients to Redis.
 mod publishing;
 mod waiting;
 
@@ -8,25 +8,25 @@ pub use waiting::{Row, measure as waiting};
 
 use std::time::Duration;
 
-/// How long and with how many.
+/// How long to measure, and with how many clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Of what is measured continuously.
+    /// The duration of continuous measurements.
     pub length: Duration,
-    /// Clients are so many times fewer.
+    /// The number of clients is divided by this.
     pub divisor: usize,
-    /// Messages of 1 MiB, one a second.
+    /// The number of messages of 1 MiB, one a second.
     pub large: usize,
 }
 
 impl Scale {
-    /// What is published.
+    /// The scale of published results.
     pub const FULL: Self = Self {
         length: Duration::from_secs(5),
         divisor: 1,
         large: 5,
     };
-    /// Whether it works.
+    /// The scale for checking that it works.
     pub const QUICK: Self = Self {
         length: Duration::from_millis(500),
         divisor: 10,

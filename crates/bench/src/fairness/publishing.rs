@@ -1,4 +1,4 @@
-//! How many messages of clients reach Redis's subscriber, and whose limit that is.
+//! How many client messages reach Redis's subscriber, and what limits them.
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,22 +9,22 @@ use crate::load::{Publishers, Road};
 use crate::peers::{Lab, Peer};
 use crate::reference::Writes;
 
-/// What came of one way to publish.
+/// The result of one way to publish.
 pub struct Rate {
-    /// Messages that the subscriber got, each second.
+    /// Messages per second that the subscriber got.
     pub per_second: f64,
-    /// CPU time of nginx's worker.
+    /// The CPU time of nginx's worker.
     pub worker: Option<Share>,
-    /// CPU time of Redis.
+    /// The CPU time of Redis.
     pub redis: Share,
 }
 
-/// CPU time of a process.
+/// A process's share of CPU time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
-    /// Of the time that passed.
+    /// As a part of the elapsed time.
     pub of_time: f64,
-    /// Nanoseconds for one message.
+    /// Nanoseconds per message.
     pub per_message: f64,
 }
 
@@ -37,7 +37,7 @@ impl Share {
     }
 }
 
-/// Each way with its title: what came of it, or why it failed.
+/// Measures each way to publish. Returns its title with the result, or why it failed.
 pub fn measure(lab: &Lab, scale: Scale) -> Vec<(&'static str, Result<Rate, String>)> {
     let ways = [
         ("64 WebSocket clients, pipelined", Road::Websocket, 64),

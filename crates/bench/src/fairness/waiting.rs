@@ -1,4 +1,4 @@
-//! How long one waits for a server that has more to do.
+//! How long clients wait for a server that is busy.
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::load::{Fanout, Load as _, Pace, meanwhile};
 use crate::peers::{Lab, Peer, SUBSCRIBE, Server};
 use crate::reference::Writes;
 
-/// What a server has to do.
+/// The work of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Situation {
-    /// 1,000 subscribers get 100 messages a second: it is they who wait.
+    /// 1,000 subscribers get 100 messages a second. The subscribers themselves wait.
     Steady,
     /// 1,000 subscribers get nothing.
     Idle,
@@ -33,18 +33,18 @@ const ALL: [Situation; 4] = [
 
 const MIB: usize = 1 << 20;
 
-/// What was found, or why it failed.
+/// The result, or why it failed.
 type Found = Result<Waited, String>;
 
-/// How long somebody waited.
+/// How long clients waited.
 #[derive(Clone)]
 pub struct Waited {
     /// In nanoseconds.
     pub times: Histogram<u64>,
-    /// Nanoseconds of the worker's CPU time within these waits; not known of deliveries.
+    /// The worker's CPU time within these waits, in nanoseconds. Not known for deliveries.
     pub used: Option<Histogram<u64>>,
-    /// The part of the time in which the worker was ready to run and others had its core, where the
-    /// kernel tells.
+    /// The share of time in which the worker was ready to run but others had its core. `None` if
+    /// the kernel does not report it.
     pub kept_off: Option<f64>,
 }
 
@@ -55,12 +55,12 @@ type Times = (Histogram<u64>, Option<Histogram<u64>>);
 pub struct Row {
     /// Who waits, and for what.
     pub title: &'static str,
-    /// A server that is not asked has `None`.
+    /// `None` for a server that is not measured.
     pub cells: Vec<(Peer, Option<Found>)>,
 }
 
 impl Situation {
-    /// What its two histograms are.
+    /// The titles of its two histograms.
     fn titles(self) -> [&'static str; 2] {
         match self {
             Self::Steady => [
@@ -121,7 +121,7 @@ impl Situation {
             }
             Self::Large => {
                 load.resize(MIB);
-                // A turn of a second has one message.
+                // A turn of one second has one message.
                 (0..scale.large).try_for_each(|_| load.turn(Duration::from_secs(1)).map(drop))
             }
             Self::Steady | Self::Many => load.turn(scale.length).map(drop),
@@ -130,7 +130,7 @@ impl Situation {
     }
 }
 
-/// Measures those of `peers` that are asked, each with a server of its own for each situation.
+/// Measures the applicable `peers`, with a new server for each situation.
 pub fn measure(lab: &Lab, peers: &[Peer], scale: Scale) -> Vec<Row> {
     let asked = |peer: &&Peer| ALL.iter().any(|situation| situation.asked_of(**peer));
     let peers: Vec<Peer> = peers.iter().filter(asked).copied().collect();

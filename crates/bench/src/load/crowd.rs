@@ -11,22 +11,22 @@ use crate::net::{self, Poll};
 /// One client.
 pub struct Member {
     pub socket: OwnedFd,
-    /// The number of the message it is to receive next; none before its first.
+    /// The number of the message it must receive next. `None` before its first.
     pub next: Option<u64>,
-    /// How many bytes of that message's frame have come and been compared.
+    /// How many bytes of that message's frame have arrived and been compared.
     pub matched: usize,
-    /// The begin of any other frame whose end has not come.
+    /// The beginning of any other incomplete frame.
     pub partial: Vec<u8>,
 }
 
-/// Clients, connected and upgraded, watched by their index.
+/// Connected and upgraded clients, watched by index.
 pub struct Crowd {
     pub poll: Poll,
     pub members: Vec<Member>,
 }
 
 impl Crowd {
-    /// Opens `count` clients of `path`.
+    /// Opens `count` clients at `path`.
     pub fn open(address: SocketAddrV4, path: &str, count: usize) -> Result<Self> {
         let request = handshake::request(path, "");
         let poll = Poll::new(1024)?;
@@ -46,10 +46,11 @@ impl Crowd {
     }
 }
 
-/// Connects and sends `request`; returns the socket once the 101 is there, and what came after it.
+/// Connects and sends `request`. Returns the socket once the 101 has arrived, and the bytes after
+/// it.
 ///
 /// # Errors
-/// The server refused, or did not answer in ten seconds.
+/// The server refused, or did not answer within ten seconds.
 pub fn open(address: SocketAddrV4, request: &[u8], nth: usize) -> Result<(OwnedFd, Vec<u8>)> {
     let socket = net::connect(address, nth).context("cannot connect")?;
     net::send_all(&socket, request)?;
@@ -68,7 +69,7 @@ pub fn open(address: SocketAddrV4, request: &[u8], nth: usize) -> Result<(OwnedF
     }
 }
 
-/// What a control frame asks for: a ping its pong; a Close is a failure.
+/// Handles a control frame: a Ping gets its Pong, a Close is a failure.
 pub fn control(socket: &OwnedFd, bytes: &[u8], frame: &Frame) -> Result<()> {
     let payload = &bytes[frame.at..frame.end()];
     match frame.first {

@@ -1,4 +1,4 @@
-//! Clients that send a message as soon as the last has come back.
+//! Clients that send a message as soon as the last one has come back.
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use super::{Load, STALLED, Turn, latencies, payload};
 use crate::frame::{self, Frame};
 use crate::net;
 
-/// Distinct messages, sent in turns: each client's next differs from its last.
+/// Distinct messages, sent in rotation, so that each client's next differs from its last.
 const VARIANTS: usize = 64;
 
-/// Connections of which each has one message under way.
+/// Connections that each have one message in flight.
 pub struct Echo {
     crowd: Crowd,
     variants: Vec<Variant>,
-    /// When each client sent what is under way.
+    /// When each client sent its message in flight.
     sent: Vec<Option<Instant>>,
     buffer: Vec<u8>,
 }
@@ -59,7 +59,7 @@ impl Echo {
         Ok(())
     }
 
-    /// Reads; returns how long a message took that has come back as a whole.
+    /// Reads. If a whole message has come back, returns how long it took.
     fn read(&mut self, nth: usize) -> Result<Option<Duration>> {
         let member = &mut self.crowd.members[nth];
         let Some(read) = net::receive(&member.socket, &mut self.buffer)? else {

@@ -1,4 +1,5 @@
-//! One channel, many subscribers: publishes at a pace and checks what each subscriber gets.
+//! One channel with many subscribers: publishes at a given pace and checks what each subscriber
+//! gets.
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,13 @@ use crate::net;
 /// When the next message is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// As soon as fewer than so many are not yet received by all.
+    /// As soon as fewer than this many messages are still to be received by some subscriber.
     InFlight(u32),
-    /// So many each second.
+    /// This many messages per second.
     PerSecond(u32),
 }
 
-/// Messages that may be under way at once, whatever the pace.
+/// The most messages in flight, whatever the pace.
 const MOST: u64 = 512;
 
 /// A crowd of subscribers and its publisher.
@@ -32,24 +33,25 @@ pub struct Fanout {
     buffer: Vec<u8>,
 }
 
-/// The messages under way: from `oldest`, not yet received by all, to before `newest`.
+/// The messages in flight: from `oldest`, which some subscriber has not received, to just before
+/// `newest`.
 struct Messages {
     ring: Vec<Message>,
     oldest: u64,
     newest: u64,
-    /// How long each took to reach everybody.
+    /// How long each message took to reach all subscribers.
     last: Histogram<u64>,
 }
 
 struct Message {
-    /// As a server frames it.
+    /// The frame as a server sends it.
     frame: Vec<u8>,
     published: Instant,
-    /// By how many it has been received.
+    /// How many subscribers have received it.
     received: usize,
 }
 
-/// What a read of a member brought.
+/// The result of one read from a member.
 struct Tally<'a> {
     deliveries: u64,
     latency: &'a mut Histogram<u64>,
@@ -101,13 +103,13 @@ impl Fanout {
         Ok(opened)
     }
 
-    /// From now on messages have `size` bytes. Clients had better join by small ones.
+    /// Sets the size of further messages. Clients should join with small ones.
     pub fn resize(&mut self, size: usize) {
         self.size = size;
     }
 
-    /// A new connection acknowledges its first 16 segments at once, each in the sender's time. What
-    /// is measured comes after.
+    /// A new connection sends an immediate ACK for each of its first 16 segments, on the sender's
+    /// CPU time. This sends them before the measurement.
     fn settle_in(&mut self) -> Result<()> {
         let mut ignored = latencies();
         for _ in 0..16 {
@@ -121,8 +123,8 @@ impl Fanout {
         Ok(())
     }
 
-    /// Publishes one message after the other until one has reached everybody: some servers answer
-    /// 101 before they have subscribed.
+    /// Publishes messages one by one until one has reached all subscribers: some servers answer 101
+    /// before they have subscribed.
     fn join(&mut self) -> Result<()> {
         let begin = Instant::now();
         let mut ignored = latencies();
@@ -142,7 +144,7 @@ impl Fanout {
                     return Ok(());
                 }
             }
-            // Who has not got it now will begin with a later one.
+            // A subscriber that has not received this message starts with a later one.
             self.messages.oldest = self.messages.newest;
         }
         let joined = self
@@ -170,7 +172,8 @@ impl Fanout {
         Ok(())
     }
 
-    /// Waits for input and takes it; returns how many deliveries it had, `None` if nothing came.
+    /// Waits for input and handles it. Returns how many deliveries it had, `None` if nothing
+    /// arrived.
     fn receive(&mut self, timeout: Duration, latency: &mut Histogram<u64>) -> Result<Option<u64>> {
         let events = self.crowd.poll.spin(timeout)?;
         let mut tally = Tally {
@@ -251,7 +254,7 @@ impl Load for Fanout {
 }
 
 impl Message {
-    /// All of it has come to `member`, as number `next`.
+    /// `member` has received all of it, as number `next`.
     fn deliver(&mut self, member: &mut Member, next: u64, now: Instant, tally: &mut Tally) {
         self.received += 1;
         member.next = Some(next + 1);
@@ -282,8 +285,8 @@ impl Messages {
         Ok(())
     }
 
-    /// Compares with what is left of the message that has come in part; returns how many bytes of
-    /// `bytes` belong to it.
+    /// Compares with the rest of a partly received message. Returns how many of `bytes` belong to
+    /// it.
     fn resume(
         &mut self,
         member: &mut Member,
@@ -308,8 +311,8 @@ impl Messages {
         Ok(len)
     }
 
-    /// Keeps what came of a frame without its end: of the message that is due only its length,
-    /// since a thousand clients may be in the midst of a megabyte.
+    /// Keeps an incomplete frame. If it is the expected message, only its length is kept, since a
+    /// thousand clients may be in the middle of a megabyte.
     fn keep(&self, member: &mut Member, tail: &[u8]) {
         if tail.is_empty() {
             return;
@@ -323,7 +326,7 @@ impl Messages {
         }
     }
 
-    /// Takes the whole frames of `bytes`; returns how many bytes they were.
+    /// Handles the whole frames in `bytes`. Returns their length in bytes.
     fn take(
         &mut self,
         member: &mut Member,
@@ -355,8 +358,8 @@ impl Messages {
         self.take_odd(member, bytes)
     }
 
-    /// A frame that is not the text frame with the message expected next: it has not come as a
-    /// whole, is a control frame, or is the member's first.
+    /// Handles a frame other than the whole text frame with the expected message: it is incomplete,
+    /// a control frame, or the member's first.
     fn take_odd(&mut self, member: &mut Member, bytes: &[u8]) -> Result<Option<usize>> {
         let Some(frame) = Frame::parse(bytes) else {
             return Ok(None);
@@ -385,7 +388,7 @@ impl Messages {
         Ok(Some(frame.end()))
     }
 
-    /// Drops what all `subscribers` have received.
+    /// Drops the messages that all `subscribers` have received.
     fn forget(&mut self, subscribers: usize) {
         while self.oldest < self.newest
             && self.ring[(self.oldest % MOST) as usize].received == subscribers
@@ -445,7 +448,7 @@ mod tests {
                 frame
             })
             .collect();
-        // A ping stands between them.
+        // A Ping comes between them.
         let bytes = [&frames[0][..], b"\x89\x03abc", &frames[1]].concat();
         for cut in 1..bytes.len() {
             let (deliveries, member) = read([&bytes[..cut], &bytes[cut..]], &frames).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that connect, upgrade, and leave when the 101 has come.
+//! Clients that connect, upgrade, and leave when the 101 has arrived.
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use super::{Load, STALLED, Turn, latencies, open};
 use crate::handshake;
 use crate::net::{self, Poll};
 
-/// Handshakes, so many at once.
+/// A given number of handshakes at a time.
 pub struct Handshakes {
     address: SocketAddrV4,
     request: Vec<u8>,
     poll: Poll,
     under_way: Vec<Option<(OwnedFd, Instant)>>,
-    /// Counts connections, for their source addresses.
+    /// Counts connections, to choose their source addresses.
     opened: usize,
-    /// One who stays, so that the channel stays subscribed.
+    /// A client that stays, so that the channel stays subscribed.
     _resident: OwnedFd,
 }
 
 impl Handshakes {
-    /// Opens the client that stays; `at_once` others come and go.
+    /// Opens the client that stays. `at_once` others connect and leave.
     ///
     /// # Errors
     /// The server refused it.
@@ -41,11 +41,12 @@ impl Handshakes {
     }
 
     fn begin(&mut self, nth: usize) -> Result<()> {
-        // Each thousand comes from another address, and no port comes back soon.
+        // Each thousand connections use another address, so no port is reused soon.
         self.opened += 1;
         let begin = Instant::now();
         let socket = net::connect(self.address, self.opened)?;
-        // It leaves by a reset: sockets in TIME_WAIT would gather, and end in the server's time.
+        // Close by a reset: sockets in TIME_WAIT would accumulate, and end on the server's CPU
+        // time.
         sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
         net::send_all(&socket, &self.request)?;
         self.poll.watch(&socket, nth as u64)?;
@@ -53,7 +54,7 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Reads the 101 and leaves; returns how long it took.
+    /// Reads the 101 and disconnects. Returns how long it took.
     fn end(&mut self, nth: usize) -> Result<Option<Duration>> {
         let Some((socket, begin)) = self.under_way[nth].take() else {
             return Ok(None);

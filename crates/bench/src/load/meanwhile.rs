@@ -1,4 +1,4 @@
-//! Who else wants something of a server while it fans out: plain HTTP requests and new clients.
+//! Other demand on a server while it fans out: plain HTTP requests and new clients.
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,31 +19,32 @@ use crate::{cpu, handshake, net};
 const GET_EVERY: Duration = Duration::from_millis(2);
 /// Time between two handshakes.
 const HANDSHAKE_EVERY: Duration = Duration::from_millis(5);
-/// Source addresses that the crowd does not use begin here.
+/// The first source address that the crowd does not use.
 const FIRST_HANDSHAKE: usize = 100_000;
 
-/// How long they waited. A wait beyond the time between two also counts for those that would have
-/// come meanwhile.
+/// How long requests and handshakes waited. A wait longer than the interval also counts for those
+/// that would have arrived meanwhile.
 pub struct Waits {
-    /// GETs of one connection that is kept alive.
+    /// GETs on one keep-alive connection.
     pub gets: Asked,
-    /// Connect, upgrade, 101; to the channel of the crowd.
+    /// Connect, upgrade and 101, to the channel of the crowd.
     pub handshakes: Asked,
 }
 
-/// Nanoseconds from each question to its answer.
+/// Nanoseconds from each request to its answer.
 pub struct Asked {
-    /// That passed.
+    /// Time that passed.
     pub waited: Histogram<u64>,
-    /// That the server used, for that or others: what the wait would be if it had its core for
-    /// itself. The kernel counts them up at each of its ticks, and when the server stops running.
+    /// CPU time of the server, for this or other work: what the wait would be if the server had its
+    /// core for itself. The kernel updates it at each of its ticks, and when the server stops
+    /// running.
     pub used: Histogram<u64>,
 }
 
-/// Asks `server` all the time that `work` takes; returns what `work` returned.
+/// Sends requests to `server` while `work` runs. Returns what `work` returned.
 ///
 /// # Errors
-/// Those of `work`; a request that was not answered as it has to be.
+/// Those of `work`; a request that was not answered correctly.
 pub fn meanwhile<T>(server: &Server, work: impl FnOnce() -> Result<T>) -> Result<(T, Waits)> {
     let over = AtomicBool::new(false);
     let (address, pid) = (server.address, server.pid);
@@ -54,7 +55,7 @@ pub fn meanwhile<T>(server: &Server, work: impl FnOnce() -> Result<T>) -> Result
         let handshakes = scope.spawn(|| {
             ask_until(&over, pid, HANDSHAKE_EVERY, |nth| {
                 let (socket, _) = open(address, &request, FIRST_HANDSHAKE + nth)?;
-                // It leaves by a reset: sockets in TIME_WAIT would gather.
+                // Close by a reset: sockets in TIME_WAIT would accumulate.
                 Ok(set_socket_linger(&socket, Some(Duration::ZERO))?)
             })
         });
@@ -73,7 +74,7 @@ fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     ended.map_err(|_| anyhow!("its thread panicked"))?
 }
 
-/// Asks `every` so often; the number of the question is told.
+/// Calls `ask` every `every`, with the number of the request.
 fn ask_until(
     over: &AtomicBool,
     pid: Pid,
@@ -81,7 +82,7 @@ fn ask_until(
     mut ask: impl FnMut(usize) -> Result<()>,
 ) -> Result<Asked> {
     // The crowd's thread has the same core and is always busy: it must not keep this one waiting.
-    // Where that is not allowed, it counts as the server's.
+    // If raising the priority is not allowed, that wait counts as the server's.
     let _ = rustix::process::nice(-10);
     let (mut waited, mut used) = (latencies(), latencies());
     let mut due = Instant::now();
@@ -99,8 +100,8 @@ fn ask_until(
     Ok(Asked { waited, used })
 }
 
-/// Who waited longer than the time between two kept later ones from asking, who would have waited
-/// for the rest of it.
+/// Records a wait. A wait longer than the interval delayed later requests, so the rest of it is
+/// recorded for each of them.
 fn record(waited: &mut Histogram<u64>, wait: Duration, every: Duration) {
     let (wait, every) = (wait.as_nanos() as u64, every.as_nanos() as u64);
     let mut left = Some(wait);
@@ -110,7 +111,7 @@ fn record(waited: &mut Histogram<u64>, wait: Duration, every: Duration) {
     }
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 struct Getter {
     socket: OwnedFd,
     request: Vec<u8>,

@@ -1,5 +1,5 @@
-//! What the servers are given: deliveries, echoes, handshakes, idle clients. Each checks what comes
-//! back, and fails on a loss, a disorder or a wrong byte.
+//! The loads on the servers: deliveries, echoes, handshakes, idle clients. Each load checks the
+//! output and fails on a lost, misordered or altered message.
 mod crowd;
 mod echo;
 mod fanout;
@@ -21,18 +21,18 @@ pub use meanwhile::meanwhile;
 pub use publisher::{Publisher, Via};
 pub use publishers::{Publishers, Road};
 
-/// What a turn of a load did, or several.
+/// The result of one or several turns of a load.
 pub struct Turn {
-    /// Deliveries, echoes or handshakes.
+    /// The number of deliveries, echoes or handshakes.
     pub work: u64,
-    /// From the publishing, sending or connecting to the receiving, in nanoseconds.
+    /// From publishing, sending or connecting until receiving, in nanoseconds.
     pub latency: Histogram<u64>,
-    /// From the publishing until the last subscriber had received; of deliveries only.
+    /// From publishing until the last subscriber has received. Deliveries only.
     pub last: Histogram<u64>,
 }
 
 impl Turn {
-    /// Both together.
+    /// Adds up both.
     ///
     /// # Errors
     /// None: the histograms have the same bounds.
@@ -44,37 +44,37 @@ impl Turn {
     }
 }
 
-/// A load on one server, which stays connected between its turns.
+/// A load on one server. It stays connected between its turns.
 pub trait Load {
-    /// Works for about so long, and ends with nothing under way.
+    /// Works for about `length`, and ends with nothing in flight.
     ///
     /// # Errors
-    /// The server lost, mixed up or spoilt something, closed a connection, or stalled.
+    /// The server lost, reordered or altered something, closed a connection, or stalled.
     fn turn(&mut self, length: Duration) -> Result<Turn>;
 
-    /// Answers what the server has asked between turns, such as pings.
+    /// Answers what the server has sent between turns, such as Pings.
     ///
     /// # Errors
     /// The server closed a connection.
     fn tend(&mut self) -> Result<()>;
 }
 
-/// How long nothing may come before a server counts as stalled.
+/// A server that sends nothing for this long counts as stalled.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// 100 ns to 100 s, within 1 %.
+/// A histogram from 100 ns to 100 s, within 1 %.
 fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(100, 100_000_000_000, 2).unwrap_or_else(|_| unreachable!())
 }
 
-/// The payload of message `sequence`: its number in hexadecimal, then letters that move with it.
+/// The payload of message `sequence`: its number in hexadecimal, then letters that shift with it.
 fn payload(sequence: u64, len: usize) -> Vec<u8> {
     let mut payload = format!("{sequence:016x}").into_bytes();
     payload.extend((0..len - payload.len()).map(|i| b'a' + ((sequence as usize + i) % 26) as u8));
     payload
 }
 
-/// The number within a payload.
+/// The number in a payload.
 fn sequence(payload: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(payload.get(..16)?).ok()?, 16).ok()
 }

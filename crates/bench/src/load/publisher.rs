@@ -1,4 +1,4 @@
-//! The publisher: pipelined, and it asks for no more answer than it must.
+//! The publisher. It pipelines and asks for no more answers than necessary.
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::net;
 use crate::resp;
 
-/// By which way a server gets messages.
+/// How a server gets messages.
 #[derive(Clone, Debug)]
 pub enum Via {
     /// `PUBLISH` to a channel.
@@ -27,7 +27,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects; Redis is told to answer nothing.
+    /// Connects. Redis is told to send no replies.
     pub fn connect(via: &Via) -> Result<Self> {
         let (Via::Redis { address, .. } | Via::Http { address, .. }) = via;
         let socket = net::connect(*address, 0)?;
@@ -42,7 +42,7 @@ impl Publisher {
         })
     }
 
-    /// Its answers are to be read, by [`Self::receive`].
+    /// The socket. When it is readable, call [`Self::receive`].
     pub fn socket(&self) -> &OwnedFd {
         &self.socket
     }
@@ -73,7 +73,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Reads answers, and looks at the first of them.
+    /// Reads answers and checks the first of them.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Result<()> {
         let Some(read) = net::receive(&self.socket, buffer)? else {
             return Ok(());

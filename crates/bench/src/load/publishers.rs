@@ -1,4 +1,4 @@
-//! Many clients that publish as fast as they are let, and the subscriber who counts what arrives.
+//! Many clients that publish as fast as they can, and a subscriber that counts what arrives.
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::{frame, handshake, resp};
 
 /// Bytes of a message.
 const SIZE: usize = 128;
-/// Messages that all clients together may be ahead of the subscriber: Redis cuts off one for whom
-/// it holds more than 32 MB, or 8 MB for a minute.
+/// The most messages that all clients together may be ahead of the subscriber. Redis disconnects a
+/// subscriber with more than 32 MB of output, or more than 8 MB for a minute.
 const MOST_AHEAD: u64 = 32_768;
-/// Messages that a client writes at once.
+/// Messages that a client writes at a time.
 const BATCH: u64 = 64;
 
 /// How messages get to Redis.
@@ -24,7 +24,7 @@ const BATCH: u64 = 64;
 pub enum Road {
     /// Frames of WebSocket clients, pipelined.
     Websocket,
-    /// Posts, each client's next when its last has been answered.
+    /// HTTP posts. Each client sends the next one when the last has been answered.
     Post,
     /// `PUBLISH` to Redis itself, pipelined.
     Redis,
@@ -42,7 +42,7 @@ pub struct Publishers {
 
 struct Client {
     socket: OwnedFd,
-    /// What has been written and not been sent.
+    /// Written but not yet sent.
     out: Vec<u8>,
     written: u64,
     received: u64,
@@ -55,7 +55,7 @@ impl Publishers {
     /// Connects `count` publishers to `server` and the subscriber of `channel` to `redis`.
     ///
     /// # Errors
-    /// One was refused.
+    /// A connection was refused.
     pub fn open(
         road: Road,
         server: SocketAddrV4,
@@ -91,11 +91,12 @@ impl Publishers {
         })
     }
 
-    /// Publishes for about so long, until the subscriber has all; returns how many it got.
+    /// Publishes for about `length`, until the subscriber has everything. Returns how many messages
+    /// it got.
     ///
     /// # Errors
-    /// One was lost, came twice, out of its client's order or with other bytes; a publisher was
-    /// refused or cut off; nothing came any more.
+    /// A message was lost, duplicated, out of its client's order or altered; a publisher was
+    /// refused or disconnected; no more messages arrived.
     pub fn turn(&mut self, length: Duration) -> Result<u64> {
         let begin = Instant::now();
         let (mut total, mut last_word) = (0, begin);
@@ -119,7 +120,7 @@ impl Publishers {
         }
     }
 
-    /// Has clients write who are not too far ahead.
+    /// Lets those clients write that are not too far ahead.
     fn write(&mut self) {
         let ahead = match self.road {
             Road::Post => 1,
@@ -146,7 +147,7 @@ impl Publishers {
         Ok(())
     }
 
-    /// Takes what has come; returns how many messages the subscriber got.
+    /// Reads the available input. Returns how many messages the subscriber got.
     fn receive(&mut self) -> Result<u64> {
         let mut received = 0;
         for event in 0..self.poll.wait(Some(Duration::ZERO))? {
@@ -156,13 +157,13 @@ impl Publishers {
             }
         }
         if received == 0 {
-            // Redis has the same core.
+            // Redis runs on the same core.
             rustix::thread::sched_yield();
         }
         Ok(received)
     }
 
-    /// Checks what the subscriber was sent.
+    /// Checks what the subscriber received.
     fn hear(&mut self) -> Result<u64> {
         let mut heard = 0;
         self.subscription
@@ -187,7 +188,7 @@ impl Publishers {
         Ok(heard)
     }
 
-    /// Reads what a publisher was answered.
+    /// Reads the answers to a publisher.
     fn answer(&mut self, nth: usize) -> Result<()> {
         let client = &mut self.clients[nth];
         let Some(read) = net::receive(&client.socket, &mut self.buffer)? else {
@@ -201,7 +202,7 @@ impl Publishers {
                 ensure!(answer.starts_with(b"HTTP/1.1 200"), "a post was refused");
                 client.answered += 1;
             }
-            // A ping is not due in so short a time: what comes is a Close.
+            // A Ping is not due in so short a time, so this is a Close.
             Road::Websocket => anyhow::bail!("publisher {nth} was sent a frame: {answer:02x?}"),
         }
         Ok(())
@@ -234,12 +235,12 @@ impl Client {
     }
 }
 
-/// What message `place` of client `nth` carries as its number.
+/// The number that message `place` of client `nth` carries.
 fn number(nth: usize, place: u64) -> u64 {
     (nth as u64) << 40 | place
 }
 
-/// The client and the place that [`number`] has put together.
+/// The client and the place that [`number`] combined.
 fn origin(number: u64) -> (usize, u64) {
     ((number >> 40) as usize, number & ((1 << 40) - 1))
 }

@@ -1,5 +1,5 @@
 //! Hubs made of Rust's WebSocket crates: tokio with one thread, a task per client, one broadcast
-//! channel fed by Redis. A process of this program each.
+//! channel fed by Redis. Each runs in its own process of this program.
 use std::io;
 use std::net::SocketAddrV4;
 
@@ -18,18 +18,18 @@ use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
 use super::{Lab, Server};
 use crate::{handshake, resp};
 
-/// Starts the hub of that name.
+/// Starts the hub with this name.
 pub fn start(lab: &Lab, name: &str) -> Result<Server> {
     lab.start_ourselves(name, ["hub", name])
 }
 
-/// Messages that a task may be behind.
+/// How many messages a task may be behind.
 const BACKLOG: usize = 1024;
 
 /// Serves until it is killed.
 ///
 /// # Errors
-/// Redis is away; there is no hub of that name.
+/// Redis is not available, or there is no hub with this name.
 pub fn serve(name: &str, listen: SocketAddrV4, redis: SocketAddrV4, channel: &str) -> Result<()> {
     ensure!(
         ["tungstenite", "fastwebsockets"].contains(&name),
@@ -48,7 +48,7 @@ pub fn serve(name: &str, listen: SocketAddrV4, redis: SocketAddrV4, channel: &st
             let (stream, _) = listener.accept().await?;
             let messages = messages.clone();
             tokio::spawn(async move {
-                // A client that leaves ends its task; there is nobody to tell.
+                // A client that leaves ends its task. Nobody needs to know the result.
                 if let Ok(Some(client)) = upgrade(stream, &messages).await {
                     let _ = if fast {
                         client
@@ -83,21 +83,21 @@ async fn listen_to_redis(
         while let Some(push) = resp::next_push(&buffer) {
             let push_bytes: Bytes = buffer.split_to(push.end).freeze();
             if let Some(payload) = push.payload {
-                // An error says that nobody listens.
+                // An error means that nobody is subscribed.
                 let _ = messages.send(push_bytes.slice(payload).try_into()?);
             }
         }
     }
 }
 
-/// A client that has its 101.
+/// A client that has received its 101.
 struct Client {
     stream: TcpStream,
-    /// None: it wants its own messages back.
+    /// `None`: the client wants its own messages back.
     messages: Option<Receiver<Utf8Bytes>>,
 }
 
-/// Answers the handshake; the crates' own would differ in more than WebSocket.
+/// Answers the handshake. The crates' own handshakes would differ in more than WebSocket.
 async fn upgrade(mut stream: TcpStream, all: &Sender<Utf8Bytes>) -> io::Result<Option<Client>> {
     stream.set_nodelay(true)?;
     let mut request = Vec::with_capacity(1024);
@@ -118,7 +118,8 @@ async fn upgrade(mut stream: TcpStream, all: &Sender<Utf8Bytes>) -> io::Result<O
 impl Client {
     async fn by_tungstenite(self) -> Result<()> {
         let role = protocol::Role::Server;
-        // It clears the whole read buffer each time it looks for input: 128 KiB by default.
+        // tungstenite clears the whole read buffer, 128 KiB by default, each time it looks for
+        // input.
         let config = WebSocketConfig::default().read_buffer_size(4096);
         let mut socket = WebSocketStream::from_raw_socket(self.stream, role, Some(config)).await;
         let Some(mut messages) = self.messages else {
@@ -153,7 +154,7 @@ impl Client {
             return echo_by_fastwebsockets(socket).await;
         };
         let (mut reader, mut writer) = socket.split(tokio::io::split);
-        // The load sends no pings to be answered.
+        // The load sends no Pings.
         let mut answer = |_| async { Ok::<_, io::Error>(()) };
         loop {
             tokio::select! {
@@ -188,7 +189,7 @@ async fn echo_by_fastwebsockets(mut socket: WebSocket<TcpStream>) -> Result<(), 
         let frame = socket.read_frame().await?;
         match frame.opcode {
             OpCode::Close => return Ok(()),
-            // The frame as it came would go out with its masking key.
+            // The received frame itself would be sent with its masking key.
             OpCode::Text => socket.write_frame(Frame::text(frame.payload)).await?,
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! The OpenResty recipe, of Debian's packages: a coroutine and a connection to Redis per client.
+//! The OpenResty recipe with Debian's packages: a coroutine and a Redis connection per client.
 use std::fs;
 
 use anyhow::Result;
@@ -7,7 +7,7 @@ use super::nginx::{self, Conf};
 use super::{ECHO, Lab, SUBSCRIBE, Server};
 use crate::load::Via;
 
-/// Starts it.
+/// Starts the server.
 pub fn start(lab: &Lab, name: &str) -> Result<Server> {
     let via = lab.by_redis(name);
     let Via::Redis { address, channel } = &via else {

@@ -1,4 +1,4 @@
-//! The servers that are measured: one file each for how it is configured, started and reached.
+//! The servers that are measured. One file for each: how to configure, start and reach it.
 mod bare;
 pub mod hub;
 mod lua;
@@ -19,53 +19,54 @@ use crate::process::Process;
 use crate::reference::Writes;
 use crate::scenario::Kind;
 
-/// Where subscribers connect.
+/// The path where subscribers connect.
 pub const SUBSCRIBE: &str = "/ws";
-/// Where subscribers connect that agree on permessage-deflate.
+/// The path where subscribers connect and agree on permessage-deflate.
 pub const DEFLATE: &str = "/deflate";
-/// Where messages come back.
+/// The path that echoes messages.
 pub const ECHO: &str = "/echo";
-/// Where every nginx answers a GET with [`PLAIN_BODY`].
+/// The path where every nginx answers a GET with [`PLAIN_BODY`].
 pub const PLAIN: &str = "/plain";
 /// See [`PLAIN`].
 pub const PLAIN_BODY: &str = "plain";
-/// Where the module publishes what clients send.
+/// The path where the module publishes what clients send.
 pub const PUBLISH: &str = "/publish";
-/// Where the module publishes what is posted.
+/// The path where the module publishes what is posted.
 pub const POST: &str = "/post";
 
-/// What servers are made of and where.
+/// What servers need to start.
 pub struct Lab {
     /// A directory for configurations and logs.
     pub directory: PathBuf,
-    /// The Redis of all.
+    /// The address of the Redis that all servers share.
     pub redis: SocketAddrV4,
-    /// Its process.
+    /// The process of that Redis.
     pub redis_pid: Pid,
     /// The module, built for Debian's nginx.
     pub module: PathBuf,
-    /// An earlier build of it.
+    /// An earlier build of the module.
     pub before: Option<PathBuf>,
-    /// This very program.
+    /// This program.
     pub program: PathBuf,
 }
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// The bare loop of the scenario, by libc's calls.
+    /// The scenario's bare loop, with libc's calls.
     Bare,
-    /// The same loop as if it were another server: what its ratio is off 1 is noise.
+    /// The same loop as if it were another server. The distance of its ratio from 1 is noise.
     Control,
-    /// The same loop with its system calls in place: how much of another's ratio is that alone.
+    /// The same loop with inline system calls. It shows how much of another server's ratio this
+    /// alone accounts for.
     InPlace,
-    /// The module, sending by `send(2)`.
+    /// The module, sending with `send(2)`.
     Module,
-    /// The module, sending by io_uring.
+    /// The module, sending with io_uring.
     ModuleUring,
-    /// An earlier build of the module, sending by `send(2)`: only where `--before` names one.
+    /// An earlier build of the module, sending with `send(2)`. Only if `--before` names one.
     Before,
-    /// The same, sending by io_uring.
+    /// The same, sending with io_uring.
     BeforeUring,
     /// lua-resty-websocket and lua-resty-redis.
     Lua,
@@ -78,7 +79,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// All that are compared with a bare loop, in the order of the report.
+    /// All servers that are compared with a bare loop, in the order of the report.
     pub const ALL: &[Self] = &[
         Self::Control,
         Self::InPlace,
@@ -92,7 +93,7 @@ impl Peer {
         Self::Fastwebsockets,
     ];
 
-    /// It is a build of the module.
+    /// Whether it is a build of the module.
     pub fn is_module(self) -> bool {
         matches!(
             self,
@@ -100,7 +101,7 @@ impl Peer {
         )
     }
 
-    /// For `--peer` and for directories.
+    /// The name for `--peer` and for directories.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
@@ -117,7 +118,7 @@ impl Peer {
         }
     }
 
-    /// For the report.
+    /// The name for the report.
     pub fn title(self) -> &'static str {
         match self {
             Self::Bare => "bare loop",
@@ -134,7 +135,7 @@ impl Peer {
         }
     }
 
-    /// Whether it serves such a load at all.
+    /// Whether it can serve such a load.
     pub fn can(self, kind: &Kind) -> bool {
         match self {
             Self::ModuleUring | Self::BeforeUring => matches!(kind, Kind::Fanout { .. }),
@@ -145,7 +146,7 @@ impl Peer {
         }
     }
 
-    /// Starts it on its core, and waits until it listens. A bare loop writes as `against` says.
+    /// Starts it on its core and waits until it listens. A bare loop writes as `against` says.
     ///
     /// # Errors
     /// It does not start.
@@ -165,7 +166,7 @@ impl Peer {
     }
 }
 
-/// A server that runs, until this is dropped.
+/// A running server. It ends when this is dropped.
 pub struct Server {
     /// The process whose CPU time and memory count.
     pub pid: Pid,
@@ -175,7 +176,7 @@ pub struct Server {
     pub tls: Option<SocketAddrV4>,
     /// How its subscribers get messages.
     pub via: Via,
-    // Only kept: they end when this is dropped.
+    // Kept only so that they end when this is dropped.
     processes: Vec<Process>,
 }
 
@@ -184,7 +185,8 @@ impl Lab {
         self.before.as_deref().context("--before names no module")
     }
 
-    /// Starts this very program as a server, by these words, an address, Redis's and a channel.
+    /// Starts this program as a server. The arguments are `words`, an address, Redis's address and
+    /// a channel.
     fn start_ourselves(&self, name: &str, [what, how]: [&str; 2]) -> Result<Server> {
         let address = net::free_address()?;
         let via = self.by_redis(name);
@@ -204,8 +206,8 @@ impl Lab {
         })
     }
 
-    /// The way of all that subscribe to Redis themselves: a channel of the server's own, so that
-    /// the others do not hear what it is sent.
+    /// For servers that subscribe to Redis themselves: each has its own channel, so that the others
+    /// do not receive its messages.
     fn by_redis(&self, name: &str) -> Via {
         Via::Redis {
             address: self.redis,
@@ -213,17 +215,17 @@ impl Lab {
         }
     }
 
-    /// Where the module publishes what comes from clients.
+    /// The channel to which the module publishes what clients send.
     pub fn published(&self) -> &'static str {
         "bench:published"
     }
 
-    /// The servers' certificate, which nobody verifies.
+    /// The servers' certificate. Nobody verifies it.
     pub fn certificate(&self) -> PathBuf {
         self.directory.join("certificate.pem")
     }
 
-    /// Its key.
+    /// The certificate's key.
     pub fn key(&self) -> PathBuf {
         self.directory.join("key.pem")
     }

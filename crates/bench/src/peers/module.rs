@@ -7,7 +7,7 @@ use super::nginx::{self, Conf};
 use super::{DEFLATE, ECHO, Lab, POST, PUBLISH, SUBSCRIBE, Server};
 use crate::load::Via;
 
-/// Starts this build of it, with that value of `websocket_io_uring`.
+/// Starts this build of the module with this value of `websocket_io_uring`.
 pub fn start(lab: &Lab, name: &str, module: &Path, uring: &str) -> Result<Server> {
     let via = lab.by_redis(name);
     let Via::Redis { address, channel } = &via else {

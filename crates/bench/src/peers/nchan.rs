@@ -1,5 +1,5 @@
-//! Nchan with Redis, of Debian's package. It publishes by its own HTTP endpoint only: that is a
-//! second nginx, on the load's core, so that the one that is measured only delivers.
+//! Nchan with Redis, from Debian's package. It publishes only through its own HTTP endpoint. That
+//! is a second nginx on the load's core, so the one that is measured only delivers.
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::load::{self, Via};
 use crate::{cpu, handshake};
 
 const PUBLISH: &str = "/publish";
-/// How long it may take to reach Redis.
+/// The longest time it may take to connect to Redis.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Starts both.
+/// Starts both nginxes.
 pub fn start(lab: &Lab, name: &str) -> Result<Server> {
     let subscriber = conf(
         lab,
@@ -53,7 +53,7 @@ pub fn start(lab: &Lab, name: &str) -> Result<Server> {
     Ok(server)
 }
 
-/// Until its worker has connected to Redis it answers 503.
+/// The endpoint answers 503 until its worker has connected to Redis.
 fn until_subscribed(server: &Server) -> Result<()> {
     let request = handshake::request(SUBSCRIBE, "");
     let begin = Instant::now();

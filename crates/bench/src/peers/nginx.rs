@@ -1,4 +1,4 @@
-//! An nginx with one worker: Debian's, with what a peer adds to its configuration.
+//! An nginx with one worker: Debian's, with a peer's additions to its configuration.
 use std::fs;
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use crate::process::{self, Process};
 
 const NGINX: &str = "/usr/sbin/nginx";
 
-/// What a peer adds.
+/// A peer's additions.
 pub struct Conf<'a> {
-    /// A directory of its own below the lab's.
+    /// The name of its directory below the lab's.
     pub name: &'a str,
-    /// Before `events`, such as `load_module`.
+    /// Directives before `events`, such as `load_module`.
     pub main: String,
-    /// Within `http`.
+    /// Directives in `http`.
     pub http: String,
-    /// Within `server`.
+    /// Directives in `server`.
     pub server: String,
 }
 
-/// One that runs.
+/// A running nginx.
 pub struct Nginx {
     pub master: Process,
     pub worker: Pid,
@@ -34,7 +34,7 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// As a server whose subscribers get messages that way.
+    /// Turns it into a server whose subscribers get messages by `via`.
     pub fn server(self, via: Via) -> Server {
         Server {
             pid: self.worker,
@@ -46,7 +46,7 @@ impl Nginx {
     }
 }
 
-/// Starts it, and waits for its worker.
+/// Starts nginx and waits for its worker.
 pub fn start(lab: &Lab, conf: &Conf) -> Result<Nginx> {
     let (address, tls) = (net::free_address()?, net::free_address()?);
     let file = write(lab, conf, address, tls)?;
@@ -77,7 +77,7 @@ fn write(lab: &Lab, conf: &Conf, address: SocketAddrV4, tls: SocketAddrV4) -> Re
     let directory = lab.directory.join(conf.name);
     fs::create_dir_all(&directory)?;
     let file = directory.join("nginx.conf");
-    // Started by root, workers would be nobody, who may not read everything here.
+    // If root starts nginx, workers run as nobody, which cannot read everything here.
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
     } else {

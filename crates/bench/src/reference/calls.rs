@@ -1,8 +1,8 @@
 //! The two ways into the kernel that a bare loop is compiled for.
 //!
-//! [`Libc`] calls the C library's functions, as nearly every program does. [`InPlace`] has the
-//! system call's instruction where the call stands: no function to call, no second return, no
-//! check for cancellation, no `errno`.
+//! [`Libc`] calls the C library's functions, as nearly every program does. [`InPlace`] inlines the
+//! system call's instruction: no function to call, no second return, no check for cancellation, no
+//! `errno`.
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -14,35 +14,35 @@ use rustix::net::SocketFlags;
 
 use crate::net::{self, Poll};
 
-/// The system calls of a loop while it serves, and its epoll instance. A descriptor is closed when
-/// it is dropped, which the standard library does by libc.
+/// A loop's system calls while it serves, and its epoll instance. Dropping a descriptor closes it;
+/// the standard library does that through libc.
 ///
 /// The errors are the system's.
 pub trait Calls: Sized {
-    /// Waits will get at most `batch` events.
+    /// Waits return at most `batch` events.
     fn new(batch: usize) -> io::Result<Self>;
 
-    /// Watches for input, as long as there is some (level-triggered).
+    /// Watches for input (level-triggered).
     fn watch(&self, socket: &OwnedFd, token: u64) -> io::Result<()>;
 
-    /// Waits without a timeout; returns how many events came.
+    /// Waits without a timeout. Returns the number of events.
     fn wait(&mut self) -> io::Result<usize>;
 
     /// The token of an event of the last wait.
     fn token(&self, event: usize) -> u64;
 
-    /// A connection of a non-blocking listener, with TCP_NODELAY; `Ok(None)` if there is none. It is
-    /// a blocking one: [`Self::receive`] and [`Self::send`] do not wait all the same.
+    /// Accepts a connection of a non-blocking listener, with TCP_NODELAY. `Ok(None)` if there is
+    /// none. The socket is blocking, but [`Self::receive`] and [`Self::send`] do not wait.
     fn accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>>;
 
-    /// Reads without waiting: `Ok(None)` if there is nothing.
+    /// Reads without waiting. `Ok(None)` if there is nothing.
     fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>>;
 
-    /// Sends without waiting and without SIGPIPE; returns how many bytes were taken.
+    /// Sends without waiting and without SIGPIPE. Returns how many bytes were taken.
     fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// By the C library: `accept4`, `setsockopt`, `epoll_ctl`, `epoll_wait`, `recv`, `send`.
+/// Through the C library: `accept4`, `setsockopt`, `epoll_ctl`, `epoll_wait`, `recv`, `send`.
 pub struct Libc {
     epoll: Epoll,
     events: Vec<EpollEvent>,
@@ -74,7 +74,7 @@ impl Calls for Libc {
     }
 
     fn accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
-        // nix's `accept4` returns a number, of which no safe code makes a descriptor.
+        // nix's `accept4` returns a number, which safe code cannot turn into a descriptor.
         let socket = match listener.accept() {
             Ok((stream, _)) => OwnedFd::from(stream),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -99,7 +99,7 @@ impl Calls for Libc {
     }
 }
 
-/// The same calls, in place.
+/// The same calls, inlined.
 pub struct InPlace(Poll);
 
 impl Calls for InPlace {
@@ -120,7 +120,7 @@ impl Calls for InPlace {
     }
 
     fn accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
-        // With the address, which nobody wants: the standard library asks for it, too.
+        // The address is unused, but the standard library asks for it, too.
         let socket = match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC) {
             Ok((socket, _)) => socket,
             Err(rustix::io::Errno::AGAIN) => return Ok(None),
@@ -186,11 +186,11 @@ mod tests {
 
         drop(client);
         assert_eq!(tokens(&mut calls), [u64::MAX]);
-        // It left with something unread: that is a reset.
+        // The client left unread input behind, which causes a reset.
         assert!(C::receive(&socket, &mut buffer).is_err());
     }
 
-    /// Of the events of one wait.
+    /// The tokens of the events of one wait.
     fn tokens<C: Calls>(calls: &mut C) -> Vec<u64> {
         let events = calls.wait().unwrap();
         (0..events).map(|event| calls.token(event)).collect()

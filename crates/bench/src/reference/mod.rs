@@ -1,8 +1,8 @@
-//! The bare loops that everything is compared with: epoll, one process, nothing that the work does
-//! not ask for. They trust the load: what it never sends or never lets happen ends them.
+//! The bare loops that everything is compared with: epoll, one process, and nothing that the work
+//! does not need. They trust the load: anything it never does ends them.
 //!
-//! A subscriber asks for any path; `/echo` echoes. What Redis publishes is framed once and sent to
-//! each subscriber, by one `send(2)` per delivery or per client and wake-up.
+//! A subscriber may request any path; `/echo` echoes. A message from Redis is framed once and sent
+//! to each subscriber, with one `send(2)` per delivery, or per client and wake-up.
 //!
 //! A loop is written once and compiled for each way into the kernel ([`Calls`]).
 mod calls;
@@ -25,14 +25,14 @@ use crate::subscription::Subscription;
 pub enum Writes {
     /// One `send(2)` per delivery.
     PerDelivery,
-    /// One `send(2)` per client and wake-up, of all messages that Redis had.
+    /// One `send(2)` per client and wake-up, with all messages that Redis had.
     PerWakeUp,
 }
 
 /// Serves until it is killed.
 ///
 /// # Errors
-/// Redis is away, or the load did what it never does.
+/// Redis is not available, or the load did something it never does.
 pub fn serve<C: Calls>(
     listen: SocketAddrV4,
     redis: SocketAddrV4,
@@ -71,9 +71,9 @@ struct Loop<C> {
     calls: C,
     listener: TcpListener,
     redis: Subscription,
-    /// By number of the descriptor, which is the token as well.
+    /// Indexed by descriptor, which is also the token.
     clients: Vec<Client>,
-    /// Contiguous: a fan-out walks it and touches nothing else.
+    /// Contiguous: a fan-out touches nothing else.
     subscribers: Vec<OwnedFd>,
     buffer: Vec<u8>,
     out: Vec<u8>,
@@ -82,11 +82,11 @@ struct Loop<C> {
 
 enum Client {
     Gone,
-    /// Has not sent its request.
+    /// The client has not sent its request.
     Fresh(OwnedFd),
-    /// Where it is among the subscribers.
+    /// The index among the subscribers.
     Subscriber(usize),
-    /// With the part of a frame that came without its end.
+    /// With the incomplete frame received so far.
     Echo(OwnedFd, Vec<u8>),
 }
 
@@ -108,7 +108,7 @@ impl<C: Calls> Loop<C> {
         let socket = match &self.clients[number] {
             Client::Fresh(socket) | Client::Echo(socket, _) => socket,
             Client::Subscriber(place) => &self.subscribers[*place],
-            // It left in this very batch.
+            // The client left in this same batch of events.
             Client::Gone => return Ok(()),
         };
         match C::receive(socket, &mut self.buffer) {
@@ -120,7 +120,7 @@ impl<C: Calls> Loop<C> {
             Ok(Some(read)) => match &mut self.clients[number] {
                 Client::Fresh(_) => self.upgrade(number, read),
                 Client::Echo(socket, partial) => echo::<C>(socket, partial, &mut self.buffer, read),
-                // A subscriber's pongs are of no interest.
+                // A subscriber's Pongs are ignored.
                 Client::Subscriber(_) | Client::Gone => Ok(()),
             },
         }
@@ -174,8 +174,8 @@ impl<C: Calls> Loop<C> {
     }
 }
 
-// A function of its own, so that the optimizer takes its loop for hot: as a part of the caller it did
-// not, and left a call and a return more around each `send`.
+// A separate function, so that the optimizer treats its loop as hot. Inside the caller it did not,
+// and left an extra call and return around each `send`.
 #[inline(never)]
 fn send_to_all<C: Calls>(subscribers: &[OwnedFd], bytes: &[u8]) -> Result<()> {
     for socket in subscribers {
@@ -188,13 +188,13 @@ fn send_whole<C: Calls>(socket: &OwnedFd, bytes: &[u8]) -> Result<()> {
     match C::send(socket, bytes) {
         Ok(sent) if sent == bytes.len() => Ok(()),
         Ok(_) => anyhow::bail!("a client reads too slowly for a bare loop"),
-        // Its leaving is read next.
+        // The next read handles the disconnect.
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Answers each whole frame of `partial` and the `read` bytes of `buffer`.
+/// Echoes each whole frame of `partial` and the `read` bytes of `buffer`.
 fn echo<C: Calls>(
     socket: &OwnedFd,
     partial: &mut Vec<u8>,

@@ -6,7 +6,7 @@ use crate::run::{Cell, Row};
 use crate::scenario::Kind;
 use hdrhistogram::Histogram;
 
-/// Work per CPU time as a ratio to the bare loop's, with its range.
+/// Work per CPU time relative to the bare loop, with its range.
 pub fn ratios(rows: &[Row]) -> String {
     table(by_scenario(rows), |cell| {
         let ratio = cell.ratio;
@@ -28,12 +28,12 @@ pub fn costs(rows: &[Row]) -> String {
     })
 }
 
-/// Median and 99th percentile of what clients waited.
+/// Median and 99th percentile of the clients' waits.
 pub fn latencies(rows: &[Row]) -> String {
     table(by_scenario(rows), |cell| percentiles(&cell.turns.latency))
 }
 
-/// The same until the last subscriber had a message, in the scenarios with subscribers.
+/// The same for the time until the last subscriber had a message, in scenarios with subscribers.
 pub fn last(rows: &[Row]) -> String {
     let fan_outs = by_scenario(rows).zip(rows);
     let fan_outs = fan_outs.filter(|(_, row)| matches!(row.scenario.kind, Kind::Fanout { .. }));
@@ -47,7 +47,7 @@ fn percentiles(waited: &Histogram<u64>) -> String {
     format!("{} / {}", at(0.5), at(0.99))
 }
 
-/// Bytes of the server for each idle client.
+/// The server's bytes for each idle client.
 pub fn memory(rows: &[memory::Row]) -> String {
     table(
         rows.iter().map(|row| (row.client.title(), &row.cells[..])),
@@ -58,7 +58,7 @@ pub fn memory(rows: &[memory::Row]) -> String {
     )
 }
 
-/// Median, 99th percentile and longest wait; how much the worker was kept off its core.
+/// Median, 99th percentile and longest wait, and how much the worker was kept off its core.
 pub fn waits(rows: &[fairness::Row]) -> String {
     let lines = rows.iter().map(|row| (row.title, &row.cells[..]));
     table(lines, |waited| {
@@ -69,7 +69,7 @@ pub fn waits(rows: &[fairness::Row]) -> String {
     })
 }
 
-/// The worker's CPU time within these waits, of the rows that have it.
+/// The worker's CPU time within these waits, for the rows that have it.
 pub fn used(rows: &[fairness::Row]) -> String {
     let has = |row: &&fairness::Row| {
         let mut found = row
@@ -95,7 +95,7 @@ fn spread(waited: &Histogram<u64>) -> String {
     )
 }
 
-/// Messages a second, and CPU time for each.
+/// Messages per second, and CPU time per message.
 pub fn rates(rows: &[(&str, Result<Rate, String>)]) -> String {
     let mut text = "| | messages/s | worker, for each | Redis, for each |\n\
                     | --- | --- | --- | --- |\n"
@@ -114,7 +114,7 @@ pub fn rates(rows: &[(&str, Result<Rate, String>)]) -> String {
     text
 }
 
-/// To the next hundred, with a comma before the last three digits.
+/// Rounded to hundreds, with a comma before the last three digits.
 fn hundreds(rate: f64) -> String {
     let rate = (rate / 100.0).round() as u64 * 100;
     match rate {
@@ -135,7 +135,7 @@ fn by_scenario(rows: &[Row]) -> impl Iterator<Item = Line<'_, Cell>> {
     rows.iter().map(|row| (row.scenario.title, &row.cells[..]))
 }
 
-/// A title, and what each server has under it.
+/// A title and the cell of each server.
 type Line<'a, T> = (&'a str, &'a [(Peer, Option<Result<T, String>>)]);
 
 fn table<'a, T: 'a>(
@@ -162,7 +162,7 @@ fn table<'a, T: 'a>(
     text
 }
 
-/// With three digits that matter.
+/// Formats with three significant digits.
 fn nanoseconds(value: f64) -> String {
     match value {
         ..1e3 => format!("{value:.0} ns"),

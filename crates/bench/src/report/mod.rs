@@ -1,4 +1,4 @@
-//! What a run found, for people.
+//! Reports of a run's results for people.
 mod markdown;
 mod svg;
 

@@ -1,19 +1,19 @@
-//! A plot for README: bars of each server's ratio, below each other by scenario.
+//! A plot for README: bars of each server's ratio, grouped by scenario.
 use std::fmt::Write as _;
 
 use crate::peers::Peer;
 use crate::run::Row;
 
 const WIDTH: f64 = 860.0;
-/// Where the bars begin; left of it are the names.
+/// Where the bars begin. The names are left of it.
 const LEFT: f64 = 170.0;
-/// Room for the number at a bar's end.
+/// Space for the number at the end of a bar.
 const RIGHT: f64 = 60.0;
 const BAR: f64 = 15.0;
 const TITLE: f64 = 28.0;
 const FONT: &str = "font-family=\"sans-serif\" font-size=\"12\"";
 
-/// The ratios of all rows; nothing if there is none.
+/// Plots the ratios of all rows. Nothing if there are none.
 pub fn ratios(rows: &[Row]) -> String {
     let values = rows.iter().flat_map(bars).map(|(_, ratio)| ratio);
     let scale = (WIDTH - LEFT - RIGHT) / values.fold(1.0, f64::max);
@@ -68,7 +68,7 @@ fn bar(out: &mut String, y: f64, peer: Peer, ratio: f64, length: f64) {
         Peer::Module => "#2b6cb0",
         Peer::ModuleUring => "#63b3ed",
         Peer::Before | Peer::BeforeUring => "#bee3f8",
-        // No server that anybody would choose: paler.
+        // Not a server that anyone would choose, so it is paler.
         Peer::InPlace => "#e2e8f0",
         _ => "#a0aec0",
     };

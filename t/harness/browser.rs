@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven by WebDriver (W3C) over plain HTTP.
+//! A real browser: headless Chromium, driven through WebDriver (W3C) over plain HTTP.
 
 use super::http::{self, Request};
 use super::wait::{until, until_some};
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A browser with one window; it ends with the value.
+/// A browser with one window. It is stopped when this is dropped.
 pub struct Browser {
     driver: Child,
     address: SocketAddr,
@@ -19,10 +19,10 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one with a window of this size.
+    /// Starts a browser with a window of this size.
     ///
     /// # Panics
-    /// When there is none, or it does not start.
+    /// If there is no browser, or it does not start.
     #[track_caller]
     pub fn start(width: u32, height: u32) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
@@ -92,7 +92,7 @@ impl Browser {
         });
     }
 
-    /// Waits until `document.body.dataset.state` is this.
+    /// Waits until `document.body.dataset.state` has this value.
     #[track_caller]
     pub fn until_state(&self, state: &str) {
         until(&format!("the page's state is {state}"), || {
@@ -100,13 +100,13 @@ impl Browser {
         });
     }
 
-    /// Runs a script in the page and returns what it returns.
+    /// Runs a script in the page and returns its result.
     #[track_caller]
     pub fn script(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Saves a picture of the window as PNG.
+    /// Saves a screenshot of the window as PNG.
     #[track_caller]
     pub fn picture(&self, file: &Path) {
         let picture = self.get("/screenshot");

@@ -1,4 +1,4 @@
-//! A well-behaved client: tungstenite, blocking.
+//! A well-behaved client: blocking tungstenite.
 
 use super::nginx::Nginx;
 use super::stream::{Stream, Transport};
@@ -20,16 +20,16 @@ impl Client {
     /// Connects over `ws:`.
     ///
     /// # Panics
-    /// When nginx refuses.
+    /// If nginx refuses.
     #[track_caller]
     pub fn connect(nginx: &Nginx, target: &str) -> Self {
         Self::connect_over(nginx, Transport::Ws, target)
     }
 
-    /// Connects over the transport.
+    /// Connects over this transport.
     ///
     /// # Panics
-    /// When nginx refuses.
+    /// If nginx refuses.
     #[track_caller]
     pub fn connect_over(nginx: &Nginx, transport: Transport, target: &str) -> Self {
         Self::try_connect(nginx, transport, target, &[])
@@ -39,7 +39,7 @@ impl Client {
     /// Connects with extra header lines.
     ///
     /// # Errors
-    /// The status with which nginx refuses.
+    /// The status of nginx's refusal.
     pub fn try_connect(
         nginx: &Nginx,
         transport: Transport,
@@ -84,7 +84,7 @@ impl Client {
         self.socket.send(message).expect("a message sent");
     }
 
-    /// The next message that is no Ping and no Pong.
+    /// The next message other than a Ping or Pong.
     #[track_caller]
     pub fn message(&mut self) -> Message {
         loop {
@@ -104,7 +104,7 @@ impl Client {
         }
     }
 
-    /// The next message, which must be text; none when the read timeout strikes first.
+    /// The next message, which must be text. `None` if the read times out first.
     #[track_caller]
     pub fn try_text(&mut self) -> Option<String> {
         loop {
@@ -125,7 +125,7 @@ impl Client {
         }
     }
 
-    /// The next message must be a Close of that code; then the connection ends cleanly.
+    /// The next message must be a Close with this code. Then the connection must end cleanly.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) {
         match self.message() {
@@ -135,7 +135,7 @@ impl Client {
         self.expect_end();
     }
 
-    /// Closes with 1000, skips what was under way, and awaits the server's Close and end.
+    /// Closes with 1000, skips messages in flight, and waits for the server's Close and the end.
     #[track_caller]
     pub fn close(mut self) {
         self.socket.close(Some(normal())).expect("a Close sent");
@@ -143,7 +143,7 @@ impl Client {
         self.expect_end();
     }
 
-    /// No data message may come for `span`.
+    /// No data message may arrive for `span`.
     #[track_caller]
     pub fn quiet(&mut self, span: Duration) {
         self.socket.get_ref().set_read_timeout(span);
@@ -158,7 +158,7 @@ impl Client {
         self.socket.get_ref().set_read_timeout(patience());
     }
 
-    /// The stream beneath.
+    /// The underlying stream.
     pub fn stream(&self) -> &Stream {
         self.socket.get_ref()
     }

@@ -1,4 +1,4 @@
-//! Many clients at once, in one thread: non-blocking sockets and one poller.
+//! Many clients in one thread: non-blocking sockets and one poller.
 
 use super::frames::{self, Frame};
 use super::http::{self, Request};
@@ -10,29 +10,29 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-/// Clients over `ws:` that answer Ping and Close and remember all they were told.
+/// Clients over `ws:` that answer Ping and Close and record everything they receive.
 pub struct Crowd {
     poll: Poll,
     events: Events,
     members: Vec<Member>,
 }
 
-/// One of them.
+/// One client.
 pub struct Member {
     stream: TcpStream,
     unread: Vec<u8>,
-    /// The status of the answer to its handshake.
+    /// The status of the response to its handshake.
     pub status: Option<u16>,
     /// Payloads of all messages, in order.
     pub messages: Vec<Vec<u8>>,
-    /// The code of the server's Close (1005 when it had none).
+    /// The code of the server's Close, 1005 if it had none.
     pub close_code: Option<u16>,
     /// Whether the connection has ended.
     pub ended: bool,
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without clients.
     pub fn new() -> Self {
         process::allow_many_descriptors();
         let poll = Poll::new().expect("a poller");
@@ -43,14 +43,14 @@ impl Crowd {
         }
     }
 
-    /// `n` clients whose handshakes were accepted; client `i` asks for `target(i)`.
+    /// `n` clients whose handshakes were accepted. Client `i` requests `target(i)`.
     ///
     /// # Panics
-    /// When one is refused.
+    /// If a client is refused.
     #[track_caller]
     pub fn accepted(nginx: &Nginx, n: usize, target: impl Fn(usize) -> String) -> Self {
         let mut crowd = Self::new();
-        // By hundreds: nginx's backlog is 511.
+        // By hundreds, because nginx's backlog is 511.
         for first in (0..n).step_by(100) {
             for i in first..n.min(first + 100) {
                 crowd.join(nginx, &target(i));
@@ -62,7 +62,7 @@ impl Crowd {
         crowd
     }
 
-    /// One more client; its handshake is sent, its answer not awaited. Returns its index.
+    /// Adds a client and sends its handshake without waiting for the response. Returns its index.
     pub fn join(&mut self, nginx: &Nginx, target: &str) -> usize {
         let index = self.members.len();
         let member = self.connect(nginx, target, index);
@@ -70,7 +70,7 @@ impl Crowd {
         index
     }
 
-    /// A client that has ended connects again, in its place; its messages are forgotten.
+    /// Reconnects a client that has ended, at the same index. Its messages are discarded.
     pub fn rejoin(&mut self, nginx: &Nginx, index: usize, target: &str) {
         self.members[index] = self.connect(nginx, target, index);
     }
@@ -80,7 +80,7 @@ impl Crowd {
         &self.members
     }
 
-    /// Forgets the messages received so far.
+    /// Discards the messages received so far.
     pub fn forget(&mut self) {
         self.members
             .iter_mut()
@@ -95,10 +95,10 @@ impl Crowd {
             .expect("a small frame fits into the socket's buffer");
     }
 
-    /// Reads what comes until `condition` holds.
+    /// Reads until `condition` holds.
     ///
     /// # Panics
-    /// When it does not within the harness' patience.
+    /// If it does not within the harness' patience.
     #[track_caller]
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&[Member]) -> bool) {
         let end = Instant::now() + patience();
@@ -112,7 +112,7 @@ impl Crowd {
         }
     }
 
-    /// Reads what comes within `span`; returns at once after some has come.
+    /// Reads for at most `span`. Returns as soon as something has arrived.
     pub fn pump(&mut self, span: Duration) {
         match self.poll.poll(&mut self.events, Some(span)) {
             Err(e) if e.kind() == ErrorKind::Interrupted => return,
@@ -174,7 +174,7 @@ impl Member {
         self.status == Some(101) && self.close_code.is_none() && !self.ended
     }
 
-    /// Whether it was refused, or its connection has ended: it may connect again.
+    /// Whether it was refused, or its connection has ended. It may then connect again.
     pub fn is_done(&self) -> bool {
         self.ended || self.status.is_some_and(|status| status != 101)
     }

@@ -1,5 +1,5 @@
-//! A client with permessage-deflate (RFC 7692): what it is sent is inflated by a library that the
-//! module does not use.
+//! A client with permessage-deflate (RFC 7692). It inflates what it receives with a library that
+//! the module does not use.
 
 use super::frames::{self, Frame};
 use super::http::Request;
@@ -8,16 +8,17 @@ use super::nginx::Nginx;
 use super::raw::Raw;
 use super::stream::Transport;
 
-/// An open WebSocket. What it sends goes as it is.
+/// An open WebSocket. It sends messages uncompressed.
 pub struct Deflated {
     raw: Raw,
 }
 
 impl Deflated {
-    /// Connects over `ws:` and asks for a window towards itself of no more than so many bits, 9 to 15.
+    /// Connects over `ws:` and requests a window of at most this many bits, 9 to 15, towards
+    /// itself.
     ///
     /// # Panics
-    /// When the extension is not agreed.
+    /// If the extension is not agreed.
     #[track_caller]
     pub fn connect(nginx: &Nginx, target: &str, window_bits: u8) -> Self {
         let offer = format!("permessage-deflate; server_max_window_bits={window_bits}");
@@ -26,7 +27,7 @@ impl Deflated {
         raw.send(request.wire());
         let answer = raw.expect_101();
         let agreed = answer.header("Sec-WebSocket-Extensions").unwrap_or("");
-        // The window may be smaller than that.
+        // The window may be smaller than the requested one.
         assert!(agreed.contains("server_max_window_bits="), "{agreed:?}");
         Self { raw }
     }
@@ -37,10 +38,10 @@ impl Deflated {
         self.raw.send_frame(&Frame::new(frames::BINARY, message));
     }
 
-    /// The next message, inflated by itself if it was compressed.
+    /// The next message, inflated on its own if it was compressed.
     ///
     /// # Panics
-    /// When something else comes, or it is no DEFLATE.
+    /// If something else arrives, or it is not DEFLATE.
     #[track_caller]
     pub fn message(&mut self) -> Vec<u8> {
         let frame = self.raw.frame();

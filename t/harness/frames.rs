@@ -1,5 +1,5 @@
-//! Frames of RFC 6455, 5.2, made and read by hand: independent of every library, and able to be
-//! wrong in each field.
+//! Frames of RFC 6455, 5.2, written and parsed by hand: independent of every library, and able to
+//! be wrong in each field.
 
 /// Opcodes (RFC 6455, 5.2).
 pub const CONTINUATION: u8 = 0;
@@ -21,14 +21,14 @@ pub struct Frame {
     pub fin: bool,
     /// The three reserved bits, RSV1 highest.
     pub rsv: u8,
-    /// What it is.
+    /// The opcode.
     pub opcode: u8,
-    /// Unmasked.
+    /// The payload, unmasked.
     pub payload: Vec<u8>,
 }
 
 impl Frame {
-    /// A final frame.
+    /// A frame with FIN.
     pub fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Self {
         Self {
             fin: true,
@@ -38,7 +38,7 @@ impl Frame {
         }
     }
 
-    /// The same, but not the last of its message.
+    /// The same without FIN.
     pub fn more(mut self) -> Self {
         self.fin = false;
         self
@@ -50,7 +50,7 @@ impl Frame {
         self
     }
 
-    /// The bytes that a client sends: masked.
+    /// The bytes as a client sends them: masked.
     pub fn wire(&self) -> Vec<u8> {
         let mask = [0x37, 0xfa, 0x21, 0x3d];
         let mut wire = self.head(0x80);
@@ -64,7 +64,7 @@ impl Frame {
         wire
     }
 
-    /// The bytes that a server sends: not masked.
+    /// The bytes as a server sends them: not masked.
     pub fn unmasked(&self) -> Vec<u8> {
         let mut wire = self.head(0);
         wire.extend_from_slice(&self.payload);
@@ -82,10 +82,10 @@ impl Frame {
         String::from_utf8_lossy(&self.payload).into_owned()
     }
 
-    /// The first frame of `bytes` that a server sent, and how many bytes it has.
+    /// The first frame of `bytes` from a server, and its length in bytes.
     ///
     /// # Panics
-    /// When it is masked, or a length is not the shortest form (RFC 6455, 5.1 and 5.2).
+    /// If it is masked, or a length is not in its shortest form (RFC 6455, 5.1 and 5.2).
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         assert!(

@@ -1,16 +1,16 @@
-//! Just enough HTTP/1.1 to say what a test wants to say, right or wrong, and to read the answer.
+//! Just enough HTTP/1.1 to send what a test needs, valid or not, and to read the response.
 
 use super::stream::Stream;
 use super::wait::patience;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
-/// The key of RFC 6455, 1.3, and what must be answered to it.
+/// The key of RFC 6455, 1.3, and its required answer.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// `Sec-WebSocket-Accept` for [`KEY`].
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// A request under construction: lines are sent in order, as they are.
+/// A request under construction. Its lines are sent in order, as they are.
 #[derive(Clone, Debug)]
 pub struct Request {
     line: String,
@@ -29,12 +29,12 @@ impl Request {
         }
     }
 
-    /// A GET that ends its connection.
+    /// A GET with `Connection: close`.
     pub fn get(target: &str) -> Self {
         Self::new("GET", target).header("Connection", "close")
     }
 
-    /// A POST that ends its connection.
+    /// A POST with `Connection: close`.
     pub fn post(target: &str, body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref().to_vec();
         let request = Self::new("POST", target).header("Connection", "close");
@@ -44,7 +44,7 @@ impl Request {
         }
     }
 
-    /// A right WebSocket handshake.
+    /// A valid WebSocket handshake.
     pub fn upgrade(target: &str) -> Self {
         Self::new("GET", target)
             .header("Upgrade", "websocket")
@@ -53,31 +53,31 @@ impl Request {
             .header("Sec-WebSocket-Key", KEY)
     }
 
-    /// Another request line.
+    /// Replaces the request line.
     pub fn line(mut self, line: &str) -> Self {
         line.clone_into(&mut self.line);
         self
     }
 
-    /// One more header line.
+    /// Adds a header line.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Without any header line of that name.
+    /// Removes all header lines with this name.
     pub fn without(mut self, name: &str) -> Self {
         self.headers
             .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self
     }
 
-    /// With just this header line of that name.
+    /// Makes this the only header line with this name.
     pub fn with(self, name: &str, value: &str) -> Self {
         self.without(name).header(name, value)
     }
 
-    /// With these bytes after its headers.
+    /// Adds these bytes after the headers.
     pub fn body(mut self, body: &str) -> Self {
         self.body = body.into();
         self
@@ -95,7 +95,7 @@ impl Request {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The status code.
@@ -107,7 +107,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The value of the first header line of that name.
+    /// The value of the first header line with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let line = self
             .headers
@@ -124,22 +124,22 @@ impl Response {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 }
 
-/// Sends a request on a connection of its own and reads the answer.
+/// Sends a request on a separate connection and reads the response.
 ///
 /// # Panics
-/// When there is none.
+/// If there is no response.
 #[track_caller]
 pub fn send(address: SocketAddr, request: &Request) -> Response {
     try_send(address, request).unwrap_or_else(|e| panic!("{}: {e}", request.line))
 }
 
-/// As [`send`], for servers that may be gone.
+/// Like [`send`], for servers that may be gone.
 pub fn try_send(address: SocketAddr, request: &Request) -> io::Result<Response> {
     let mut stream = Stream::plain(address)?;
     stream.set_read_timeout(patience());
@@ -151,7 +151,7 @@ pub fn try_send(address: SocketAddr, request: &Request) -> io::Result<Response> 
     read(&mut stream, &mut rest)
 }
 
-/// Reads one response; `rest` holds bytes already read and keeps those that follow the response.
+/// Reads one response. `rest` contains bytes already read, and keeps those after the response.
 pub fn read(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Response> {
     let head = loop {
         if let Some(end) = find(rest, b"\r\n\r\n") {
@@ -172,7 +172,7 @@ pub fn read(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Response> 
     Ok(response)
 }
 
-/// The head of a response, up to and with its empty line.
+/// The head of a response, including its empty line.
 pub fn parse_head(head: &[u8]) -> io::Result<Response> {
     let text = String::from_utf8_lossy(head);
     let bad = || io::Error::new(io::ErrorKind::InvalidData, text.clone().into_owned());
@@ -265,7 +265,7 @@ fn more(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<usize> {
     Ok(n)
 }
 
-/// Where `needle` begins in `hay`.
+/// The position of `needle` in `hay`.
 pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len())
         .position(|window| window == needle)

@@ -1,18 +1,18 @@
-//! One HTTP/2 request with prior knowledge (RFC 9113, 3.3), to learn its status.
+//! One HTTP/2 request with prior knowledge (RFC 9113, 3.3), to learn the status of its response.
 
 use super::stream::Stream;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-/// Sends a GET with these header fields and returns the status of the answer.
+/// Sends a GET with these header fields and returns the status of the response.
 ///
 /// # Panics
-/// When the answer is no HTTP/2 response.
+/// If the response is not an HTTP/2 response.
 pub fn get(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> u16 {
     request(address, "GET", path, fields, b"").0
 }
 
-/// The same, and the body of the answer.
+/// The same, with the body of the response.
 ///
 /// # Panics
 /// As [`get`].
@@ -30,8 +30,8 @@ pub fn get_body(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> (u1
     }
 }
 
-/// The same for a POST. Its length is told only if the fields do. The body is at most what a server
-/// takes before it reads: 65,535 bytes (RFC 9113, 6.9.2).
+/// The same for a POST. Its length is sent only if `fields` contains it. The body must not exceed
+/// what a server accepts before it reads: 65,535 bytes (RFC 9113, 6.9.2).
 ///
 /// # Panics
 /// As [`get`].
@@ -39,7 +39,7 @@ pub fn post(address: SocketAddr, path: &str, fields: &[(&str, &str)], body: &[u8
     request(address, "POST", path, fields, body).0
 }
 
-/// The status, and the stream from which the rest of the answer can be read.
+/// The status, and the stream from which the rest of the response can be read.
 fn request(
     address: SocketAddr,
     method: &str,
@@ -82,7 +82,7 @@ fn request(
     }
 }
 
-/// RFC 9113, 6.5.2: `SETTINGS_MAX_FRAME_SIZE`, unless told otherwise.
+/// The default `SETTINGS_MAX_FRAME_SIZE` (RFC 9113, 6.5.2).
 const MAX_FRAME: usize = 1 << 14;
 
 const DATA: u8 = 0;
@@ -124,8 +124,8 @@ fn next_frame(stream: &mut Stream) -> (u8, u8, Vec<u8>) {
     (head[3], head[4], payload)
 }
 
-/// The first field is `:status`, maybe after a table size update: indexed (RFC 7541, appendix A), or
-/// with the name alone indexed and the three digits as they are.
+/// The first field is `:status`, possibly after a table size update. It is either fully indexed
+/// (RFC 7541, appendix A), or has an indexed name and three literal digits.
 fn status(block: &[u8]) -> u16 {
     let begin = block.iter().position(|byte| *byte & 0xe0 != 0x20);
     let block = &block[begin.expect("a header block")..];

@@ -1,13 +1,13 @@
-//! What the kernel holds for connections, as `ss` of the package iproute2 tells it.
+//! Kernel memory of connections, from `ss` of the package iproute2.
 
 use std::process::Command;
 
-/// Bytes of kernel memory of each TCP socket that `ss`'s `filter` names: data received, sent, on its
-/// way, and memory set aside for more, which may be less than none. A socket in TIME-WAIT holds
-/// none, and has no figures.
+/// The bytes of kernel memory of each TCP socket that `ss`'s `filter` selects: received data, sent
+/// data, data in transit, and memory reserved for more, which may be negative. A socket in
+/// TIME-WAIT holds none and has no figures.
 ///
 /// # Panics
-/// There is no `ss`, or it fails.
+/// If there is no `ss`, or it fails.
 #[track_caller]
 pub fn memory(filter: &str) -> Vec<i64> {
     let output = Command::new("ss").args(["-tamnOH", filter]).output();
@@ -22,9 +22,9 @@ fn held(line: &str) -> Option<i64> {
     let held = fields.split([',', ')']).filter_map(|field| {
         let digit = field.find(|c: char| c.is_ascii_digit())?;
         let (name, number) = field.split_at(digit);
-        // The others are limits and counts.
+        // The other fields are limits and counts.
         let is_held = ["r", "t", "f", "w", "o", "bl"].contains(&name);
-        // The kernel prints a negative one as 32 bits without a sign.
+        // The kernel prints a negative number as unsigned 32 bits.
         is_held.then(|| i64::from(number.parse::<u32>().expect("a number") as i32))
     });
     Some(held.sum())

@@ -1,4 +1,4 @@
-//! The rooms of the harness; `lib.rs` is the map.
+//! The modules of the harness. `lib.rs` is the map.
 
 pub mod browser;
 pub mod client;

@@ -1,4 +1,4 @@
-//! An nginx of the test's own: its configuration, its processes, and the judgement of its error log.
+//! A test's own nginx: its configuration, its processes, and the check of its error log.
 
 use super::http::{self, Request, Response};
 use super::process::{self, Signal};
@@ -32,10 +32,10 @@ pub struct Conf {
 }
 
 impl Conf {
-    /// One worker, the module loaded, nothing of it configured.
+    /// One worker and the loaded module, without any of its directives.
     ///
     /// # Panics
-    /// When the environment names no module.
+    /// If the environment names no module.
     pub fn new() -> Self {
         Self {
             module: Some(settings::module()),
@@ -43,7 +43,7 @@ impl Conf {
         }
     }
 
-    /// The module not even loaded.
+    /// Does not even load the module.
     pub fn without_module() -> Self {
         Self {
             module: None,
@@ -62,77 +62,77 @@ impl Conf {
         }
     }
 
-    /// With `websocket_redis` for this Redis, and a short `websocket_drain`.
+    /// Sets `websocket_redis` to this Redis, and a short `websocket_drain`.
     pub fn with(redis: &Redis) -> Self {
         Self::with_url(&redis.url())
     }
 
-    /// With `websocket_redis` for this address, and a short `websocket_drain`.
+    /// Sets `websocket_redis` to this address, and a short `websocket_drain`.
     pub fn with_url(url: &str) -> Self {
         Self::new()
             .http(&format!("websocket_redis {url};"))
             .drain("200ms")
     }
 
-    /// As [`Conf::with`], with a location `/ws` that subscribes to the query's `channel`.
+    /// Like [`Conf::with`], plus a location `/ws` that subscribes to the query's `channel`.
     pub fn push(redis: &Redis) -> Self {
         Self::push_url(&redis.url())
     }
 
-    /// As [`Conf::push`], for this address.
+    /// Like [`Conf::push`], for this address.
     pub fn push_url(url: &str) -> Self {
         Self::with_url(url).location("/ws", "websocket_subscribe $websocket_arg_channel;")
     }
 
-    /// The module's file in place of the one under test.
+    /// Loads this file instead of the module under test.
     pub fn module(mut self, path: &Path) -> Self {
         self.module = Some(path.to_owned());
         self
     }
 
-    /// `worker_processes`.
+    /// Sets `worker_processes`.
     pub fn workers(mut self, n: usize) -> Self {
         self.workers = n;
         self
     }
 
-    /// `worker_connections`.
+    /// Sets `worker_connections`.
     pub fn worker_connections(mut self, n: usize) -> Self {
         self.worker_connections = n;
         self
     }
 
-    /// `websocket_drain` at http level.
+    /// Sets `websocket_drain` at http level.
     pub fn drain(mut self, time: &str) -> Self {
         self.drain = Some(time.to_owned());
         self
     }
 
-    /// `websocket_drain` is not set.
+    /// Leaves `websocket_drain` unset.
     pub fn default_drain(mut self) -> Self {
         self.drain = None;
         self
     }
 
-    /// Directives of the main context.
+    /// Adds directives of the main context.
     pub fn main(mut self, directives: &str) -> Self {
         push_line(&mut self.main, directives);
         self
     }
 
-    /// Directives of the http context.
+    /// Adds directives of the http context.
     pub fn http(mut self, directives: &str) -> Self {
         push_line(&mut self.http, directives);
         self
     }
 
-    /// Directives of the server.
+    /// Adds directives of the server.
     pub fn server(mut self, directives: &str) -> Self {
         push_line(&mut self.server, directives);
         self
     }
 
-    /// A location of the server.
+    /// Adds a location to the server.
     pub fn location(mut self, path: &str, directives: &str) -> Self {
         push_line(
             &mut self.locations,
@@ -141,43 +141,43 @@ impl Conf {
         self
     }
 
-    /// An access log in this format: [`Nginx::access_log`] reads it.
+    /// Adds an access log in this format. [`Nginx::access_log`] reads it.
     pub fn access_log(mut self, format: &str) -> Self {
         self.access_log = Some(format.to_owned());
         self
     }
 
-    /// A further listener that speaks HTTP/2 with prior knowledge: [`Nginx::http2`].
+    /// Adds a listener that speaks HTTP/2 with prior knowledge: [`Nginx::http2`].
     pub fn http2(mut self) -> Self {
         self.http2 = true;
         self
     }
 
-    /// Listeners of each worker's own: the kernel spreads clients over all workers.
+    /// Gives each worker its own listeners, so that the kernel spreads clients over all workers.
     pub fn reuseport(mut self) -> Self {
         self.reuseport = true;
         self
     }
 
-    /// One process that is master and worker (`master_process off`).
+    /// Uses one process as master and worker (`master_process off`).
     pub fn single_process(mut self) -> Self {
         (self.master, self.workers) = (false, 0);
         self.main("master_process off;")
     }
 
-    /// The system forbids nginx io_uring, as containers do.
+    /// Makes the system forbid io_uring to nginx, as containers do.
     pub fn without_io_uring(mut self) -> Self {
         self.io_uring = false;
         self
     }
 
-    /// One of the checkout's examples, included into the server.
+    /// Includes one of the checkout's examples into the server.
     pub fn example(self, name: &str) -> Self {
         let directive = format!("include {};", settings::examples().join(name).display());
         self.server(&directive)
     }
 
-    /// What `nginx -t` says about it: whether it is fine, and all its lines.
+    /// Runs `nginx -t`. Returns whether the configuration is valid, and all lines of output.
     pub fn check(&self) -> (bool, String) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         self.write(dir.path(), Listeners::free());
@@ -193,7 +193,7 @@ impl Conf {
     /// The number of the first line of its nginx.conf that contains `part`.
     ///
     /// # Panics
-    /// When none does.
+    /// If no line does.
     #[track_caller]
     pub fn line_of(&self, part: &str) -> usize {
         let listeners = Listeners {
@@ -297,10 +297,10 @@ impl Default for Conf {
     }
 }
 
-/// What nginx says when somebody took a port between its choice and its use.
+/// nginx's error if another process took a port between its choice and its use.
 const PORT_TAKEN: &str = "98: Address already in use";
 
-/// A running nginx. Dropped, it is quit and judged: see [`Nginx::finish`].
+/// A running nginx. When dropped, it is stopped and checked: see [`Nginx::finish`].
 pub struct Nginx {
     dir: TempDir,
     conf: Conf,
@@ -312,10 +312,10 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it and waits until it serves.
+    /// Starts nginx and waits until it serves.
     ///
     /// # Panics
-    /// When it does not, with what it says.
+    /// If it does not. The message includes nginx's output.
     #[track_caller]
     pub fn start(conf: Conf) -> Self {
         for attempt in 1.. {
@@ -336,7 +336,7 @@ impl Nginx {
                 is_judged: false,
             };
             if nginx.comes_up() {
-                // nginx tries again for some seconds: whoever had the port has gone.
+                // nginx tries again for some seconds. By then the other user of the port has gone.
                 nginx.expect_log(PORT_TAKEN);
                 return nginx;
             }
@@ -348,17 +348,17 @@ impl Nginx {
         unreachable!()
     }
 
-    /// Where it serves `http:` and `ws:`.
+    /// The address for `http:` and `ws:`.
     pub fn http(&self) -> SocketAddr {
         at(self.listeners.http)
     }
 
-    /// Where it serves `https:` and `wss:`.
+    /// The address for `https:` and `wss:`.
     pub fn https(&self) -> SocketAddr {
         at(self.listeners.https)
     }
 
-    /// Where it serves HTTP/2, if [`Conf::http2`] asked for it.
+    /// The address for HTTP/2, if [`Conf::http2`] asked for it.
     pub fn http2(&self) -> SocketAddr {
         at(self.listeners.http2)
     }
@@ -374,34 +374,34 @@ impl Nginx {
         http::send(self.http(), request)
     }
 
-    /// GET over `http:`.
+    /// Sends a GET over `http:`.
     #[track_caller]
     pub fn get(&self, target: &str) -> Response {
         self.send(&Request::get(target))
     }
 
-    /// The status with which a handshake at `target` is refused or accepted.
+    /// The status of the response to a handshake at `target`.
     #[track_caller]
     pub fn handshake(&self, target: &str) -> u16 {
         self.send(&Request::upgrade(target)).status
     }
 
-    /// Process id of the master.
+    /// The process id of the master.
     pub fn master(&self) -> u32 {
         self.master.id()
     }
 
-    /// Process ids of the workers that serve: not of those that are quitting.
+    /// The process ids of the serving workers, without those that are quitting.
     pub fn workers(&self) -> Vec<u32> {
         let mut workers = process::children(self.master());
         workers.retain(|&pid| process::title(pid) == "nginx: worker process");
         workers
     }
 
-    /// The one worker.
+    /// The process id of the only worker.
     ///
     /// # Panics
-    /// When there are several.
+    /// If there are several.
     #[track_caller]
     pub fn worker(&self) -> u32 {
         let workers = self.workers();
@@ -409,7 +409,7 @@ impl Nginx {
         workers[0]
     }
 
-    /// Process ids of all children: workers that serve or quit, cache processes.
+    /// The process ids of all children: serving and quitting workers, cache processes.
     pub fn children(&self) -> Vec<u32> {
         process::children(self.master())
     }
@@ -432,13 +432,13 @@ impl Nginx {
         process::signal(self.master(), Signal::HUP);
     }
 
-    /// Rewrites the configuration; the next reload takes it.
+    /// Rewrites the configuration. The next reload uses it.
     pub fn reconfigure(&mut self, conf: Conf) {
         conf.write(self.dir.path(), self.listeners);
         self.conf = conf;
     }
 
-    /// Sends SIGQUIT, without waiting.
+    /// Sends SIGQUIT without waiting.
     pub fn quit(&self) {
         process::signal(self.master(), Signal::QUIT);
     }
@@ -448,7 +448,7 @@ impl Nginx {
         !matches!(self.master.try_wait(), Ok(None))
     }
 
-    /// The error log, and what was said on stderr.
+    /// The error log and the output on stderr.
     pub fn log(&self) -> String {
         let read = |name| fs::read(self.dir.path().join(name)).unwrap_or_default();
         let (log, stderr) = (read("error.log"), read("stderr"));
@@ -475,13 +475,13 @@ impl Nginx {
         });
     }
 
-    /// Lines of the access log.
+    /// The lines of the access log.
     pub fn access_log(&self) -> Vec<String> {
         let log = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until the access log has this many lines, and returns them.
+    /// Waits until the access log has this many lines. Returns them.
     #[track_caller]
     pub fn until_access_log(&self, lines: usize) -> Vec<String> {
         until_some(&format!("the access log has {lines} lines"), || {
@@ -490,16 +490,17 @@ impl Nginx {
         })
     }
 
-    /// Lines with this part may be in the error log although they are grave.
+    /// Allows error log lines that contain this part, whatever their level.
     pub fn expect_log(&mut self, part: &str) {
         self.expected_log.push(part.to_owned());
     }
 
-    /// Quits (SIGQUIT), waits, and judges: no `alert`, `crit`, `emerg`, no socket left open, nothing
-    /// that a sanitizer found, no worker that ended unasked or in another way than by exiting with 0.
+    /// Quits nginx (SIGQUIT), waits, and checks: no `alert`, `crit` or `emerg`, no socket left
+    /// open, no sanitizer report, no worker that ended unasked or in any way other than exiting
+    /// with 0.
     ///
     /// # Panics
-    /// When the judgement is bad.
+    /// If a check fails.
     #[track_caller]
     pub fn finish(mut self) {
         self.judge();
@@ -569,7 +570,7 @@ impl Drop for Nginx {
         if self.has_exited() {
             return;
         }
-        // A master that is killed leaves its workers: TERM first.
+        // Killing the master would leave its workers running, so send TERM first.
         process::signal(self.master(), Signal::TERM);
         let end = Instant::now() + std::time::Duration::from_secs(2);
         if !process::exits_before(&mut self.master, end) {

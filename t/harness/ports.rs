@@ -1,4 +1,4 @@
-//! Ports of 127.0.0.1 that nobody uses.
+//! Free ports of 127.0.0.1.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -6,9 +6,9 @@ use std::hash::BuildHasher;
 use std::net::TcpListener;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// A port that is free now, outside the range from which the kernel takes ports for outgoing
-/// connections: so a server that is down for a while gets its port back. It is given once: a server asks
-/// for all its ports before it listens on any.
+/// A port that is free now. It is outside the range from which the kernel takes ports for outgoing
+/// connections, so a server that is down for a while gets its port back. No port is returned twice,
+/// because a server asks for all its ports before it listens on any.
 pub fn free() -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Processes: signals, and what `/proc` tells about them.
+//! Processes: signals, and figures from `/proc`.
 
 use rustix::io::Errno;
 pub use rustix::process::Signal;
@@ -12,20 +12,20 @@ use std::fs;
 use std::process::Child;
 use std::time::Instant;
 
-/// Sends a signal to a process of ours; one that has gone is no error.
+/// Sends a signal to one of our processes. It is no error if the process has ended.
 pub fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid as i32).expect("a pid");
     let _ = kill_process(pid, signal);
 }
 
-/// Lets this process have as many descriptors as it may: crowds need more than the usual 1,024.
+/// Raises this process's descriptor limit to the maximum: crowds need more than the usual 1,024.
 pub fn allow_many_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE raised to its maximum");
 }
 
-/// Waits until a child has exited or the time has come; true when it has exited.
+/// Waits until a child has exited or the time is over. Returns whether it has exited.
 pub fn exits_before(child: &mut Child, end: Instant) -> bool {
     while Instant::now() < end {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -44,7 +44,7 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The title of a process: `nginx: worker process`.
+/// The title of a process, such as `nginx: worker process`.
 pub fn title(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line)
@@ -52,17 +52,17 @@ pub fn title(pid: u32) -> String {
         .replace('\0', " ")
 }
 
-/// Number of threads of a process.
+/// The number of threads of a process.
 pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
-/// Number of open file descriptors of a process.
+/// The number of open file descriptors of a process.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
-/// Processor time that a process has used, user and system, in clock ticks (100 a second).
+/// The CPU time used by a process, user and system, in clock ticks (100 a second).
 pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let Some((_, fields)) = stat.rsplit_once(')') else {
@@ -72,7 +72,8 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// How often a process has gone to sleep of its own will: a sleeper that wakes counts on.
+/// How often a process has gone to sleep voluntarily. A process that keeps waking up keeps
+/// counting.
 pub fn voluntary_switches(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status
@@ -81,7 +82,7 @@ pub fn voluntary_switches(pid: u32) -> u64 {
     line.map_or(0, |count| count.trim().parse().unwrap())
 }
 
-/// Resident memory of a process in bytes, without what it shares with files.
+/// The resident memory of a process in bytes, without file-backed pages.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status
@@ -96,15 +97,15 @@ pub fn resident_bytes(pid: u32) -> u64 {
         * 1024
 }
 
-/// Memory of a process in bytes that no file is behind, pages that it shares with others counted by
-/// its part (PSS). Without the pages of programs and libraries: their part grows whenever another
-/// process that has them in common ends, such as the nginx of a test beside.
+/// The memory of a process in bytes that is not backed by files, with its share of pages shared
+/// with other processes (PSS). It excludes the pages of programs and libraries: their share grows
+/// whenever another process that uses them ends, such as the nginx of a concurrent test.
 pub fn proportional_bytes(pid: u32) -> u64 {
     rolled_up(pid, "Pss_Anon:") + rolled_up(pid, "Pss_Shmem:")
 }
 
-/// Memory of a process in bytes that no file is behind, counted page by page: the figures of
-/// `/proc/PID/status` may be behind by some hundred KiB.
+/// The memory of a process in bytes that is not backed by files, counted page by page. The figures
+/// of `/proc/PID/status` may lag by some hundred KiB.
 pub fn anonymous_bytes(pid: u32) -> u64 {
     rolled_up(pid, "Anonymous:")
 }
@@ -116,7 +117,7 @@ fn rolled_up(pid: u32, field: &str) -> u64 {
     kib.expect("a figure of smaps_rollup") * 1024
 }
 
-/// Number of established TCP connections that a process holds to a port of 127.0.0.1.
+/// The number of established TCP connections from a process to a port of 127.0.0.1.
 pub fn connections_to(pid: u32, port: u16) -> usize {
     let inodes = sockets_of(pid);
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
@@ -129,8 +130,8 @@ pub fn connections_to(pid: u32, port: u16) -> usize {
         .count()
 }
 
-/// The sockets that a process has accepted at a port, duplicated: their options can be asked for.
-/// None where the system forbids it, as in a container without `CAP_SYS_PTRACE`.
+/// Duplicates of the sockets that a process has accepted at a port, for reading their options.
+/// `None` if the system forbids it, as in a container without `CAP_SYS_PTRACE`.
 pub fn accepted_at(pid: u32, port: u16) -> Option<Vec<Socket>> {
     let process = Pid::from_raw(pid as i32).expect("a pid");
     let process = pidfd_open(process, PidfdFlags::empty()).ok()?;
@@ -153,8 +154,8 @@ pub fn accepted_at(pid: u32, port: u16) -> Option<Vec<Socket>> {
     Some(accepted)
 }
 
-/// Bytes that the kernel holds for the peer of a TCP connection of 127.0.0.1: sent and not yet
-/// acknowledged, or not yet sent. None when there is no such connection.
+/// The bytes that the kernel holds for the peer of a TCP connection of 127.0.0.1: sent and not yet
+/// acknowledged, or not yet sent. `None` if there is no such connection.
 pub fn send_queue_bytes(local: u16, remote: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let ends = [

@@ -1,4 +1,4 @@
-//! A TCP proxy between nginx and Redis that holds, delays, splits and cuts what passes.
+//! A TCP proxy between nginx and Redis that holds, delays, splits and cuts the traffic.
 
 use super::wait::until;
 use std::io::{Read, Write};
@@ -33,7 +33,7 @@ struct Rules {
 }
 
 impl Proxy {
-    /// Starts one that passes everything to a port of 127.0.0.1.
+    /// Starts a proxy that forwards everything to a port of 127.0.0.1.
     pub fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port for the proxy");
         let port = listener.local_addr().unwrap().port();
@@ -48,27 +48,27 @@ impl Proxy {
         self.port
     }
 
-    /// The value of `websocket_redis` for it.
+    /// The value of `websocket_redis` for this proxy.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Keeps back what nginx sends to Redis, or lets it go.
+    /// Holds what nginx sends to Redis, or releases it.
     pub fn hold_commands(&self, on: bool) {
         self.set(|rules| rules.hold_commands = on);
     }
 
-    /// Keeps back what Redis sends to nginx, or lets it go.
+    /// Holds what Redis sends to nginx, or releases it.
     pub fn hold_replies(&self, on: bool) {
         self.set(|rules| rules.hold_replies = on);
     }
 
-    /// Delays each piece of what Redis sends, and cuts it into pieces of at most `bytes`.
+    /// Delays each piece of what Redis sends, and splits it into pieces of at most `bytes`.
     pub fn slow_replies(&self, delay: Duration, bytes: usize) {
         self.set(|rules| (rules.reply_delay, rules.reply_piece) = (delay, Some(bytes)));
     }
 
-    /// Accepts and closes at once, or serves again.
+    /// Closes connections as soon as they are accepted, or serves again.
     pub fn refuse(&self, on: bool) {
         self.set(|rules| rules.refuse = on);
     }
@@ -82,27 +82,27 @@ impl Proxy {
         });
     }
 
-    /// Says these bytes to nginx on all connections, as if Redis had.
+    /// Sends these bytes to nginx on all connections, as if Redis had sent them.
     pub fn inject(&self, bytes: &[u8]) {
         self.set(|rules| {
-            // Sockets are kept by pairs: nginx's, Redis'.
+            // Sockets are stored in pairs: nginx's, then Redis's.
             for mut socket in rules.sockets.iter().step_by(2) {
                 let _ = socket.write_all(bytes);
             }
         });
     }
 
-    /// Number of connections accepted so far.
+    /// The number of connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.rules.rules.lock().unwrap().accepted
     }
 
-    /// What nginx has sent so far, held back or not.
+    /// What nginx has sent so far, held or not.
     pub fn commands(&self) -> String {
         String::from_utf8_lossy(&self.rules.rules.lock().unwrap().commands).into_owned()
     }
 
-    /// Waits until nginx has sent this command for this name, held back or not.
+    /// Waits until nginx has sent this command for this name, held or not.
     #[track_caller]
     pub fn until_command(&self, command: &str, name: &str) {
         until(&format!("nginx sends {command} {name}"), || {
@@ -127,7 +127,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.cut();
         self.set(|rules| rules.over = true);
-        // The accepting thread looks at `over` after the next connection only.
+        // The accepting thread checks `over` only after the next connection.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
@@ -165,7 +165,7 @@ fn accept(listener: &TcpListener, upstream: u16, shared: &Arc<Shared>) {
     }
 }
 
-/// Reads in a thread of its own: what is held back is noted all the same.
+/// Reads in a separate thread, so that held bytes are recorded all the same.
 fn pass(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Arc<Shared>) {
     let (pieces, arrived) = mpsc::channel::<Vec<u8>>();
     let writer = Arc::clone(shared);
@@ -193,7 +193,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Arc<Shared>) 
     }
 }
 
-/// Waits while that way is held; returns the size of pieces of `length` bytes, and the delay of each.
+/// Waits while this direction is held. Returns the size and the delay of the pieces of `length`
+/// bytes.
 fn wait_for_leave(length: usize, way: Way, shared: &Shared) -> (usize, Duration) {
     let rules = shared.rules.lock().unwrap();
     let is_held = |rules: &mut Rules| match way {

@@ -1,4 +1,4 @@
-//! A client whose every byte the test decides: for evil, slow and dying peers.
+//! A client with full control over its bytes, for malicious, slow and dying peers.
 
 use super::frames::{self, Frame};
 use super::http::{self, ACCEPT, Request, Response};
@@ -11,9 +11,9 @@ use std::time::Duration;
 /// How the server ended the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// FIN, and over TLS a `close_notify` before it.
+    /// FIN, after a `close_notify` over TLS.
     Clean,
-    /// Over TLS: FIN without `close_notify`.
+    /// FIN without `close_notify`, over TLS.
     Truncated,
     /// RST.
     Reset,
@@ -23,7 +23,7 @@ pub enum End {
 pub struct Raw {
     stream: Stream,
     unread: Vec<u8>,
-    /// So many bytes of `unread` have been taken: many small frames may come in one piece.
+    /// How many bytes of `unread` have been consumed. Many small frames may arrive in one piece.
     taken: usize,
 }
 
@@ -37,7 +37,7 @@ impl Raw {
         Self::over(stream.expect("a connection to nginx"))
     }
 
-    /// As [`Raw::open`], with small buffers, so that not reading is soon felt.
+    /// Like [`Raw::open`], with small buffers, so that not reading is soon noticed.
     pub fn open_narrow(nginx: &Nginx, transport: Transport) -> Self {
         let stream = match transport {
             Transport::Ws => Stream::plain_narrow(nginx.http(), 8 * 1024),
@@ -46,7 +46,7 @@ impl Raw {
         Self::over(stream.expect("a connection to nginx"))
     }
 
-    /// Connects and is accepted at `target`.
+    /// Connects and performs the handshake at `target`.
     #[track_caller]
     pub fn accepted(nginx: &Nginx, transport: Transport, target: &str) -> Self {
         let mut raw = Self::open(nginx, transport);
@@ -54,7 +54,7 @@ impl Raw {
         raw
     }
 
-    /// As [`Raw::accepted`], with small buffers.
+    /// Like [`Raw::accepted`], with small buffers.
     #[track_caller]
     pub fn accepted_narrow(nginx: &Nginx, transport: Transport, target: &str) -> Self {
         let mut raw = Self::open_narrow(nginx, transport);
@@ -70,7 +70,7 @@ impl Raw {
         }
     }
 
-    /// The stream beneath.
+    /// The underlying stream.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
@@ -78,7 +78,7 @@ impl Raw {
     /// Sends bytes.
     ///
     /// # Panics
-    /// When the server does not take them.
+    /// If the server does not take them.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("bytes sent");
@@ -90,19 +90,19 @@ impl Raw {
         self.stream.flush()
     }
 
-    /// Offers bytes in one write; returns how many the server took within `span`.
+    /// Offers bytes in one write. Returns how many the server took within `span`.
     #[track_caller]
     pub fn offer(&mut self, bytes: &[u8], span: Duration) -> usize {
         let socket = |stream: &Stream, span| stream.socket().set_write_timeout(Some(span));
         socket(&self.stream, span).expect("a write timeout");
-        // A connection that has ended takes nothing either: what it said last can be read.
+        // A connection that has ended takes nothing either. Its last data can still be read.
         let taken = self.stream.write(bytes).unwrap_or_default();
         socket(&self.stream, patience()).expect("a write timeout");
         taken
     }
 
-    /// Sends bytes in one write if the server takes them so; whenever it takes no more, its next
-    /// frame is read. Returns these frames.
+    /// Sends bytes, in one write if the server takes them. Whenever it takes no more, reads its
+    /// next frame. Returns these frames.
     #[track_caller]
     pub fn send_and_hear(&mut self, bytes: &[u8]) -> Vec<Frame> {
         let (mut sent, mut heard) = (0, Vec::new());
@@ -121,14 +121,14 @@ impl Raw {
         self.send(frame.wire());
     }
 
-    /// Sends a right handshake and reads the 101.
+    /// Sends a valid handshake and reads the 101.
     #[track_caller]
     pub fn upgrade(&mut self, target: &str) -> Response {
         self.send(Request::upgrade(target).wire());
         self.expect_101()
     }
 
-    /// Reads a response that must be a right 101.
+    /// Reads a response, which must be a valid 101.
     #[track_caller]
     pub fn expect_101(&mut self) -> Response {
         let response = self.response();
@@ -159,7 +159,7 @@ impl Raw {
     /// The next frame.
     ///
     /// # Panics
-    /// When the connection ends instead.
+    /// If the connection ends instead.
     #[track_caller]
     pub fn frame(&mut self) -> Frame {
         self.receive().expect("a frame")
@@ -173,15 +173,15 @@ impl Raw {
         }
     }
 
-    /// The next data or Close frame must be a Close of that code; then the server ends the
-    /// connection cleanly, also when this client does not answer the Close.
+    /// The next data or Close frame must be a Close with this code. Then the server must end the
+    /// connection cleanly, even if this client does not answer the Close.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) {
         self.expect_close_frame(code);
         assert_eq!(self.end(), End::Clean, "after Close {code}");
     }
 
-    /// Skips control frames and expects a Close of that code.
+    /// Skips control frames and expects a Close with this code.
     #[track_caller]
     pub fn expect_close_frame(&mut self, code: u16) {
         let frame = loop {
@@ -199,7 +199,7 @@ impl Raw {
         );
     }
 
-    /// Reads until the connection ends; there must be no further frame.
+    /// Reads until the connection ends. There must be no further frame.
     #[track_caller]
     pub fn end(&mut self) -> End {
         match self.receive() {
@@ -223,7 +223,7 @@ impl Raw {
         self.stream.set_read_timeout(patience());
     }
 
-    /// Reads exactly `n` bytes of what the server sends, whatever they are.
+    /// Reads exactly `n` bytes from the server, whatever they are.
     #[track_caller]
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         while self.unread.len() - self.taken < n {
@@ -233,7 +233,7 @@ impl Raw {
         self.unread[self.taken - n..self.taken].to_vec()
     }
 
-    /// The next byte of what the server sends; none when the connection has ended.
+    /// The next byte from the server. `None` if the connection has ended.
     #[track_caller]
     pub fn try_byte(&mut self) -> Option<u8> {
         if self.unread.len() == self.taken {
@@ -262,7 +262,7 @@ impl Raw {
     fn fill(&mut self) -> Result<(), End> {
         self.forget_taken();
         if matches!(&self.stream, Stream::Tls(tls) if tls.conn.wants_write()) {
-            // The socket had not taken all: it may now.
+            // The socket had not taken everything. It may now.
             self.offer(&[], Duration::from_millis(1));
         }
         let mut piece = [0; 64 * 1024];

@@ -1,4 +1,4 @@
-//! A Redis of the test's own, and connections to it that speak RESP by themselves.
+//! A test's own Redis, and connections to it that speak RESP themselves.
 
 use super::ports;
 use super::process::{self, Signal};
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A running redis-server; killed at the end.
+/// A running redis-server. It is killed when this is dropped.
 pub struct Redis {
     dir: TempDir,
     port: u16,
@@ -18,13 +18,13 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one on a free port of 127.0.0.1, without persistence.
+    /// Starts a Redis on a free port of 127.0.0.1, without persistence.
     #[track_caller]
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts one with more arguments of redis-server.
+    /// Starts a Redis with more arguments for redis-server.
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -47,17 +47,17 @@ impl Redis {
         panic!("redis-server does not start: {}", redis.log());
     }
 
-    /// The port it listens on; the same after a restart.
+    /// The port it listens on. It is the same after a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The value of `websocket_redis` for it.
+    /// The value of `websocket_redis` for this Redis.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The Unix socket it listens on, too.
+    /// The path of the Unix socket on which it also listens.
     pub fn socket(&self) -> String {
         self.dir
             .path()
@@ -67,12 +67,12 @@ impl Redis {
             .to_owned()
     }
 
-    /// A directory that lives as long as it.
+    /// A directory that exists as long as this Redis.
     pub fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 
-    /// Ends it at once (SIGKILL).
+    /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();
@@ -91,42 +91,42 @@ impl Redis {
         );
     }
 
-    /// Stops it (SIGSTOP): connections stay, nothing is answered.
+    /// Stops it (SIGSTOP): connections stay open, but nothing is answered.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues it after [`Redis::stop`].
     pub fn cont(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Publishes; returns the number of links that received it.
+    /// Publishes. Returns the number of links that received the message.
     #[track_caller]
     pub fn publish(&self, channel: impl AsRef<[u8]>, message: impl AsRef<[u8]>) -> i64 {
         self.session().publish(channel, message)
     }
 
-    /// One command on a connection of its own.
+    /// Runs one command on a separate connection.
     #[track_caller]
     pub fn command(&self, parts: &[&str]) -> Reply {
         self.session().command(parts)
     }
 
-    /// A connection.
+    /// Opens a connection.
     #[track_caller]
     pub fn session(&self) -> Session {
         Session::connect(self.port).expect("a connection to Redis")
     }
 
-    /// `CLIENT LIST`, the module's links only (by the name they give themselves).
+    /// `CLIENT LIST` with only the module's links, recognized by their name.
     pub fn links(&self) -> Vec<String> {
         let list = self.command(&["CLIENT", "LIST"]).text();
         let is_ours = |line: &&str| line.contains(" name=ngx_websocket");
         list.lines().filter(is_ours).map(str::to_owned).collect()
     }
 
-    /// How many of Redis' connections are subscribed to this channel.
+    /// How many of Redis's connections are subscribed to this channel.
     #[track_caller]
     pub fn subscribers(&self, channel: &str) -> i64 {
         match self.command(&["PUBSUB", "NUMSUB", channel]) {
@@ -135,7 +135,7 @@ impl Redis {
         }
     }
 
-    /// Polls until that many of Redis' connections are subscribed to this channel.
+    /// Polls until this many of Redis's connections are subscribed to this channel.
     #[track_caller]
     pub fn until_subscribers(&self, channel: &str, n: i64) {
         until(&format!("{n} links subscribe {channel}"), || {
@@ -191,7 +191,7 @@ impl Drop for Redis {
     }
 }
 
-/// What Redis answers.
+/// A reply from Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// `+OK` or a bulk string.
@@ -207,7 +207,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The text of it.
+    /// Its text.
     #[track_caller]
     pub fn text(&self) -> String {
         match self {
@@ -216,7 +216,7 @@ impl Reply {
         }
     }
 
-    /// The number of it.
+    /// Its number.
     #[track_caller]
     pub fn integer(&self) -> i64 {
         match self {
@@ -226,7 +226,7 @@ impl Reply {
     }
 }
 
-/// A connection to a Redis, blocking.
+/// A blocking connection to a Redis.
 pub struct Session {
     stream: BufReader<TcpStream>,
 }
@@ -242,10 +242,10 @@ impl Session {
         })
     }
 
-    /// One command and its reply.
+    /// Runs one command and returns its reply.
     ///
     /// # Panics
-    /// When Redis is gone or says no.
+    /// If Redis is gone or returns an error.
     #[track_caller]
     pub fn command(&mut self, parts: &[&str]) -> Reply {
         let reply = self.try_command(parts).expect("Redis' reply");
@@ -253,13 +253,13 @@ impl Session {
         reply
     }
 
-    /// One command to a Redis that may be gone or say no.
+    /// Runs one command at a Redis that may be gone or return an error.
     pub fn try_command(&mut self, parts: &[&str]) -> io::Result<Reply> {
         self.write(&parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>())?;
         self.read()
     }
 
-    /// Publishes; returns the number of links that received it.
+    /// Publishes. Returns the number of links that received the message.
     #[track_caller]
     pub fn publish(&mut self, channel: impl AsRef<[u8]>, message: impl AsRef<[u8]>) -> i64 {
         self.write(&[b"PUBLISH", channel.as_ref(), message.as_ref()])
@@ -267,7 +267,7 @@ impl Session {
         self.read().expect("Redis' reply").integer()
     }
 
-    /// Publishes all in one write: Redis works them off in one go, in order.
+    /// Publishes all messages in one write. Redis processes them in one go, in order.
     #[track_caller]
     pub fn publish_all<C: AsRef<[u8]>, M: AsRef<[u8]>>(&mut self, messages: &[(C, M)]) {
         let mut wire = Vec::new();
@@ -283,7 +283,7 @@ impl Session {
         }
     }
 
-    /// Subscribes; messages come by [`Session::push`].
+    /// Subscribes. [`Session::push`] returns the messages.
     #[track_caller]
     pub fn subscribe(&mut self, channel: &str) {
         self.command(&["SUBSCRIBE", channel]);

@@ -1,16 +1,16 @@
-//! What is tested, told by the environment. `scripts/test` sets all of it.
+//! What is tested, as set by the environment. `scripts/test` sets all of it.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Which build is under test: some deadlines and a few differences of nginx depend on it.
+/// The build under test. Some deadlines and a few differences of nginx depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
     /// Debian's nginx.
     Debian,
     /// nginx 1.28.3, built for the tests.
     Newer,
-    /// nginx and module under AddressSanitizer: all is slower.
+    /// nginx and module under AddressSanitizer, which makes everything slower.
     Asan,
 }
 
@@ -41,8 +41,8 @@ pub fn build() -> Build {
     }
 }
 
-/// `WS_IO_URING`: `websocket_io_uring` of every configuration that has none in `http`; empty or
-/// unset: the module's default.
+/// `WS_IO_URING`: the `websocket_io_uring` of every configuration that sets none in `http`. Empty
+/// or unset: the module's default.
 pub fn io_uring() -> Option<String> {
     env::var("WS_IO_URING")
         .ok()
@@ -59,7 +59,7 @@ pub fn redis() -> PathBuf {
     program("WS_REDIS", &["redis-server"])
 }
 
-/// `WS_PYTHON`: a Python that has the packages `websockets` and `tornado`.
+/// `WS_PYTHON`: a Python with the packages `websockets` and `tornado`.
 pub fn python() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/venv/bin/python");
     program("WS_PYTHON", &[here.to_str().unwrap(), "python3"])
@@ -75,7 +75,7 @@ pub fn chromium() -> PathBuf {
     program("WS_CHROMIUM", &["chromium"])
 }
 
-/// `WS_PRELOAD`: a library that nginx, and only nginx, is started with.
+/// `WS_PRELOAD`: a library to preload into nginx, and only nginx.
 pub fn preload() -> Option<String> {
     env::var("WS_PRELOAD").ok().filter(|path| !path.is_empty())
 }
@@ -83,7 +83,7 @@ pub fn preload() -> Option<String> {
 /// `WS_MODULE`: the module under test.
 ///
 /// # Panics
-/// When it is unset or names no file: a test without the module has tested nothing.
+/// If it is unset or names no file: a test without the module would test nothing.
 pub fn module() -> PathBuf {
     let path = env::var("WS_MODULE").unwrap_or_default();
     assert!(

@@ -1,4 +1,5 @@
-//! A stage for attacks: an nginx with those who are to notice nothing, and what must be found after.
+//! The setting for attacks: an nginx with bystanders that must not notice them, and the checks
+//! afterwards.
 
 use super::client::Client;
 use super::nginx::{Conf, Nginx};
@@ -12,24 +13,24 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-/// nginx, who is attacked, and the bystanders' Redis.
+/// nginx, which is attacked, and the bystanders' Redis.
 pub struct Stage {
     /// The bystanders' Redis.
     pub redis: Redis,
-    /// Who is attacked.
+    /// The nginx that is attacked.
     pub nginx: Nginx,
     attackers: AtomicUsize,
 }
 
 impl Stage {
-    /// One worker, with these directives of the http context.
+    /// Starts one worker with these directives in the http context.
     pub fn new(directives: &str) -> Self {
         let redis = Redis::start();
         let conf = Self::conf(&redis).http(directives);
         Self::with(redis, conf)
     }
 
-    /// With a configuration that began as [`Stage::conf`].
+    /// Starts with a configuration that was derived from [`Stage::conf`].
     pub fn with(redis: Redis, conf: Conf) -> Self {
         let (nginx, attackers) = (Nginx::start(conf), AtomicUsize::new(0));
         Self {
@@ -39,7 +40,7 @@ impl Stage {
         }
     }
 
-    /// Where attacks happen (`/ws?channel=`, `/echo`, `/say`), where bystanders are (`/calm`), and
+    /// The locations for attacks (`/ws?channel=`, `/echo`, `/say`), for bystanders (`/calm`), and
     /// `/status`.
     pub fn conf(redis: &Redis) -> Conf {
         Conf::push(redis)
@@ -49,26 +50,26 @@ impl Stage {
             .location("/status", "websocket_status;")
     }
 
-    /// A connection that has said nothing yet.
+    /// A connection that has not sent anything yet.
     pub fn attacker(&self, transport: Transport) -> Raw {
         self.attackers.fetch_add(1, SeqCst);
         Raw::open(&self.nginx, transport)
     }
 
-    /// An attacker with a 101.
+    /// An attacker that has received its 101.
     pub fn accepted(&self, transport: Transport, target: &str) -> Raw {
         let mut raw = self.attacker(transport);
         raw.upgrade(target);
         raw
     }
 
-    /// One that is soon felt when it does not read.
+    /// An accepted attacker with small buffers, so that nginx soon notices when it does not read.
     pub fn narrow(&self, transport: Transport, target: &str) -> Raw {
         self.attackers.fetch_add(1, SeqCst);
         Raw::accepted_narrow(&self.nginx, transport, target)
     }
 
-    /// Waits until the worker has only this many clients, and owes nobody anything.
+    /// Waits until the worker has only this many clients and nothing pending.
     #[track_caller]
     pub fn until_only(&self, clients: usize) {
         until("the attackers are gone", || {
@@ -81,7 +82,8 @@ impl Stage {
         });
     }
 
-    /// Nothing above `info`, but nginx's notices, and a line a second for each reason of refusals.
+    /// The log must have nothing above `info`, except nginx's notices and, per second, one line for
+    /// each reason of refusals.
     #[track_caller]
     pub fn log_is_calm(&self) {
         let log = self.nginx.log();
@@ -93,7 +95,7 @@ impl Stage {
         assert!(loud.is_empty(), "the error log has:\n{}", loud.join("\n"));
     }
 
-    /// No more lines about clients than attackers.
+    /// The log must not have more lines about clients than there are attackers.
     #[track_caller]
     fn log_has_a_line_each(&self) {
         let log = self.nginx.log();
@@ -108,17 +110,17 @@ impl Stage {
     }
 }
 
-/// A `warn` that tells how many handshakes were refused for one reason.
+/// Whether the line is a `warn` with the number of handshakes refused for one reason.
 fn is_of_refusals(line: &str) -> bool {
     line.contains("[warn]") && line.contains(" websocket handshakes are refused: ")
 }
 
-/// No second has two of these lines of one worker with one counter.
+/// No two of these lines may have the same second, worker and counter.
 #[track_caller]
 pub fn refusals_are_told_once_a_second(log: &str) {
     let mut told = HashSet::new();
     for line in log.lines().filter(|line| is_of_refusals(line)) {
-        // The time, the level, and the worker's number.
+        // The time, the level and the worker's number.
         let (second, _) = line.split_once('#').expect("a line of nginx's");
         let (_, counter) = line.split_once("(refused.").expect("a counter's name");
         let (counter, _) = counter.split_once(": ").expect("how many so far");
@@ -126,12 +128,12 @@ pub fn refusals_are_told_once_a_second(log: &str) {
     }
 }
 
-/// Over ws, then over wss.
+/// First over ws, then over wss.
 pub const IN_TURN: &[&[Transport]] = &[&[Transport::Ws], &[Transport::Wss]];
-/// Over both: attacks of which most is waiting.
+/// Over both at once, for attacks that mostly wait.
 pub const AT_ONCE: &[&[Transport]] = &[&Transport::BOTH];
 
-/// Runs an attack over each transport, once to warm up and ten times more, beside two bystanders.
+/// Runs an attack over each transport, once to warm up and ten more times, next to two bystanders.
 #[track_caller]
 pub fn withstand(
     directives: &str,
@@ -141,7 +143,7 @@ pub fn withstand(
     withstand_within(SLACK, directives, turns, attack);
 }
 
-/// The same where the worker may keep more than [`SLACK`] for later, in bytes.
+/// The same if the worker may keep more than [`SLACK`] bytes.
 #[track_caller]
 pub fn withstand_within(
     slack: u64,
@@ -173,24 +175,25 @@ pub fn withstand_within(
     stage.log_has_a_line_each();
 }
 
-/// What the tenth attack may leave over the first. glibc gives memory back by pages and from the
-/// top of its heap only: where the bystanders' messages fall between an attacker's blocks, some
-/// pages stay. One buffer or one message kept for each attack would be more.
+/// How much more memory may be in use after the tenth attack than after the first. glibc returns
+/// memory by pages and only from the top of its heap, so some pages stay where the bystanders'
+/// messages lie between an attacker's blocks. One buffer or message kept for each attack would
+/// exceed this.
 pub const SLACK: u64 = 64 * 1024;
 
-/// A size hangs on what the bystanders happened to be sent, so highest is compared with highest.
+/// A size depends on what the bystanders were sent at that time, so the maxima are compared.
 #[track_caller]
 pub fn adds_nothing(sizes: &[u64], slack: u64) {
     let (first, last) = sizes.split_at(sizes.len() / 2);
     let highest = |sizes: &[u64]| sizes.iter().copied().max();
-    // AddressSanitizer keeps what is freed.
+    // AddressSanitizer keeps freed memory.
     assert!(
         flavor() == Flavor::Asan || highest(last) <= highest(first).map(|size| size + slack),
         "after each attack: {sizes:?}"
     );
 }
 
-/// Ten; all is slower under AddressSanitizer, where memory is not compared.
+/// Ten. Fewer under AddressSanitizer, which is slower, and where memory is not compared.
 pub fn rounds() -> usize {
     match flavor() {
         Flavor::Debian | Flavor::Newer => 10,
@@ -206,7 +209,7 @@ pub fn many(frames: usize) -> usize {
     }
 }
 
-/// Clients that are to notice nothing: over ws and wss, and on each worker.
+/// Clients that must not notice anything: over ws and wss, on each worker.
 fn bystanders(stage: &Stage) -> Vec<Client> {
     let mut bystanders = Vec::new();
     let links = stage.nginx.workers().len() as i64;
@@ -218,8 +221,8 @@ fn bystanders(stage: &Stage) -> Vec<Client> {
     bystanders
 }
 
-/// While `deed` is done, the bystanders must hear all that is published, in order. The deed is told
-/// their number.
+/// While `deed` runs, the bystanders must receive all published messages in order. `deed` is passed
+/// the number of bystanders.
 #[track_caller]
 pub fn beside_bystanders(stage: &Stage, deed: impl FnOnce(usize)) {
     struct Over<'a>(&'a AtomicBool);
@@ -250,7 +253,7 @@ pub fn beside_bystanders(stage: &Stage, deed: impl FnOnce(usize)) {
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
-        // Also when the deed panics: the scope waits for its thread.
+        // This must also happen when the deed panics, because the scope waits for its thread.
         let _over = Over(&is_over);
         deed(clients);
     });

@@ -1,4 +1,4 @@
-//! A client's byte stream: plain TCP or TLS over it, blocking.
+//! A client's byte stream: TCP, optionally with TLS, blocking.
 
 use super::wait::patience;
 use rustls::pki_types::pem::PemObject;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-/// What stands between the client and the WebSocket.
+/// The transport below the WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// `ws:`
@@ -23,11 +23,11 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Both, for promises that hold alike on `ws:` and `wss:`.
+    /// Both, for behaviour that must be the same on `ws:` and `wss:`.
     pub const BOTH: [Self; 2] = [Self::Ws, Self::Wss];
 }
 
-/// A connected stream. Reads and writes fail after [`patience`].
+/// A connected stream. Reads and writes time out after [`patience`].
 pub enum Stream {
     /// TCP alone.
     Plain(TcpStream),
@@ -41,22 +41,22 @@ impl Stream {
         Ok(Self::Plain(tcp(address, None)?))
     }
 
-    /// Connects with buffers of about `bytes`: a side that stops reading is felt soon.
+    /// Connects with buffers of about `bytes`, so that a side that stops reading is soon noticed.
     pub fn plain_narrow(address: SocketAddr, bytes: usize) -> io::Result<Self> {
         Ok(Self::Plain(tcp(address, Some(bytes))?))
     }
 
-    /// Connects over TLS; the handshake is done with the first read or write.
+    /// Connects over TLS. The handshake happens with the first read or write.
     pub fn tls(address: SocketAddr) -> io::Result<Self> {
         Ok(Self::over_tls(tcp(address, None)?))
     }
 
-    /// As [`Stream::plain_narrow`], over TLS.
+    /// Like [`Stream::plain_narrow`], over TLS.
     pub fn tls_narrow(address: SocketAddr, bytes: usize) -> io::Result<Self> {
         Ok(Self::over_tls(tcp(address, Some(bytes))?))
     }
 
-    /// The TCP socket beneath.
+    /// The underlying TCP socket.
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
@@ -71,7 +71,7 @@ impl Stream {
             .expect("a read timeout");
     }
 
-    /// Sends FIN and goes on reading; over TLS without `close_notify`, as a dying peer would.
+    /// Sends FIN and continues to read. Over TLS it sends no `close_notify`, like a dying peer.
     pub fn shut_down_writing(&self) {
         let _ = self.socket().shutdown(std::net::Shutdown::Write);
     }
@@ -115,8 +115,8 @@ impl Write for Stream {
     }
 }
 
-/// As rustls reads, but without sending first what the socket had not taken: a server may take it
-/// only once it has been read.
+/// Reads as rustls does, but without first sending what the socket did not take: a server may
+/// accept it only after its own data has been read.
 fn read_decrypted(
     tls: &mut StreamOwned<ClientConnection, TcpStream>,
     buf: &mut [u8],
@@ -133,15 +133,15 @@ fn read_decrypted(
     }
 }
 
-/// The certificate and key of every TLS listener of the tests, made once by `openssl`.
+/// The certificate and key of all TLS listeners of the tests, made once by `openssl`.
 pub struct Certificate {
-    /// PEM file of the certificate: also what a client has to trust.
+    /// PEM file of the certificate, which clients must also trust.
     pub certificate: PathBuf,
     /// PEM file of the key.
     pub key: PathBuf,
 }
 
-/// The certificate of `localhost` and 127.0.0.1: made once a day, below `target/`.
+/// The certificate for `localhost` and 127.0.0.1. It is made once a day, in `target/`.
 pub fn certificate() -> &'static Certificate {
     static MADE: OnceLock<Certificate> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -152,7 +152,7 @@ pub fn certificate() -> &'static Certificate {
             fs::create_dir_all(&target).expect("target/");
             let work = tempfile::tempdir_in(&target).expect("a directory for the certificate");
             make_certificate(work.path());
-            // Another test may have been first: its certificate will do.
+            // Another test may have been first. Its certificate is used then.
             let _ = fs::rename(work.path(), &dir);
         }
         let dir = dir.canonicalize().expect("the certificate's directory");

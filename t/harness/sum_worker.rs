@@ -6,7 +6,7 @@ use super::settings;
 use super::wait::until;
 use std::process::{Child, Command, Stdio};
 
-/// The running program; it ends with the value.
+/// The running program. It is stopped when this is dropped.
 pub struct SumWorker(Child);
 
 impl SumWorker {

@@ -1,10 +1,10 @@
-//! Waiting: polls with generous deadlines, no fixed sleeps.
+//! Waiting by polling with generous deadlines, without fixed sleeps.
 
 use super::settings::{Flavor, flavor};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen before it fails.
+/// How long a test waits for an expected event before it fails.
 pub fn patience() -> Duration {
     match flavor() {
         Flavor::Debian | Flavor::Newer => Duration::from_secs(30),
@@ -15,16 +15,16 @@ pub fn patience() -> Duration {
 /// Polls until `condition` holds.
 ///
 /// # Panics
-/// When it does not within [`patience`].
+/// If it does not within [`patience`].
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     until_some(what, || condition().then_some(()));
 }
 
-/// Polls until `value` gives one, and returns it.
+/// Polls until `value` returns one, and returns it.
 ///
 /// # Panics
-/// When it does not within [`patience`].
+/// If it does not within [`patience`].
 #[track_caller]
 pub fn until_some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + patience();
@@ -37,10 +37,10 @@ pub fn until_some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Checks all the time that `condition` does not come true for `span`: for what must not happen.
+/// Checks repeatedly during `span` that `condition` does not become true, for what must not happen.
 ///
 /// # Panics
-/// When it does.
+/// If it does.
 #[track_caller]
 pub fn never(what: &str, span: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + span;

@@ -1,4 +1,4 @@
-//! What the hub answers to requests, and what it leaves to be done.
+//! What the hub answers to requests, and the effects it asks for.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use fanout::ClientId;
 use proto::websocket::deflate::Agreed;
 use smallvec::SmallVec;
 
-/// The value of a name with variables; a short one is not on the heap.
+/// The evaluated value of a name with variables. A short one needs no heap.
 pub type Text = SmallVec<[u8; 48]>;
 
 /// Response headers: name, value.
@@ -24,7 +24,7 @@ pub struct Switching {
 }
 
 impl Switching {
-    /// The headers of the 101, `Connection` aside.
+    /// The headers of the 101, except `Connection`.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, [u8]>)> {
         let extensions = self
             .extensions
@@ -44,7 +44,7 @@ impl Switching {
     }
 }
 
-/// A plain HTTP answer. Where `error_page` names its status of 300 or more, it replaces the answer.
+/// A plain HTTP answer. If `error_page` lists its status (300 or above), the page replaces it.
 #[derive(Debug, Default)]
 pub struct Response {
     /// The HTTP status.
@@ -58,7 +58,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A status without headers or body of its own.
+    /// A status with no headers and no body of its own.
     pub fn status(status: u16) -> Response {
         Response {
             status,
@@ -72,22 +72,22 @@ impl Response {
 pub enum Outcome {
     /// Answer at once.
     Respond(Response),
-    /// The handshake succeeds; the client has its place.
+    /// The handshake succeeds; the client is in the table.
     Accept(ClientId, Switching),
-    /// The hub answers later, by the effects `Answer` or `Accept`.
+    /// The hub answers later, with the effect `Answer` or `Accept`.
     Park(u64),
 }
 
-/// What a method of the hub wants done once its borrow has ended.
+/// What a method of the hub wants done after its borrow has ended.
 #[derive(Debug)]
 pub enum Effect {
-    /// Sends the 101 of a parked handshake, whose client already has its place.
+    /// Sends the 101 of a parked handshake, whose client is already in the table.
     Accept(ClientId, Switching),
     /// Reads from a client whose turn has come.
     Read(ClientId),
-    /// Frees the request of a client, if nothing else uses it any more.
+    /// Frees the request of a client unless something else still uses it.
     Detach(ClientId),
-    /// Ends a client's connection; its place is free afterwards.
+    /// Closes a client's connection and frees its place in the table.
     Close(ClientId),
     /// Answers a parked request.
     Answer(u64, Response),

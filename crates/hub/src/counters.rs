@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::upgrade::refused::Refused;
 
-/// Counters of a worker, from its start.
+/// Counters of a worker since its start.
 #[derive(Debug, Default, Serialize)]
 pub struct Counters {
     /// Handshakes answered with 101.
@@ -18,11 +18,11 @@ pub struct Counters {
     /// Messages from Redis.
     pub redis_messages: u64,
     /// Messages for clients: each message once per client of its channels. What a client lost is
-    /// counted in `skipped`, or with its end.
+    /// counted in `skipped`, or by the counter of its close.
     pub messages_out: u64,
     /// Messages echoed.
     pub echoed: u64,
-    /// Messages compressed: each once per level and window that some client of its feeds has.
+    /// Messages compressed: each once per level and window in use among the clients of its feeds.
     pub deflated: u64,
     /// Handshakes that got no permessage-deflate because there was no memory for contexts.
     pub contexts_declined: u64,
@@ -32,12 +32,12 @@ pub struct Counters {
     pub publish_failed: u64,
     /// Messages dropped because `websocket_frame text` cannot carry them.
     pub not_text: u64,
-    /// Messages dropped for the clients of a form because a bug of the module kept them from being
-    /// framed.
+    /// Messages dropped for the clients of one format because a bug of the module prevented their
+    /// framing.
     pub unframed: u64,
     /// Messages from Redis that no client wanted any more.
     pub unwanted: u64,
-    /// Messages that slow clients lost by `drop_oldest` or `latest`.
+    /// Messages that slow clients lost to `drop_oldest` or `latest`.
     pub skipped: u64,
     /// Slow clients closed.
     pub slow_closed: u64,
@@ -58,7 +58,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Messages of which clients of some form have heard nothing.
+    /// Messages that were dropped for the clients of some format.
     pub fn dropped(&self) -> u64 {
         self.not_text + self.unframed
     }
@@ -67,7 +67,7 @@ impl Counters {
 /// Refused handshakes, by reason.
 #[derive(Debug, Default, Serialize)]
 pub struct Refusals {
-    /// What the RFC does not allow.
+    /// Requests that the RFC does not allow.
     pub handshake: u64,
     /// `websocket_origin`.
     pub origin: u64,
@@ -75,11 +75,11 @@ pub struct Refusals {
     pub channel: u64,
     /// Redis's ACL.
     pub forbidden: u64,
-    /// Subrequests, and failures of ours.
+    /// Subrequests, and failures of the module.
     pub internal: u64,
-    /// `error_page` has led to the location.
+    /// `error_page` led to the location.
     pub error_page: u64,
-    /// Posts to `websocket_publisher` that are wrong, or of a foreign page.
+    /// Posts to `websocket_publisher` that are invalid, or come from a foreign page.
     pub publish: u64,
     /// `websocket_max_pending`.
     pub max_pending: u64,
@@ -96,7 +96,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Counts one; tells the name of its counter and how many there have been.
+    /// Counts one refusal. Returns the name of its counter and the new count.
     pub fn count(&mut self, refused: Refused) -> (&'static str, u64) {
         let (name, counter) = match refused {
             Refused::Handshake(_) => ("handshake", &mut self.handshake),

@@ -1,4 +1,4 @@
-//! Catches a panic, and says where it was and what it said.
+//! Catches a panic and tells where it was and what it said.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -9,7 +9,8 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Makes panics note their place for [`catch`] instead of printing to stderr. Called once a worker.
+/// Makes panics record their place for [`catch`] instead of printing to stderr. Called once per
+/// worker.
 pub fn install() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
@@ -17,7 +18,7 @@ pub fn install() {
     }));
 }
 
-/// A panic that was caught. `Display` tells its place and message.
+/// A caught panic. `Display` shows its place and message.
 #[derive(Debug)]
 pub struct Panic {
     place: String,
@@ -30,8 +31,8 @@ impl fmt::Display for Panic {
     }
 }
 
-/// Runs `work`. What it has changed when it panics must be sound after each of its steps, or be
-/// given up by the caller.
+/// Runs `work`. If it panics, what it changed must be sound after each of its steps, or be
+/// discarded by the caller.
 ///
 /// # Errors
 /// The panic, for the caller to log.
@@ -40,8 +41,8 @@ pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Panic> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|cause| caught(&*cause))
 }
 
-/// Lets `work` append to `out`. If it panics, `out` is as before, and the caller logs the panic; what
-/// else `work` has changed must be sound after each of its steps.
+/// Lets `work` append to `out`. If it panics, `out` is as before, and the caller logs the panic.
+/// Anything else that `work` changes must be sound after each of its steps.
 #[inline(always)]
 pub fn append<R>(out: &mut Vec<u8>, work: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, Panic> {
     let before = out.len();

@@ -13,8 +13,9 @@
 //!   client  <─────────────┴── flush <── feeds of the channel (fanout::Registry), framed once
 //! ```
 //!
-//! A [`Hub`] holds all of it. Events of the outside call its methods; what it asks of the outside it
-//! asks through one seam, [`outside::Outside`]. It names neither nginx nor a clock nor a socket.
+//! A [`Hub`] holds all of it. Events from outside call its methods; whatever it needs from outside
+//! it asks for through one trait, [`outside::Outside`]. It names neither nginx nor a clock nor a
+//! socket.
 #![forbid(unsafe_code)]
 
 pub mod answer;

@@ -8,33 +8,33 @@ use proto::redis::{Link, Role, Server};
 
 use crate::outside::{Outside, Peer, PeerId, Progress, Received, Sent};
 
-/// A link reads at most so much in one event.
+/// Most bytes that a link reads in one event.
 const READ_BUDGET: usize = 1 << 20;
 
 /// A link and its socket.
 pub(super) struct LinkSocket<P> {
-    /// The machine.
+    /// The protocol's state machine.
     pub(super) link: Link,
-    /// It was lost, or could not be made at all, and is not back.
+    /// The link was lost, or could not be made at all, and is not back.
     pub(super) is_down: bool,
-    /// It stands in the queue of those that have something to do or to say.
+    /// The link is in the queue of those that have something to do or to report.
     pub(super) is_attended: bool,
-    /// Its socket may have something, and is to be read.
+    /// The socket may have input and has to be read.
     pub(super) may_read: bool,
-    /// Its deadline is to be looked at, once what its socket has is heard.
+    /// The deadline has to be checked after the input in the socket has been processed.
     pub(super) is_judged: bool,
     /// Bytes read in this event.
     read: usize,
-    /// It does not come back: the worker is about to exit.
+    /// The link does not come back: the worker is about to exit.
     ended: bool,
     peer: Option<P>,
     id: PeerId,
-    /// How often it was connected.
+    /// Number of connection attempts.
     attempts: usize,
 }
 
 impl<P: Peer> LinkSocket<P> {
-    /// Not yet connected. Its events carry `id`; its waits are drawn from `seed`.
+    /// A link that is not connected. Its events carry `id`; `seed` randomizes its delays.
     pub(super) fn new(role: Role, server: &Arc<Server>, id: PeerId, seed: [u8; 16]) -> Self {
         LinkSocket {
             link: Link::new(role, Arc::clone(server), u128::from_ne_bytes(seed)),
@@ -50,12 +50,12 @@ impl<P: Peer> LinkSocket<P> {
         }
     }
 
-    /// The link's deadline has come.
+    /// Whether the link's deadline has passed.
     pub(super) fn is_due(&self, now: u64) -> bool {
         self.link.deadline().is_some_and(|due| due <= now)
     }
 
-    /// Begins to connect, to each of the server's addresses in turn.
+    /// Starts to connect. Each attempt takes the next of the server's addresses.
     pub(super) fn connect<O: Outside<Peer = P>>(&mut self, broker: u16, out: &mut O, now: u64) {
         self.peer = None;
         if self.ended {
@@ -75,17 +75,17 @@ impl<P: Peer> LinkSocket<P> {
         self.lost(cause, now);
     }
 
-    /// It is open, and nothing waits to be written.
+    /// Whether the link is open with nothing left to write.
     pub(super) fn is_quiet(&mut self) -> bool {
         self.peer.as_ref().is_some_and(P::is_open) && self.link.output().is_empty()
     }
 
-    /// Closes the socket; the link knows already.
+    /// Closes the socket. The link already knows.
     pub(super) fn disconnect(&mut self) {
         self.peer = None;
     }
 
-    /// The socket's read or write event: a connection that is under way goes on.
+    /// Handles the socket's read or write event: continues a connect that is under way.
     pub(super) fn advance(&mut self, now: u64) {
         let Some(peer) = &mut self.peer else {
             return;
@@ -106,7 +106,7 @@ impl<P: Peer> LinkSocket<P> {
         self.read = 0;
     }
 
-    /// Reads once. What the link has to say of it is to be heard.
+    /// Reads once. The caller must then process the link's events.
     fn read(&mut self, now: u64) {
         let Some(peer) = &self.peer else {
             self.may_read = false;
@@ -129,7 +129,8 @@ impl<P: Peer> LinkSocket<P> {
         }
     }
 
-    /// Goes on once the link has nothing to say: reads, judges, writes. False: there is nothing to do.
+    /// Continues when the link has no more events: reads, checks the deadline, writes. False: there
+    /// is nothing to do.
     pub(super) fn go_on(&mut self, now: u64) -> bool {
         if self.may_read {
             self.read(now);
@@ -138,7 +139,8 @@ impl<P: Peer> LinkSocket<P> {
         self.judge(now) || self.write(now)
     }
 
-    /// The link's deadline has come, and what its socket has is heard. False: it has not.
+    /// Applies the link's deadline after the input in the socket has been processed. False: it was
+    /// not due.
     pub(super) fn judge(&mut self, now: u64) -> bool {
         let is_due = std::mem::take(&mut self.is_judged) && self.is_due(now);
         if is_due {
@@ -147,7 +149,7 @@ impl<P: Peer> LinkSocket<P> {
         is_due
     }
 
-    /// What the socket may still have is read in the next round of the event loop.
+    /// Reads the rest of the socket in the next round of the event loop.
     pub(super) fn read_later(&mut self, now: u64) {
         if std::mem::take(&mut self.may_read)
             && let Some(peer) = &self.peer
@@ -157,7 +159,7 @@ impl<P: Peer> LinkSocket<P> {
         }
     }
 
-    /// Writes what the link wants to send, as far as the socket takes it. False: nothing has changed.
+    /// Writes what the link wants to send, as far as the socket takes it. False: nothing changed.
     pub(super) fn write(&mut self, now: u64) -> bool {
         let mut has_written = false;
         loop {

@@ -1,4 +1,4 @@
-//! Brokers: where messages come from and go to. `redis` is the one there is.
+//! Brokers: where messages come from and go to. `redis` is the only one so far.
 
 mod link_socket;
 mod redis;

@@ -1,4 +1,4 @@
-//! Redis servers, each by itself: two links to each, since one that subscribes can do little else.
+//! Redis servers. Each has two links, since a subscribed connection can do little else.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,32 +11,32 @@ use super::link_socket::LinkSocket;
 use super::seam::{BrokerStatus, Brokers, Event, NotPublished, Published, Run, Sink, Subscribed};
 use crate::outside::{Level, Outside, PeerId};
 
-/// Clients are not read while so many publishes are unanswered, or so many bytes unsent.
+/// Clients are not read while this many publishes are unanswered, or this many bytes unsent.
 const MAX_UNANSWERED: usize = 10_000;
 const MAX_UNSENT: usize = 1 << 20;
 
 /// All Redis servers of a worker.
 pub struct Redis<O: Outside> {
     servers: Vec<Pair<O>>,
-    /// Which link each peer is: its id is the key.
+    /// The link of each peer; the peer's id is the key.
     places: Slab<Place>,
-    /// Links that have something to do or to say.
+    /// Links that have something to do or to report.
     attended: VecDeque<PeerId>,
     turn: bool,
-    /// A link was lent since the deadline was last asked for.
+    /// A link was borrowed since the deadline was last asked for.
     touched: bool,
 }
 
-/// Both links to one server.
+/// The two links to one server.
 struct Pair<O: Outside> {
     server: Arc<Server>,
     subscriber: LinkSocket<O::Peer>,
     publisher: LinkSocket<O::Peer>,
-    /// Publishes whose answer is awaited, probes not counted.
+    /// Publishes that await an answer, without probes.
     unanswered: usize,
 }
 
-/// A server's link.
+/// Server and role of a link.
 #[derive(Clone, Copy)]
 struct Place {
     broker: u16,
@@ -57,7 +57,7 @@ fn link_kind(kind: NameKind) -> redis::SubscriptionKind {
     }
 }
 
-/// Messages that a link has received, of the channel of its last one.
+/// Messages that a link has received after its last one, for the same channel.
 struct Received<'a> {
     link: &'a mut Link,
     channel: ChannelId,
@@ -89,7 +89,7 @@ impl<O: Outside> Redis<O> {
         pairs.flat_map(|pair| [&pair.subscriber, &pair.publisher])
     }
 
-    /// All peers; some of these ids may be nobody's.
+    /// All peers. Some of the ids may be unused.
     fn peers(&self) -> impl Iterator<Item = PeerId> + use<O> {
         (0..self.places.capacity() as u32).map(PeerId)
     }
@@ -98,7 +98,7 @@ impl<O: Outside> Redis<O> {
         self.places.get(id.0 as usize).copied()
     }
 
-    /// A link, unless there is no such peer.
+    /// A link; `None` if there is no such peer.
     fn link(&mut self, id: PeerId) -> Option<&mut LinkSocket<O::Peer>> {
         self.touched = true;
         let Place { broker, role } = self.place(id)?;
@@ -106,7 +106,7 @@ impl<O: Outside> Redis<O> {
         Some(pair.link(role))
     }
 
-    /// A link is to be heard, and to write.
+    /// Queues a link, to process its events and to write.
     fn attend(&mut self, id: PeerId) {
         if let Some(link) = self.link(id)
             && !std::mem::replace(&mut link.is_attended, true)
@@ -115,7 +115,7 @@ impl<O: Outside> Redis<O> {
         }
     }
 
-    /// Lets a link do and say what it has; `None`: nothing more.
+    /// Lets a link work and report events. `None`: it has none left.
     fn hear(&mut self, id: PeerId, out: &mut O, sink: &mut impl Sink, now: u64) -> Option<Event> {
         let Place { broker, role } = self.place(id)?;
         loop {
@@ -245,7 +245,7 @@ impl<O: Outside> Redis<O> {
     }
 }
 
-/// What a link told, once its buffer is no longer borrowed.
+/// What a link reported, after the borrow of its buffer has ended.
 enum Told {
     Connect,
     Disconnect,
@@ -331,7 +331,7 @@ impl<O: Outside> Brokers<O> for Redis<O> {
         match socket.link.subscribe(kind, name, channel.0, now) {
             redis::Subscribed::Already => Subscribed::Already,
             redis::Subscribed::Asked => Subscribed::Asked,
-            // It has not been made yet, and not failed either.
+            // The connection has been neither made nor refused yet.
             redis::Subscribed::Away if !socket.is_down => Subscribed::Asked,
             redis::Subscribed::Away => Subscribed::Away,
         }
@@ -394,10 +394,10 @@ impl<O: Outside> Brokers<O> for Redis<O> {
         let Some(link) = self.link(peer) else {
             return;
         };
-        // epoll tells it with every message that comes.
+        // epoll reports writability with every message that arrives.
         if !link.is_quiet() {
             link.advance(now);
-            // What there is to read has an event of its own.
+            // Input has an event of its own.
             link.may_read = false;
             self.attend(peer);
         }
@@ -415,7 +415,7 @@ impl<O: Outside> Brokers<O> for Redis<O> {
             let Some(link) = self.link(peer) else {
                 continue;
             };
-            // What its socket has is heard before it is judged.
+            // The input in the socket is processed before the deadline applies.
             if is_late || link.is_due(now) {
                 link.advance(now);
                 link.is_judged = true;

@@ -1,8 +1,9 @@
 //! The seam between a hub and what brings its messages.
 //!
-//! A hub sees names, messages and tokens; sockets, connecting, probing and the number of servers are
-//! the broker's. What a broker has to tell comes as values from [`Brokers::next_event`], except
-//! messages: those go straight to a [`Sink`], which may lie in the broker's buffers.
+//! A hub sees names, messages and tokens. Sockets, connecting, probing and the number of servers
+//! are the broker's business. A broker reports events as values from [`Brokers::next_event`].
+//! Messages are the exception: they go straight to a [`Sink`], because they may still be in the
+//! broker's buffers.
 
 use std::sync::Arc;
 
@@ -11,14 +12,16 @@ use proto::redis::Server;
 
 use crate::outside::{Outside, PeerId};
 
-/// What [`Brokers::subscribe`] found.
+/// The result of [`Brokers::subscribe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscribed {
-    /// The name is confirmed: its messages come.
+    /// The name is already confirmed: its messages arrive.
     Already,
-    /// It is asked for: [`Event::Confirmed`] or [`Event::Refused`] follows, or [`Event::Lost`].
+    /// The broker was asked for it: [`Event::Confirmed`], [`Event::Refused`] or [`Event::Lost`]
+    /// follows.
     Asked,
-    /// The broker is away. The name is asked for when it is back, unless it is unsubscribed.
+    /// The broker is away. It asks for the name when it is back, unless the name is unsubscribed
+    /// before.
     Away,
 }
 
@@ -31,98 +34,99 @@ pub enum NotPublished {
     QueueFull,
 }
 
-/// What became of a message that was taken for publishing.
+/// What happened to a message that was taken for publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// The broker has it, and delivered it to so many subscribers.
+    /// The broker has it, and delivered it to this many subscribers.
     To(i64),
-    /// The broker has refused it.
+    /// The broker refused it.
     Refused(String),
-    /// The broker is not allowed to take it from us.
+    /// The broker's ACL does not allow us to publish it.
     Forbidden(String),
-    /// The broker was lost before it answered: the message may have been published, or not.
+    /// The broker was lost before it answered: the message may or may not have been published.
     Lost(String),
 }
 
-/// What a broker tells. Each is about one broker, by its number among `Main::brokers`.
+/// An event of one broker, given by its number in `Main::brokers`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A name is confirmed: from here on its messages come.
+    /// A name is confirmed: its messages arrive from now on.
     Confirmed(ChannelId),
-    /// A name is refused, in these words. The hub gives it up by `unsubscribe`.
+    /// A name is refused, for this reason. The hub gives it up with `unsubscribe`.
     Refused(ChannelId, String),
-    /// A name that was unsubscribed is forgotten: its id may name another one now.
+    /// A name that was unsubscribed is forgotten. Its id may now be reused.
     Released(ChannelId),
-    /// Nothing comes any more, or never did: who waits for a confirmation need not wait.
+    /// No messages arrive any more, or none ever did. Those who wait for a confirmation need not
+    /// wait.
     Lost {
-        /// Which.
+        /// The broker.
         broker: u16,
-        /// Of these, messages may be missed from here on. Those that are confirmed only later miss
-        /// nothing.
+        /// Names whose messages may be missed from now on. A name that is confirmed only later
+        /// misses nothing.
         missed: Vec<ChannelId>,
     },
-    /// All that was lost is confirmed again, or refused.
+    /// All lost names are confirmed again, or refused.
     Restored {
-        /// Which.
+        /// The broker.
         broker: u16,
     },
-    /// An answer to [`Brokers::publish`].
+    /// The answer to [`Brokers::publish`].
     Published {
-        /// Which.
+        /// The broker.
         broker: u16,
-        /// The hub's own.
+        /// The token that the hub gave.
         token: u64,
-        /// What became of it.
+        /// What happened to the message.
         outcome: Published,
     },
-    /// What is published may be taken again, or can't be at all: see [`Brokers::is_starting`].
+    /// Publishing is possible again, or known to be impossible: see [`Brokers::is_starting`].
     Publishing {
-        /// Which.
+        /// The broker.
         broker: u16,
     },
 }
 
-/// Where messages go, as they come.
+/// Receives messages as they arrive.
 pub trait Sink {
-    /// More may come. If not, the broker waits until it is asked again.
+    /// Whether more may come. If not, the broker waits until it is asked again.
     fn has_room(&mut self) -> bool;
 
-    /// A message, with the pattern that matched.
+    /// One message, with the pattern that matched.
     fn message(&mut self, channel: ChannelId, name: &[u8], pattern: Option<&[u8]>, payload: &[u8]);
 
-    /// The messages behind it, as far as they are of the same channel and there already.
+    /// The messages that follow it, as far as they are already there and of the same channel.
     fn run(&mut self, channel: ChannelId, run: &mut impl Run);
 }
 
-/// Messages of one channel, one behind the other.
+/// Consecutive messages of one channel.
 pub trait Run {
-    /// Hands name and payload of each over.
+    /// Passes the name and payload of each message to `hear`.
     fn each(&mut self, hear: impl FnMut(&[u8], &[u8]));
 }
 
-/// What the status tells of a broker.
+/// A broker's part of the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerStatus {
     /// Its address, without credentials.
     pub server: String,
-    /// Messages come.
+    /// Messages arrive.
     pub subscriber: bool,
     /// Messages can be published.
     pub publisher: bool,
-    /// Publishes whose answer is awaited.
+    /// Publishes that await an answer.
     pub unanswered: usize,
 }
 
 /// All brokers of a worker, by number. `now` is [`Outside::now`].
 pub trait Brokers<O: Outside>: Sized {
-    /// Those of the configuration, not connected yet.
+    /// The brokers of the configuration, not connected yet.
     ///
     /// # Errors
     /// The system has no random numbers.
     fn new(servers: &[Arc<Server>], out: &O) -> std::io::Result<Self>;
 
-    /// Somebody wants a name, which the hub knows as `channel`: the same id each time, until the name
-    /// is [released](Event::Released).
+    /// Asks for a name, which the hub knows as `channel`. The id stays the same until the name is
+    /// [released](Event::Released).
     fn subscribe(
         &mut self,
         broker: u16,
@@ -132,14 +136,14 @@ pub trait Brokers<O: Outside>: Sized {
         now: u64,
     ) -> Subscribed;
 
-    /// Nobody wants a name any more.
+    /// Gives up a name that nobody wants any more.
     fn unsubscribe(&mut self, broker: u16, kind: NameKind, name: &[u8], now: u64);
 
-    /// Publishes. The answer bears `token`; several messages of one round of the event loop may go out
-    /// together, with [`Brokers::turn`].
+    /// Publishes. The answer carries `token`. Several messages of one round of the event loop may
+    /// go out together, with [`Brokers::turn`].
     ///
     /// # Errors
-    /// It was not taken, and no answer follows.
+    /// The message was not taken, and no answer follows.
     fn publish(
         &mut self,
         broker: u16,
@@ -149,55 +153,56 @@ pub trait Brokers<O: Outside>: Sized {
         now: u64,
     ) -> Result<(), NotPublished>;
 
-    /// Whether a message of so many bytes, its channel's name among them, would be taken, or would be
-    /// refused at once. False: there will be room.
+    /// Whether a message of this many bytes, its channel's name included, would be taken, or
+    /// refused at once. False: there will be room later.
     fn is_ready_for(&self, broker: u16, bytes: usize) -> bool;
 
-    /// Clients should not be read for more to publish: much is under way, there is no room for a
-    /// message of so many bytes, or the broker has not begun. One that is away takes none, and says so.
+    /// Whether clients should not be read for more to publish: much is under way, a message of this
+    /// many bytes does not fit, or the broker has not started. A broker that is away is not
+    /// congested: it refuses at once.
     fn is_congested(&mut self, broker: u16, bytes: usize) -> bool;
 
-    /// It has not been able to publish yet, and not failed either.
+    /// Whether the broker has neither been able to publish yet nor failed.
     fn is_starting(&self, broker: u16) -> bool;
 
-    /// A peer has something to read, or is connected.
+    /// A peer has something to read, or has connected.
     fn peer_readable(&mut self, peer: PeerId, now: u64);
 
-    /// A peer takes more, or is connected.
+    /// A peer can be written to, or has connected.
     fn peer_writable(&mut self, peer: PeerId, now: u64);
 
-    /// A peer is to be closed for good: the process ends.
+    /// A peer must be closed for good: the process is ending.
     fn peer_told_to_close(&mut self, peer: PeerId, now: u64);
 
-    /// Time has passed. `is_late`: the process was held up, so what sockets have is to be heard before
-    /// anybody is judged by what is missing.
+    /// Time has passed. `is_late`: the process was held up, so pending input is processed before
+    /// any timeout applies.
     fn tick(&mut self, is_late: bool, now: u64);
 
-    /// The next round of the event loop: what was collected goes out.
+    /// The next round of the event loop: sends what was collected.
     fn turn(&mut self, now: u64);
 
-    /// What has happened; called after each of the others until it says `None`. Messages go to `sink`
-    /// meanwhile.
+    /// The next event. Called after each of the other methods until it returns `None`. Messages go
+    /// to `sink` on the way.
     fn next_event(&mut self, out: &mut O, sink: &mut impl Sink, now: u64) -> Option<Event>;
 
-    /// Something is left for [`Brokers::turn`]. Said once.
+    /// Whether work is left for [`Brokers::turn`]. Resets the flag.
     fn take_turn(&mut self) -> bool;
 
     /// When to call [`Brokers::tick`].
     fn deadline(&self) -> Option<u64>;
 
-    /// The same, if it may have changed since this was last asked.
+    /// The same, if it may have changed since the last call.
     fn moved_deadline(&mut self) -> Option<u64>;
 
-    /// Somebody waits for an answer: a process that quits has to wait.
+    /// Whether an answer is awaited: a process that quits has to wait for it.
     fn owes(&self) -> bool;
 
     /// Bytes held, for the memory account.
     fn held_bytes(&self) -> usize;
 
-    /// What the status tells, in the order of the configuration.
+    /// The status of each broker, in the order of the configuration.
     fn status(&self) -> Vec<BrokerStatus>;
 
-    /// Closes all peers: the process ends.
+    /// Closes all peers, because the process ends.
     fn close(&mut self);
 }

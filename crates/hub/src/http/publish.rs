@@ -10,10 +10,10 @@ use crate::answer::{Response, Text};
 use crate::outside::{Level, Request};
 use crate::upgrade;
 
-/// A publish gets so long for Redis's answer before it gets 504.
+/// How long a publish waits for Redis's answer before it gets 504.
 pub const PATIENCE_MS: u64 = 5_000;
 
-/// What is published where.
+/// What is published, and where.
 pub struct Post<R> {
     /// The request.
     pub request: R,
@@ -23,7 +23,7 @@ pub struct Post<R> {
     pub channel: Text,
 }
 
-/// Method and origin, before the body is read.
+/// Checks method and origin before the body is read.
 ///
 /// # Errors
 /// The answer.
@@ -33,7 +33,7 @@ pub fn check<R: Request>(request: R) -> Result<(), Response> {
         response.headers.push(("Allow", "POST".into()));
         return Err(response);
     }
-    // A receipt with an error's status would be taken for a refusal; one with 202 is a receipt.
+    // A receipt with an error's status would look like a refusal; one with 202 is a receipt.
     let shown = request.error_status();
     if let Some(status) = shown.filter(|status| !(200..300).contains(status)) {
         request.log(
@@ -79,7 +79,7 @@ fn check_origin<R: Request>(request: R) -> Result<(), Response> {
     Ok(())
 }
 
-/// The body has arrived: what is to be published.
+/// The body has arrived: returns what to publish.
 ///
 /// # Errors
 /// The answer.
@@ -107,7 +107,8 @@ pub fn prepare<R: Request>(request: R) -> Result<Post<R>, Response> {
     })
 }
 
-/// The body of a post, from memory or from nginx's temporary file. The caller has found room for it.
+/// The body of a post, from memory or from nginx's temporary file. The caller has checked that
+/// memory allows it.
 ///
 /// # Errors
 /// The answer.
@@ -127,7 +128,7 @@ struct Receipt<'a> {
     redis_receivers: i64,
 }
 
-/// The answer to a publish that Redis has taken. A channel's name that is not UTF-8 is shown with
+/// The answer to a publish that Redis has taken. A channel name that is not UTF-8 is shown with
 /// replacement characters.
 pub fn receipt(channel: &[u8], redis_receivers: i64) -> Response {
     let channel = &*String::from_utf8_lossy(channel);
@@ -144,17 +145,17 @@ pub fn receipt(channel: &[u8], redis_receivers: i64) -> Response {
     }
 }
 
-/// Bodies of posts that came before the publisher link was made, in their order. They stay until its
-/// queue takes them.
+/// Bodies of posts that came before the publisher link was up, in order of arrival. They stay until
+/// its queue takes them.
 #[derive(Default)]
 pub struct Early {
-    /// By the post's number: its broker, its body.
+    /// Broker and body, by the number of the post.
     bodies: BTreeMap<u64, (u16, Vec<u8>)>,
     bytes: usize,
 }
 
 impl Early {
-    /// Lets a body wait.
+    /// Adds a body.
     pub fn enter(&mut self, number: u64, broker: u16, body: Vec<u8>) {
         self.bytes += body.capacity();
         self.bodies.insert(number, (broker, body));
@@ -167,7 +168,7 @@ impl Early {
         Some(body)
     }
 
-    /// The oldest post to a broker, and how many bytes its body has.
+    /// The oldest post to a broker, and the length of its body.
     pub fn first_at(&self, broker: u16) -> Option<(u64, usize)> {
         let mut all = self.bodies.iter();
         let first = all.find(|(_, (other, _))| *other == broker);
@@ -179,13 +180,13 @@ impl Early {
         self.bodies.len()
     }
 
-    /// Its part of the memory account, in bytes.
+    /// The bytes to enter in the memory account.
     pub fn held_bytes(&self) -> usize {
         self.bytes
     }
 }
 
-/// Publishes that wait for Redis's answer, by number.
+/// Publishes that await Redis's answer, by number.
 pub struct Unanswered<R> {
     publishes: HashMap<u64, (R, Text, u64)>,
     deadlines: BTreeSet<(u64, u64)>,
@@ -201,14 +202,14 @@ impl<R> Default for Unanswered<R> {
 }
 
 impl<R: Request> Unanswered<R> {
-    /// Lets a publish wait.
+    /// Adds a publish.
     pub fn enter(&mut self, number: u64, request: R, channel: Text, now: u64) {
         let deadline = now + PATIENCE_MS;
         self.deadlines.insert((deadline, number));
         self.publishes.insert(number, (request, channel, deadline));
     }
 
-    /// Takes a publish out; its request and channel.
+    /// Takes a publish out. Returns its request and channel.
     pub fn leave(&mut self, number: u64) -> Option<(R, Text)> {
         let (request, channel, deadline) = self.publishes.remove(&number)?;
         self.deadlines.remove(&(deadline, number));
@@ -222,7 +223,7 @@ impl<R: Request> Unanswered<R> {
             .map(|(_, channel, _)| channel.as_slice())
     }
 
-    /// Those whose patience has ended.
+    /// Publishes that have waited too long.
     pub fn expired(&self, now: u64) -> Vec<u64> {
         self.deadlines
             .range(..=(now, u64::MAX))
@@ -230,12 +231,12 @@ impl<R: Request> Unanswered<R> {
             .collect()
     }
 
-    /// When the next one's patience ends.
+    /// When the next publish will have waited too long.
     pub fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Nothing waits.
+    /// Whether no publish waits.
     pub fn is_empty(&self) -> bool {
         self.publishes.is_empty()
     }

@@ -4,22 +4,22 @@ use serde::Serialize;
 
 use crate::answer::Response;
 
-/// What the worker tells of itself. Counters count from its start.
+/// The status of a worker. Counters count from its start.
 #[derive(Serialize)]
 pub struct Status<'a> {
-    /// Process id of the worker that answers: each counts for itself.
+    /// Process id of the worker that answers. Each worker counts for itself.
     pub worker_pid: i32,
     /// Its number, from 0.
     pub worker: usize,
-    /// Clients with a 101, those that are closing included.
+    /// Clients that got their 101, including those that are closing.
     pub connections: usize,
     /// Handshakes that wait for Redis.
     pub pending: usize,
-    /// ChannelIds and patterns that are subscribed.
+    /// Subscribed channels and patterns.
     pub channels: usize,
     /// Distinct lists of channels and formats.
     pub feeds: usize,
-    /// Clients that cannot be sent to now.
+    /// Clients that cannot be written to now.
     pub lagging: usize,
     /// Counters.
     pub counters: &'a crate::counters::Counters,
@@ -40,7 +40,7 @@ pub struct RedisStatus {
     pub subscriber: bool,
     /// The publisher link is usable.
     pub publisher: bool,
-    /// Publishes whose answer is awaited.
+    /// Publishes that await an answer.
     pub unanswered: usize,
 }
 
@@ -51,10 +51,10 @@ pub struct MemoryStatus {
     pub limit: u64,
     /// Messages that some client has not taken yet.
     pub logs: u64,
-    /// Parts of messages from clients, input not taken apart, and frames of their own that they have not
-    /// taken.
+    /// Partial messages from clients, unparsed input, and control and echo frames that clients have
+    /// not taken.
     pub partial_messages: u64,
-    /// Queues and pending replies of the links, and posts that wait for one.
+    /// Queues and pending replies of the links, and posts that wait for a link.
     pub replies: u64,
     /// The compression history of clients' messages.
     pub contexts: u64,

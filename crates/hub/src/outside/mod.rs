@@ -1,7 +1,7 @@
 //! The seam: what a hub asks of the process around it.
 //!
-//! nginx answers in the module; a simulation answers in `tests/sim`. The hub is compiled once for
-//! each, so a call through the seam costs what a direct call costs.
+//! In the module, nginx answers; in `tests/sim`, a simulation does. The hub is compiled once for
+//! each, so a call through the seam costs no more than a direct call.
 
 use std::fmt::Arguments;
 use std::io;
@@ -22,7 +22,7 @@ pub trait Outside: 'static {
     type Request: Request;
     /// The connection of a client.
     type Io: Io;
-    /// Where clients and their sessions are kept.
+    /// The table of clients and their sessions.
     type Clients: Clients<Session, Request = Self::Request, Io = Self::Io>;
     /// An outgoing connection.
     type Peer: Peer;
@@ -33,13 +33,14 @@ pub trait Outside: 'static {
     /// A graceful quit (reload, SIGQUIT) is under way.
     fn is_exiting(&self) -> bool;
 
-    /// After so many milliseconds of a graceful quit all connections are cut, if that is set.
+    /// Milliseconds after the start of a graceful quit at which all connections are cut, if that is
+    /// set.
     fn shutdown_timeout(&self) -> Option<u64>;
 
     /// How many connections this process may have, and how many of them are free.
     fn connections(&self) -> (usize, usize);
 
-    /// The process's id and its number among its like, from 0.
+    /// The process id, and the number of this worker, from 0.
     fn process(&self) -> (i32, usize);
 
     /// 128 bits that nobody can guess.
@@ -48,25 +49,26 @@ pub trait Outside: 'static {
     /// The system has no generator.
     fn random(&self) -> io::Result<[u8; 16]>;
 
-    /// Writes a line to the log of the process.
+    /// Writes a line to the process's log.
     fn log(&self, level: Level, text: Arguments<'_>);
 
-    /// Begins to connect to a server of [`Main::brokers`]: to its first address with `attempt` 0, to
-    /// each of its addresses in turn. The connection's events carry `id`.
+    /// Starts to connect to a server of [`Main::brokers`]: to its first address with `attempt` 0,
+    /// to the next address with each further attempt, in a circle. The connection's events carry
+    /// `id`.
     ///
     /// # Errors
     /// The cause, for the log.
     fn connect(&mut self, broker: usize, attempt: usize, id: PeerId) -> Result<Self::Peer, String>;
 
-    /// Sends are put together ([`Outside::send_each`]), and pay only from some sockets on.
+    /// Sends are batched ([`Outside::send_each`]), which pays only for a large number of sockets.
     fn sends_together(&self) -> bool;
 
-    /// Writes the same bytes to each socket that is not negative. `short` is told of each that did
-    /// not take all of them, by its place in `sockets`. The result is how many sockets, from the first
-    /// on, have been written to: the others are to be offered again.
+    /// Writes the same bytes to each socket that is not negative. `short` is called for each socket
+    /// that did not take all of them, with its index in `sockets`. Returns how many sockets,
+    /// counted from the first, have been written to; the others must be offered the bytes again.
     fn send_each(&mut self, sockets: &[i32], bytes: &[u8], short: impl FnMut(usize, Sent))
     -> usize;
 
-    /// A parked request goes on as a client: its end need not be told by its number any more.
+    /// A parked request becomes a client: its end need not be reported by its number any more.
     fn unpark(&self, request: Self::Request, number: u64);
 }

@@ -1,92 +1,92 @@
-//! Sockets and lines of the log, as the outside has them.
+//! Sockets and log lines, as the outside provides them.
 
 use std::fmt::Arguments;
 
 use fanout::ClientId;
 
-/// Severity of a line in the log, as in nginx's `error_log` directive.
+/// Severity of a log line, as in nginx's `error_log` directive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// nginx cannot start with this configuration.
     Emerg,
-    /// A bug of ours, or a limit of the machine that nobody should meet.
+    /// A bug of the module, or a machine limit that should never be reached.
     Alert,
-    /// Trouble of our own, with its cause.
+    /// A failure on our side, with its cause.
     Error,
     /// An operator should look at it.
     Warn,
-    /// A change of state, one line each way.
+    /// A change of state, one line for each direction.
     Notice,
     /// A client's mistake.
     Info,
 }
 
-/// Outcome of a read from a socket.
+/// The outcome of a read from a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Bytes(usize),
-    /// Nothing now; an event will say when.
+    /// Nothing now. An event follows when there is input.
     Again,
-    /// The other side has sent its FIN (or its TLS close_notify).
+    /// The peer sent its FIN (or TLS close_notify).
     Eof,
     /// The connection is broken; the cause is logged.
     Failed,
 }
 
-/// Outcome of a write to a socket.
+/// The outcome of a write to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// So many bytes were taken: the socket may take more.
+    /// This many bytes were taken. The socket may take more.
     Bytes(usize),
-    /// Nothing now; an event will say when.
+    /// Nothing now. An event follows when there is room.
     Again,
     /// The connection is broken; the cause is logged.
     Failed,
 }
 
-/// Which peer an event is about; chosen by the hub.
+/// The peer that an event belongs to. Chosen by the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerId(pub u32);
 
-/// What [`Peer::advance`] found.
+/// The result of [`Peer::advance`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Not yet usable; wait for its next event.
     Pending,
     /// It has just become usable.
     Opened,
-    /// It is usable, and was before.
+    /// It was usable before.
     Open,
-    /// It failed, by this cause.
+    /// It failed, for this reason.
     Failed(String),
 }
 
-/// Most that a connection over TLS takes hold of at a time: one record. What it was offered when it
-/// said [`Sent::Again`] must be offered again, unchanged.
+/// Most that a TLS connection commits to at a time: one record. Bytes that were offered when it
+/// returned [`Sent::Again`] must be offered again, unchanged.
 pub const RECORD: usize = 16 * 1024;
 
-/// All clients of a worker, each with an `S`.
+/// All clients of a worker, each with a state `S`.
 pub trait Clients<S>: Default {
-    /// What a client was before.
+    /// The request that a client began as.
     type Request;
     /// Its connection.
     type Io;
 
-    /// Gives the client behind `request` a place.
+    /// Adds the client behind `request`.
     fn insert(&mut self, request: Self::Request, state: S) -> ClientId;
 
     /// The client's connection and state.
     fn get(&mut self, id: ClientId) -> Option<(Self::Io, &mut S)>;
 
-    /// Takes the client's state out; its id may be another's from here on. The connection is not
-    /// touched.
+    /// Removes the client and returns its state. Its id may be reused at once. The connection is
+    /// not touched.
     fn remove(&mut self, id: ClientId) -> Option<S>;
 
     /// Number of clients.
     fn len(&self) -> usize;
 
-    /// There are none.
+    /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -95,38 +95,38 @@ pub trait Clients<S>: Default {
     fn ids(&self) -> impl Iterator<Item = ClientId>;
 }
 
-/// The connection of a client. Valid while the client has its place.
+/// The connection of a client. Valid while the client is in the table.
 pub trait Io {
     /// Reads what the socket has, at most `buf.len()` bytes.
     fn recv(&self, buf: &mut [u8]) -> Received;
 
-    /// Writes; over TLS at most one [`RECORD`] a call. After [`Sent::Again`] the caller waits by
-    /// [`Io::want_write`].
+    /// Writes; over TLS at most one [`RECORD`] per call. After [`Sent::Again`] the caller calls
+    /// [`Io::want_write`] and waits.
     fn send(&self, bytes: &[u8]) -> Sent;
 
     /// The descriptor if frames may be written to it directly; `None` over TLS.
     fn plain_fd(&self) -> Option<i32>;
 
-    /// True if reads would find something, or have not yet found nothing.
+    /// True if a read would find something, or if none has found the socket empty yet.
     fn is_readable(&self) -> bool;
 
-    /// Its socket has something that no event has been handled for yet: input, or room for more
-    /// after it was full. A system call.
+    /// Whether the socket has something that no event has reported yet: input, or free space after
+    /// it was full. Makes a system call.
     fn has_news(&self) -> bool;
 
-    /// The same, of room alone: for one who is not read.
+    /// The same for free space alone, for a client that is not being read.
     fn has_room_again(&self) -> bool;
 
     /// Bytes that the kernel holds for the client: not yet sent, or not yet acknowledged.
     fn unacknowledged(&self) -> u64;
 
-    /// The read event comes once more in the next round of the event loop.
+    /// Repeats the read event in the next round of the event loop.
     fn read_again(&self);
 
-    /// The write event comes in the next round of the event loop.
+    /// Triggers the write event in the next round of the event loop.
     fn write_again(&self);
 
-    /// Waits for readability. False: the event could not be set, the connection is of no use.
+    /// Waits for readability. False: the event could not be set, and the connection is unusable.
     #[must_use]
     fn want_read(&self) -> bool;
 
@@ -134,28 +134,30 @@ pub trait Io {
     #[must_use]
     fn want_write(&self) -> bool;
 
-    /// No more will be written: TLS close_notify, then `shutdown(SHUT_WR)`. Reads go on, raw.
+    /// Ends writing: TLS close_notify, then `shutdown(SHUT_WR)`. Reads continue, without TLS.
     fn shutdown(&self);
 
-    /// The connection is about to be closed though its client may not read. What it has not taken
-    /// would stay in the kernel for minutes, beyond every limit: it is dropped after `patience_ms`
-    /// without progress (`TCP_USER_TIMEOUT`).
+    /// The connection is about to be closed, though its client may not be reading. Its unsent data
+    /// would stay in the kernel for minutes, outside every limit. The kernel drops it after
+    /// `patience_ms` without progress (`TCP_USER_TIMEOUT`).
     fn abandon(&self, patience_ms: i32);
 
-    /// The process exits after a graceful quit that took too long. The connection is not used again.
+    /// The process exits after a graceful quit that took too long. The connection is not used
+    /// again.
     fn close_at_exit(&self);
 
-    /// Reads and drops what the socket has, after [`Io::shutdown`], at most `most` bytes.
+    /// Reads and drops what the socket has, at most `most` bytes, after [`Io::shutdown`].
     fn discard(&self, buf: &mut [u8], most: usize) -> Received;
 
     /// True once the client's request has been freed.
     fn is_detached(&self) -> bool;
 
-    /// `TCP_NOTSENT_LOWAT`: how much unsent the kernel takes. 0 leaves the system's.
+    /// Sets `TCP_NOTSENT_LOWAT`: how many unsent bytes the kernel takes. 0 keeps the system's
+    /// value.
     fn set_notsent_lowat(&self, bytes: usize);
 
-    /// The kernel sizes the buffer for what is not read yet no more by itself: it stays as it is, or
-    /// shrinks to `most` bytes (`SO_RCVBUF`).
+    /// Stops the kernel from enlarging the receive buffer: it keeps its size, or shrinks to `most`
+    /// bytes (`SO_RCVBUF`).
     fn bound_receive_buffer(&self, most: usize);
 
     /// Writes a line to the connection's log, which adds client and request.
@@ -164,21 +166,21 @@ pub trait Io {
 
 /// An outgoing connection. Dropping it closes it.
 pub trait Peer {
-    /// Moves the connection on, from its read and write events, until it is open.
+    /// Continues connecting, from its read and write events, until it is open.
     fn advance(&mut self) -> Progress;
 
-    /// It may be read and written.
+    /// Whether it may be read and written.
     fn is_open(&self) -> bool;
 
     /// Reads what the socket has, at most `buf.len()` bytes.
     fn recv(&self, buf: &mut [u8]) -> Received;
 
-    /// False once the socket is known to be empty: its read event says when to go on.
+    /// False once the socket is known to be empty. Its read event then says when to read again.
     fn is_readable(&self) -> bool;
 
-    /// Writes; after [`Sent::Again`] the write event says when to go on.
+    /// Writes. After [`Sent::Again`] the write event says when to continue.
     fn send(&self, bytes: &[u8]) -> Sent;
 
-    /// The read event comes once more in the next round of the event loop.
+    /// Repeats the read event in the next round of the event loop.
     fn read_again(&self);
 }

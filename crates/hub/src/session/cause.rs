@@ -1,4 +1,4 @@
-//! Why a session ends: one word for the client, the log, the counters and the documents.
+//! Why a session ends: one type for the Close, the log, the counters and the documents.
 
 use std::fmt;
 
@@ -15,31 +15,31 @@ use crate::settings::Location;
 pub enum Cause {
     /// The client sent a Close.
     Client(CloseReceived),
-    /// The connection is broken, or the client has gone without a Close.
+    /// The connection broke, or the client left without a Close.
     Lost,
     /// The client broke the protocol.
     Misbehaved(Misbehaved),
-    /// It was silent for `websocket_timeout`.
+    /// The client was silent for `websocket_timeout`.
     Silent,
-    /// Its message came too slowly.
+    /// A message of the client came too slowly.
     Unfinished,
-    /// It was further behind than `websocket_send_queue` allows.
+    /// The client fell behind by more than `websocket_send_queue` allows.
     TooSlow,
-    /// Memory was short while it was within a large message: it is cut off.
+    /// Memory was short while the client was within a large message: the connection is cut.
     CutOff,
-    /// There was no memory for what it sent, or for echoes that it did not take.
+    /// There was no memory for what the client sent, or for echoes that it did not take.
     Memory,
-    /// There was no memory for its compression history.
+    /// There was no memory for the client's compression history.
     CompressionMemory,
-    /// Its message was not published.
+    /// A message of the client was not published.
     NotPublished(Unpublished),
-    /// It is told to go.
+    /// The worker closes the client.
     Leaving(Leaving),
     /// A bug of the module.
     Internal,
 }
 
-/// Why a client's message was not published, or may not have been. The client learns nothing of
+/// Why a client's message was not published, or may not have been. The client learns nothing about
 /// Redis's users and addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpublished {
@@ -47,7 +47,7 @@ pub enum Unpublished {
     Away,
     /// The queue to Redis is full.
     QueueFull,
-    /// Redis's ACL.
+    /// Redis's ACL forbids it.
     Forbidden,
     /// Redis refused the message.
     Refused,
@@ -56,7 +56,7 @@ pub enum Unpublished {
 }
 
 impl Cause {
-    /// The close code, as the log has it: 1005 for a Close without one, 1006 where none is sent.
+    /// The close code as logged: 1005 for a Close without a code, 1006 if no Close is sent.
     pub fn code(self, location: &Location) -> u16 {
         let code = match self {
             Cause::Client(received) => return received.code.map_or(1005, CloseCode::get),
@@ -75,7 +75,7 @@ impl Cause {
         code.get()
     }
 
-    /// What tells the client, in its own framing; `None` where it is not told.
+    /// What the client is sent, in its own framing; `None` if nothing.
     pub fn ending(self, location: &Location) -> Option<Vec<u8>> {
         match self {
             Cause::Client(received) => Some(received.reply().to_vec()),
@@ -86,7 +86,7 @@ impl Cause {
         }
     }
 
-    /// Its counter in the status; `None` where what led to it is counted already, or is no news.
+    /// The counter in the status; `None` if the event behind it is already counted, or is normal.
     pub fn counter(self, counters: &mut Counters) -> Option<&mut u64> {
         match self {
             Cause::Client(_)
@@ -104,7 +104,7 @@ impl Cause {
         }
     }
 
-    /// The level of its line in the log; `None`: it has none.
+    /// The level of the log line; `None` if there is no line.
     pub fn level(self) -> Option<Level> {
         match self {
             Cause::Client(_) | Cause::Lost => None,
@@ -121,7 +121,7 @@ impl Cause {
         }
     }
 
-    /// What `docs/answers.md` says that it is.
+    /// The description in `docs/answers.md`.
     pub fn documented(self) -> &'static str {
         match self {
             Cause::Client(_) => "the client's own Close",
@@ -143,13 +143,14 @@ impl Cause {
         }
     }
 
-    /// One of each, for tests that the documents tell all.
+    /// One of each, for tests that the documents list them all.
     pub fn all() -> impl Iterator<Item = Cause> {
         let first = Cause::Client(CloseReceived { code: None });
         std::iter::successors(Some(first), |cause| cause.next())
     }
 
-    /// The cause below in this file: the compiler asks for the place of a new one.
+    /// The next cause of [`Cause::all`]. Being a total match, it makes the compiler ask for the
+    /// place of a new cause.
     fn next(self) -> Option<Cause> {
         Some(match self {
             Cause::Client(_) => Cause::Lost,
@@ -170,7 +171,7 @@ impl Cause {
     }
 }
 
-/// The reason in the Close, and in the log.
+/// The reason in the Close and in the log.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,4 +1,4 @@
-//! What one read from a client said, taken apart in place.
+//! What one read from a client contains, parsed in place.
 
 use std::ops::Range;
 
@@ -15,43 +15,44 @@ use super::work;
 /// How a client's input ends.
 #[derive(Debug)]
 pub enum End {
-    /// It said goodbye.
+    /// The client sent a Close.
     Close(CloseReceived),
-    /// It broke the protocol.
+    /// The client broke the protocol.
     Misbehaved(Misbehaved),
 }
 
-/// A portion ends with the message by which so many bytes lie outside of the buffer.
+/// A portion ends with the message that brings the bytes outside of the buffer to this number.
 const PORTION: usize = 64 << 10;
 
-/// It ends with so many inflated messages, however small: each takes the inflater's time.
+/// A portion also ends after this many inflated messages, however small: each costs inflater time.
 const MOST_INFLATED: usize = 64;
 
-/// A portion of what a client sent, in order. Kept between portions for its memory; bodies lie in
-/// the buffer that was read into, or were collected from several reads, or inflated.
+/// A portion of what a client sent, in order. It is reused for the next portion, to keep its
+/// memory. Bodies lie in the buffer that was read into, or were assembled from several reads, or
+/// inflated.
 #[derive(Default)]
 pub struct Inbox {
-    /// Whole messages, and pings as the pongs that answer them.
+    /// Whole messages, and pings in the form of the pongs that answer them.
     items: Vec<(Opcode, Payload)>,
     /// Whole messages among `items`.
     pub messages: u64,
-    /// What came last, if nothing can follow.
+    /// The last thing received, if nothing can follow it.
     pub end: Option<End>,
     /// A frame was completed: a sign of life.
     pub heard: bool,
     /// Bytes of messages that do not lie in the buffer.
     own: usize,
-    /// Such messages that may have been inflated.
+    /// How many of these messages may have been inflated.
     inflated: usize,
 }
 
 impl Inbox {
-    /// Takes the next portion of `buf[*at..]` apart, and moves `at` behind it: to the end of `buf`,
-    /// unless the portion is full or nothing can follow. The session's parser keeps what is not
-    /// whole yet.
+    /// Parses the next portion of `buf[*at..]` and moves `at` behind it: to the end of `buf`,
+    /// unless the portion is full or nothing can follow. The session's parser keeps what is
+    /// incomplete.
     ///
-    /// `inflater` is needed where permessage-deflate was agreed and messages are read: without it
-    /// compressed ones are only counted.
+    /// `inflater` is needed if permessage-deflate was agreed and messages are read. Without it,
+    /// compressed messages are only counted.
     pub fn fill(
         &mut self,
         session: &mut Session,
@@ -74,8 +75,8 @@ impl Inbox {
         self.own >= PORTION || self.inflated >= MOST_INFLATED
     }
 
-    /// What the portion costs beside the reading of its bytes, in [units](work). `compressed_from`:
-    /// messages of so many bytes and more go back compressed.
+    /// What the portion costs, besides the reading of its bytes, in [units](work). Messages of at
+    /// least `compressed_from` bytes go back compressed.
     pub fn work(&self, compressed_from: Option<usize>) -> usize {
         let inflating = match self.inflated {
             0 => 0,
@@ -93,7 +94,7 @@ impl Inbox {
         each + inflating + deflating
     }
 
-    /// Forgets the portion: its messages have gone where they should.
+    /// Clears the portion after its messages have been handled.
     pub fn empty(&mut self) {
         self.items.clear();
         (self.messages, self.end, self.heard) = (0, None, false);
@@ -129,16 +130,17 @@ impl Inbox {
         messages.map(|(_, payload)| payload.bytes(buf))
     }
 
-    /// The pong to the newest ping, if there was nothing but pings: while a client does not take its
+    /// The pong to the newest ping, if there were only pings: while a client does not take its
     /// pongs, older ones need not be sent (RFC 6455, 5.5.3).
     pub fn only_pong(&self, buf: &[u8]) -> Option<ControlFrame> {
         let (_, payload) = self.items.last().filter(|_| self.messages == 0)?;
         Some(ControlFrame::pong(payload.bytes(buf)))
     }
 
-    /// The frames that go back, in order: pongs and, with `echo`, the messages. A server's header
-    /// is at least four bytes shorter than the client's, so frames that came whole move together
-    /// within `buf`; with a collected one among them, or with `compression`, `spare` takes all.
+    /// The frames to send back, in order: pongs and, with `echo`, the messages. A server's header
+    /// is at least four bytes shorter than the client's, so frames that arrived whole are moved
+    /// together within `buf`. If one of them was assembled, or with `compression`, all go to
+    /// `spare`.
     pub fn replies<'a>(
         &self,
         echo: bool,
@@ -175,7 +177,7 @@ fn in_place<'a>(
     items: impl Iterator<Item = &'a (Opcode, Payload)>,
     buf: &mut [u8],
 ) -> Range<usize> {
-    // The first frame stays: its header is written right before its payload.
+    // The first frame is not moved: its header is written right before its payload.
     let mut filled: Option<Range<usize>> = None;
     for (opcode, payload) in items {
         let Payload::InPlace(body) = payload else {
@@ -203,7 +205,7 @@ fn opcode(kind: MessageKind) -> Opcode {
     }
 }
 
-/// A panic in a session, for the test that it costs that session only.
+/// Panics in a session on request, for the test that a panic costs only that session.
 #[cfg(feature = "test-panic")]
 pub fn panic_if_asked(inbox: &Inbox, input: &[u8]) {
     assert!(
@@ -328,11 +330,11 @@ mod tests {
         [&[0xc2, 0x80 | deflated.len() as u8, 0, 0, 0, 0], deflated].concat()
     }
 
-    /// A fixed block of so many times the letter "a", a stored one before it with `head`.
+    /// A fixed block of `runs` runs of the letter "a", preceded by a stored block with `head`.
     fn letters(head: u8, runs: usize) -> (Vec<u8>, Vec<u8>) {
         let mut deflated = vec![0, 1, 0, 0xfe, 0xff, head];
-        // In bits, lowest first: a block of fixed codes, "a", then lengths of 258 at distance 1, its
-        // end, and the empty stored block of a flush without its lengths.
+        // As bits, lowest first: a block of fixed codes with "a", lengths of 258 at distance 1 and
+        // its end; then the empty stored block of a flush, without its lengths.
         let mut bits = "010".to_owned() + "10010001";
         (0..runs).for_each(|_| bits += "1100010100000");
         bits += "0000000000";
@@ -344,7 +346,7 @@ mod tests {
         (compressed(&deflated), body)
     }
 
-    /// What was taken apart in how many portions.
+    /// The messages of each portion.
     fn portions(session: &mut Session, input: &[u8]) -> Vec<Vec<Vec<u8>>> {
         let (mut inflater, mut inbox) = (Inflater::new(), Inbox::default());
         let (mut buf, mut at, mut portions) = (input.to_vec(), 0, Vec::new());

@@ -1,26 +1,26 @@
-//! What was read from a client and not taken apart yet.
+//! What was read from a client and is not parsed yet.
 
-/// Input that waits for its turn, or for room downstream. A session has one at most, of one read at
-/// most: it is not read again before.
+/// Input that waits for its turn, or for space downstream. A session has at most one, from one
+/// read: it is not read again before this is done.
 pub struct Kept {
-    /// What was read. It is taken apart in place.
+    /// What was read. It is parsed in place.
     pub bytes: Vec<u8>,
-    /// So far it has been taken apart.
+    /// How far it has been parsed.
     pub at: usize,
 }
 
 impl Kept {
-    /// Keeps `bytes`, none of which has been taken apart.
+    /// Keeps `bytes`, all of them unparsed.
     pub fn new(bytes: Vec<u8>) -> Box<Kept> {
         Box::new(Kept { bytes, at: 0 })
     }
 
-    /// All of it has been taken apart.
+    /// Whether all of it has been parsed.
     pub fn is_done(&self) -> bool {
         self.at == self.bytes.len()
     }
 
-    /// Its part of the memory account, in bytes.
+    /// The bytes to enter in the memory account.
     pub fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity()
     }

@@ -1,31 +1,31 @@
-//! By what the answer to a client's publish finds the client again.
+//! How the answer to a client's publish finds the client again.
 
 use proto::redis::PROBE_TOKEN;
 
 use fanout::ClientId;
 
-/// Tokens of clients have this bit; those of posts are their numbers.
+/// Set in the tokens of clients. The token of a post is its number.
 const OF_CLIENT: u64 = 1 << 63;
 
-/// The life of a client that publishes. Ids are used again, these not for two thousand million
-/// clients, and answers come within seconds.
+/// Identifies one client that publishes. Client ids are reused at once, but a life only after two
+/// thousand million clients, and answers arrive within seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Life(u32);
 
 impl Life {
     /// The life after this one.
     pub fn next(self) -> Life {
-        // All bits set would be those of `PROBE_TOKEN`.
+        // All bits set would be `PROBE_TOKEN`.
         Life((self.0 + 1) % (u32::MAX >> 1))
     }
 }
 
-/// What a link answers about a message of this client.
+/// The token with which a link answers about a message of this client.
 pub fn token(id: ClientId, life: Life) -> u64 {
     OF_CLIENT | u64::from(life.0) << 32 | u64::from(id.0)
 }
 
-/// The client of a [`token`]; `None`: it is a post's.
+/// The client of a [`token`]; `None` if it belongs to a post.
 pub fn client_of(token: u64) -> Option<(ClientId, Life)> {
     debug_assert_ne!(token, PROBE_TOKEN);
     let life = Life((token >> 32) as u32 & (u32::MAX >> 1));

@@ -1,35 +1,36 @@
-//! Whether a client lives, and gets on.
+//! Whether a client is alive and makes progress.
 
 use super::pulse::TICK_MS;
 use super::state::Session;
 use crate::outside::sockets::Io;
 
-/// Whose Close has gone out gets so long for its FIN, and again as long as what the kernel still has
-/// for it is taken at [`pulse::PACE`]. So has one that was too slow for its Close.
+/// How long a client whose Close has been sent gets for its FIN. It gets the same time again as
+/// long as it takes what the kernel still holds for it at [`pulse::PACE`]. A client that was too
+/// slow gets this time for its Close, too.
 pub const LINGER_MS: u64 = 2_000;
 
-/// Who is told to go, and has yet to take what is before its Close, gets so long; and again as long as
-/// that is taken at [`pulse::PACE`].
+/// How long a client that is told to leave gets to take what precedes its Close. It gets the same
+/// time again as long as it takes that at [`pulse::PACE`].
 pub const PARTING_MS: u64 = 5_000;
 
 impl Session {
-    /// It has sent something, or taken bytes that its socket had refused before.
+    /// The client sent something, or took bytes that its socket had refused before.
     pub fn note_alive(&mut self, tick: u32) {
         self.pulse.note_alive(tick);
     }
 
-    /// From here on it is measured how fast it takes what is `left`.
+    /// Starts to measure how fast the client takes what is `left`.
     pub fn measure_left(&mut self, left: u64, tick: u32) {
         self.pulse.measure(left, tick);
     }
 
-    /// It has taken enough since that was measured.
+    /// Whether the client has taken enough since the measurement started.
     pub fn goes_off(&self, io: &impl Io, tick: u32) -> bool {
         self.pulse.goes_off(self.left(io), tick)
     }
 
-    /// Bytes came and were taken apart. `messages` of them ended in it, and `heard` says whether
-    /// any frame did.
+    /// Bytes arrived and were parsed. They completed this many `messages`; `heard` says whether
+    /// they completed any frame.
     pub fn note_input(&mut self, messages: u64, heard: bool, tick: u32) {
         self.pulse.note_alive(tick);
         let message = self.connection.message_bytes();
@@ -37,12 +38,12 @@ impl Session {
             self.pulse.rest();
         } else if self.pulse.measured_at().is_none() || messages > 0 || (heard && message.is_none())
         {
-            // What is under way began with these bytes.
+            // The message under way began with these bytes.
             self.pulse.measure(0, tick);
         }
     }
 
-    /// It is we who did not listen, or do not: the message under way has all its time again.
+    /// The pause is ours, not the client's: the message under way gets its full time again.
     pub(super) fn forgive_message(&mut self, tick: u32) {
         if self.pulse.measured_at().is_some() {
             let bytes = self.connection.message_bytes().unwrap_or(0);
@@ -50,12 +51,12 @@ impl Session {
         }
     }
 
-    /// When to look at it next after `tick`, in ticks: `None` when nothing is to be watched.
+    /// When to check the session next after `tick`, in ticks; `None` if there is nothing to watch.
     pub fn next_check(&self, tick: u32) -> Option<u32> {
         let (ping, timeout) = (self.location.ping_interval(), self.location.timeout());
         let heard = self.pulse.heard();
         let silent = (timeout > 0).then(|| heard.saturating_add(ticks(timeout)));
-        // A pong does not set the deadline anew: look again when the next ping may be due.
+        // A pong does not move the deadline: check again when the next ping may be due.
         let last = if self.pulse.is_pinged() { tick } else { heard };
         let due_ping = (ping > 0).then(|| last.saturating_add(ticks(ping)));
         let measured = self.pulse.measured_at().filter(|_| timeout > 0);
@@ -63,7 +64,7 @@ impl Session {
         [silent, due_ping, message].into_iter().flatten().min()
     }
 
-    /// What liveness asks for at `tick`. Who is paused for the publisher is not to be asked about.
+    /// What is due at `tick`. Must not be called for a client that is paused for the publisher.
     pub fn check(&mut self, tick: u32) -> Check {
         let since = |then: u32| u64::from(tick.saturating_sub(then)) * TICK_MS;
         let (ping, timeout) = (self.location.ping_interval(), self.location.timeout());
@@ -86,28 +87,28 @@ impl Session {
         Check::Alive
     }
 
-    /// It is pinged, and has the rest of its `websocket_timeout` to answer.
+    /// A ping was sent. The client has the rest of its `websocket_timeout` to answer.
     pub fn note_pinged(&mut self, tick: u32) {
         self.pulse
             .note_pinged(ticks(self.location.ping_interval()), tick);
     }
 }
 
-/// Milliseconds in ticks.
+/// Converts milliseconds to ticks.
 fn ticks(ms: u64) -> u32 {
     u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX / 2)
 }
 
-/// What [`Session::check`] found.
+/// The result of [`Session::check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// Nothing to do.
     Alive,
-    /// Silent for `websocket_ping_interval`, or longer if nobody has looked.
+    /// Silent for `websocket_ping_interval`, or longer if the check was late.
     Ping,
     /// Silent for `websocket_timeout`.
     Silent,
-    /// For `websocket_timeout` its message has come slower than [`pulse::PACE`].
+    /// The client's message came slower than [`pulse::PACE`] for `websocket_timeout`.
     Unfinished,
 }
 
@@ -221,7 +222,7 @@ mod tests {
             }
         }
         assert!(checked > 5);
-        // What has come does not count for ever.
+        // What has arrived does not count forever.
         let stalled = (250..290).find(|&tick| {
             hear(&mut session, vec![0], tick);
             session.check(tick) == Check::Unfinished
@@ -239,7 +240,7 @@ mod tests {
         hear(&mut session, header(0x82, 200), 22);
         hear(&mut session, [&[0; 200], &whole_and_begun[..]].concat(), 40);
         assert_eq!(session.pulse.measured_at(), Some(40));
-        // Pings of which each read ends within one.
+        // Pings, cut so that each read ends within one.
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         hear(&mut session, [&[0; 200], &ping[..3]].concat(), 50);
         for tick in 51..100 {

@@ -5,8 +5,8 @@
 //!                          └──────────── connection lost ──────> Lost ──────────────> gone
 //! ```
 //!
-//! A session that keeps up is a place in its feed and nothing else: [`Outbox`] and
-//! [`Notes`] are boxes that most clients never have.
+//! A session that keeps up is little more than a position in its feed. [`Outbox`] and [`Notes`] are
+//! boxes that most clients never need.
 
 mod cause;
 mod inbox;

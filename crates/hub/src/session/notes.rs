@@ -5,11 +5,11 @@ use super::life::Life;
 /// What only some sessions need.
 #[derive(Default)]
 pub struct Notes {
-    /// Where its messages are published.
+    /// The channel that its messages are published to.
     pub publish: Option<Box<[u8]>>,
-    /// Which of its id's clients it is, if it publishes.
+    /// Tells apart the clients that have had its id, if it publishes.
     pub life: Life,
-    /// A message of it was not published, and its Close is to tell so.
+    /// A message of the client was not published, and its Close will say so.
     pub is_untold: bool,
     /// Names of its channels, for the log.
     pub channel: Vec<u8>,
@@ -17,16 +17,16 @@ pub struct Notes {
     pub since_ms: u64,
     /// Counters for the log.
     pub messages_in: u64,
-    /// Own frames, not those of its feed.
+    /// Control and echo frames, without those of its feed.
     pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
-    /// Bytes of own frames.
+    /// Bytes of control and echo frames.
     pub bytes_out: u64,
 }
 
 impl Notes {
-    /// It is the client of this life, which publishes. Only publishers are told apart by their lives.
+    /// Whether it is the publisher with this life. Only publishers are told apart by their lives.
     pub fn is_publisher(&self, life: Life) -> bool {
         self.publish.is_some() && self.life == life
     }

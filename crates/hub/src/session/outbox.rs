@@ -1,51 +1,51 @@
-//! Frames of a client's own that its socket has not taken yet.
+//! A client's own frames (pongs, echoes, Close) that its socket has not taken yet.
 
 use fanout::{GATHER, Pieces};
 use proto::websocket::frame::ControlFrame;
 
 use crate::outside::sockets::RECORD;
 
-// What OpenSSL has taken hold of must be offered again in one piece.
+// What OpenSSL has committed to must be offered again in one piece.
 const _: () = assert!(RECORD <= GATHER);
 
-/// A queue of bytes, of which a prefix may be committed: over TLS what was once offered must be
-/// offered again unchanged, so bytes only ever join at the end.
+/// A queue of bytes, of which a prefix may be committed: over TLS, what was offered once must be
+/// offered again unchanged. So bytes are only appended.
 #[derive(Default)]
 pub struct Outbox {
-    /// The rest of a frame of its feed, before all else; others may hold it, too.
+    /// The rest of a frame of the feed, sent before everything else. It may be shared with other
+    /// clients.
     begun: Pieces,
     bytes: Vec<u8>,
     sent: usize,
-    /// The newest pong, not yet among `bytes`: an older one that still waits is replaced.
+    /// The newest pong, not yet among `bytes`. It replaces an older one that still waits.
     pong: Option<ControlFrame>,
 }
 
 impl Outbox {
-    /// Appends whole frames, or the rest of one that was begun.
+    /// Appends whole frames, or the rest of a partly sent one.
     pub fn push(&mut self, frames: &[u8]) {
         self.queue_pong();
         self.bytes.extend_from_slice(frames);
     }
 
-    /// Puts the rest of a frame that was begun before all else: frames of its own wait for its end,
-    /// so none of them has begun.
+    /// Puts the rest of a partly sent frame of the feed first. The client's own frames wait for its
+    /// end, so none of them has been started.
     pub fn put_first(&mut self, begun: Pieces) {
         debug_assert!(self.sent == 0 && self.begun.is_empty());
         self.begun = begun;
     }
 
-    /// Replaces a pong that has not begun.
+    /// Sets the pong, and replaces one that has not been started.
     pub fn set_pong(&mut self, pong: ControlFrame) {
         self.pong = Some(pong);
     }
 
-    /// After a Close nothing may follow, so no pong either.
+    /// Drops the pong: nothing may follow a Close.
     pub fn forget_pong(&mut self) {
         self.pong = None;
     }
 
-    /// What to write next; empty when nothing is left. Where little lies together it is put together
-    /// in `scratch`.
+    /// What to write next; empty if nothing is left. Short pieces are joined in `scratch`.
     pub fn unsent<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         if self.sent == self.bytes.len() {
             self.queue_pong();
@@ -57,7 +57,7 @@ impl Outbox {
         }
     }
 
-    /// Nothing is left to be written.
+    /// Whether nothing is left to write.
     pub fn is_empty(&self) -> bool {
         self.begun.is_empty() && self.sent == self.bytes.len() && self.pong.is_none()
     }
@@ -73,18 +73,19 @@ impl Outbox {
         }
     }
 
-    /// Data frames wait: the client has to take them before it is read again. A pong is no reason.
+    /// Whether data frames wait: the client has to take them before it is read again. A waiting
+    /// pong does not stop reading.
     pub fn blocks_reading(&self) -> bool {
         self.bytes.len() - self.sent > proto::websocket::frame::MAX_CONTROL + 2
     }
 
-    /// Bytes that wait, pongs not counted.
+    /// Bytes that wait, without pongs.
     pub fn len(&self) -> usize {
         self.begun.len() + self.bytes.len() - self.sent
     }
 
-    /// Its part of the memory account, in bytes, without that of the frame begun: that is counted
-    /// with the logs while anybody holds it.
+    /// The bytes to enter in the memory account, without the partly sent frame of the feed: that
+    /// one is counted with the logs as long as anyone holds it.
     pub fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity() + self.begun.list_bytes()
     }

@@ -1,27 +1,27 @@
 //! How a client gets on: its signs of life, and the pace of what is under way.
 //!
-//! Time is counted in ticks of [`TICK_MS`] since the worker began; from 1 on, so that
-//! 0 means "nothing is under way". Bytes wrap at 4 GiB, as only differences are of interest.
+//! Time is counted in ticks of [`TICK_MS`] since the worker started. Ticks start at 1, so that 0
+//! means "nothing is under way". Byte counts wrap at 4 GiB; only differences matter.
 
-/// Precision of a session's own clock, in milliseconds.
+/// Resolution of a session's clock, in milliseconds.
 pub const TICK_MS: u64 = 100;
 
-/// What is under way has to get on by so many bytes a second: a message that comes, a Close that waits
-/// for what is before it to be taken.
+/// The least progress in bytes per second: of a message that arrives, and of a client that takes
+/// what precedes its Close.
 pub const PACE: u64 = 1_024;
 
-/// When a client was heard last, and since when it is measured what is under way.
+/// When a client was last heard, and since when the transfer under way is measured.
 pub struct Pulse {
     heard: u32,
     /// 0: nothing is under way.
     measured_at: u32,
-    /// What had come of a message then, or what was left for the client to take.
+    /// Bytes of the message that had arrived then, or bytes that the client still had to take.
     measured: u32,
     is_pinged: bool,
 }
 
 impl Pulse {
-    /// Of a client that has just come.
+    /// The pulse of a new client.
     pub fn new(tick: u32) -> Pulse {
         Pulse {
             heard: tick,
@@ -31,51 +31,53 @@ impl Pulse {
         }
     }
 
-    /// It has sent something, or taken bytes that its socket had refused before.
+    /// The client sent something, or took bytes that its socket had refused before.
     pub fn note_alive(&mut self, tick: u32) {
         self.heard = tick;
         self.is_pinged = false;
     }
 
-    /// It is asked for a sign of life: it has until then for it, and `ticks` ago it was heard.
+    /// A sign of life is asked for. The client counts as heard no earlier than `ticks` ago, so that
+    /// it has the rest of its timeout to answer.
     pub fn note_pinged(&mut self, ticks: u32, tick: u32) {
         self.is_pinged = true;
-        // A worker that was held up asks late, and that is not the client's fault.
+        // If a held-up worker asks late, that is not the client's fault.
         self.heard = self.heard.max(tick.saturating_sub(ticks));
     }
 
-    /// Something begins to be under way, or its time begins anew, with `bytes` of it.
+    /// Starts a measurement, or restarts it, at `bytes`.
     pub fn measure(&mut self, bytes: u64, tick: u32) {
         self.measured_at = tick.max(1);
         self.measured = bytes as u32;
     }
 
-    /// Nothing is under way any more.
+    /// Ends the measurement: nothing is under way any more.
     pub fn rest(&mut self) {
         self.measured_at = 0;
     }
 
-    /// When it was heard last.
+    /// When the client was last heard.
     pub fn heard(&self) -> u32 {
         self.heard
     }
 
-    /// It was asked for a sign of life and has given none.
+    /// Whether a sign of life was asked for and has not come.
     pub fn is_pinged(&self) -> bool {
         self.is_pinged
     }
 
-    /// Since when it is measured what is under way, if anything is.
+    /// Since when the transfer under way is measured; `None` if there is none.
     pub fn measured_at(&self) -> Option<u32> {
         (self.measured_at > 0).then_some(self.measured_at)
     }
 
-    /// A message has come on well since it was measured, when there were fewer than these `bytes`.
+    /// Whether a message that has now reached `bytes` came fast enough since the measurement
+    /// started.
     pub fn comes_on(&self, bytes: u64, tick: u32) -> bool {
         self.is_on_pace((bytes as u32).wrapping_sub(self.measured), tick)
     }
 
-    /// A client has taken enough since it was measured, when there were more left than these `bytes`.
+    /// Whether a client that still has to take `bytes` took enough since the measurement started.
     pub fn goes_off(&self, bytes: u64, tick: u32) -> bool {
         let left = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.is_on_pace(self.measured.saturating_sub(left), tick)

@@ -1,4 +1,4 @@
-//! What a client is sent beside its feed.
+//! What a client is sent besides its feed.
 
 use proto::websocket::frame::ControlFrame;
 
@@ -6,17 +6,17 @@ use super::state::{Phase, Session};
 use crate::outside::sockets::{Io, Sent};
 
 impl Session {
-    /// The window agreed for permessage-deflate, in bits; 0: not agreed.
+    /// The window agreed for permessage-deflate, in bits; 0 if not agreed.
     pub fn deflate_bits(&self) -> u8 {
         self.deflate_bits
     }
 
-    /// Frames of its own wait for its socket.
+    /// Whether some of its own frames wait for its socket.
     pub fn has_own_frames(&self) -> bool {
         self.outbox.is_some()
     }
 
-    /// Queues frames of its own. While it does not take them, it is not read.
+    /// Queues frames of its own. It is not read until it has taken them.
     pub fn queue(&mut self, frames: &[u8], io: &impl Io) {
         let outbox = self.outbox.get_or_insert_default();
         outbox.push(frames);
@@ -34,8 +34,8 @@ impl Session {
         true
     }
 
-    /// Writes its own frames once, put together in `scratch` where they lie apart. `None`: it has
-    /// none. Otherwise what became of it, and whether that was all.
+    /// Writes its own frames once; `scratch` serves to join separate pieces. `None`: there are
+    /// none. Otherwise the outcome, and whether all were written.
     pub fn write_own(&mut self, io: &impl Io, scratch: &mut Vec<u8>) -> Option<(Sent, bool)> {
         let outbox = self.outbox.as_mut()?;
         let sent = io.send(outbox.unsent(scratch));
@@ -51,13 +51,14 @@ impl Session {
         Some((sent, is_empty))
     }
 
-    /// Its own frames are given up.
+    /// Drops its own frames.
     pub fn drop_own(&mut self) {
         self.outbox = None;
     }
 
-    /// Before an open client is sent anything: the kernel holds no more of it than
-    /// `websocket_notsent` says. An own system call, so a client that leaves before does without.
+    /// Called before an open client is sent anything: limits what the kernel holds for it to
+    /// `websocket_notsent`. This is a system call of its own, so clients that leave earlier are
+    /// spared it.
     pub fn apply_notsent(&mut self, io: &impl Io) {
         if self.phase == Phase::Open && !self.is_notsent_applied {
             self.is_notsent_applied = true;
@@ -65,7 +66,7 @@ impl Session {
         }
     }
 
-    /// It is not read before it has taken what waits in its outbox.
+    /// Whether it has to take what is in its outbox before it is read again.
     pub(super) fn must_take_first(&self) -> bool {
         let outbox = self.outbox.as_ref();
         outbox.is_some_and(|outbox| outbox.blocks_reading())

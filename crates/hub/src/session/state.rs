@@ -1,4 +1,4 @@
-//! Where one client stands.
+//! The state of one client.
 
 use fanout::Pieces;
 use proto::websocket::connection::Connection;
@@ -10,23 +10,23 @@ use super::outbox::Outbox;
 use super::pulse::Pulse;
 use crate::settings::{Gap, Location};
 
-/// How far a session's life has come.
+/// The phases of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// It has joined its feed, muted; its 101 is on its way.
+    /// The session has joined its feed, muted; its 101 is being sent.
     Opening,
     /// Frames go both ways.
     Open,
-    /// It has left its feed; its Close is queued and not yet out.
+    /// The session has left its feed. Its Close is queued and not yet sent.
     Closing,
-    /// Our side is shut. What the client still sends is dropped, until its FIN: closing with
+    /// Our side is shut down. What the client still sends is dropped until its FIN: closing with
     /// unread input would reset the connection, and the client would lose the Close.
     Lingering,
-    /// Its connection is about to be freed: nothing more is read, written or told.
+    /// The connection is about to be freed: nothing more is read, written or reported.
     Lost,
 }
 
-/// Why a client is about to be told to go.
+/// Why the worker closes a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
     /// The worker exits.
@@ -37,67 +37,68 @@ pub enum Leaving {
     Forbidden,
 }
 
-/// What the module keeps for one client. Small: the connection's pool has room for 128 bytes, and
-/// nginx's part of a slot takes some of them.
+/// What the module keeps for one client. It is small: the connection's pool has space for 128
+/// bytes, and nginx's part of a slot takes some of them.
 pub struct Session {
-    /// Parser of what the client sends.
+    /// Parser of the client's input.
     pub(super) connection: Connection,
-    /// How it is served.
+    /// The settings of its location.
     pub location: &'static Location,
-    /// Own frames that the socket has not taken: pongs, echoes, Close.
+    /// Its own frames that the socket has not taken: pongs, echoes, Close.
     pub(super) outbox: Option<Box<Outbox>>,
-    /// Input that is not taken apart yet.
+    /// Input that is not parsed yet.
     pub(super) kept: Option<Box<Kept>>,
-    /// What only some clients have.
+    /// Fields that only some clients need.
     pub(super) notes: Option<Box<Notes>>,
-    /// The end of its compressed messages, for the next to refer to; `None` before the first.
+    /// The end of its compressed messages, which the next one may refer to; `None` before the
+    /// first.
     pub(super) history: Option<Box<History>>,
-    /// How it gets on: while it is open its message under way, then its Close.
+    /// Its progress: of the message under way while it is open, then of its Close.
     pub(super) pulse: Pulse,
     /// The close code for the log; 0 while there is none.
     pub(super) close_code: u16,
-    /// The window agreed for permessage-deflate, in bits; 0: not agreed.
+    /// The window agreed for permessage-deflate, in bits; 0 if not agreed.
     pub(super) deflate_bits: u8,
-    /// How much `history` keeps, in bits; 0: nothing.
+    /// How much `history` keeps, in bits; 0 if nothing.
     pub(super) context_bits: u8,
-    /// Where it stands.
+    /// Its phase.
     pub(super) phase: Phase,
-    /// Its 101 went out.
+    /// Its 101 was sent.
     pub(super) is_opened: bool,
-    /// Why its Close is due with the wheel's next call.
+    /// The reason of the Close that the wheel's next call will send.
     pub(super) leaving: Option<Leaving>,
-    /// Messages for it may have been missed, and it is to be told.
+    /// The client may have missed messages, and will be told so.
     pub(super) is_missed: bool,
-    /// Reading waits for room: in its outbox, or at the publisher link.
+    /// Reading waits for space: in its outbox, or at the publisher link.
     pub(super) is_paused: bool,
-    /// `websocket_notsent` has been told to its socket.
+    /// `websocket_notsent` has been set on its socket.
     pub(super) is_notsent_applied: bool,
-    /// What has been told to its socket of input that is not read.
+    /// The receive buffer that has been set on its socket.
     pub(super) width: Width,
 }
 
-/// How much of a client's input the kernel holds that is not read yet.
+/// How much unread input of a client the kernel may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Width {
-    /// What it finds right.
+    /// As much as the kernel decides.
     Open,
-    /// What it found right when more had come than was read at once.
+    /// As much as the kernel had decided when more arrived than one read takes.
     Frozen,
-    /// [`UNREAD`].
+    /// At most [`UNREAD`].
     Narrow,
 }
 
-/// Heap of a session, in bytes.
+/// Heap memory of a session, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Weight {
-    /// Input not taken apart, a message begun, frames not taken.
+    /// Unparsed input, a partial message, frames not taken.
     pub messages: usize,
     /// Its compression history.
     pub context: usize,
 }
 
 impl Session {
-    /// A session whose 101 is not out yet; `agreed` about permessage-deflate.
+    /// A session whose 101 has not been sent yet, with what was `agreed` about permessage-deflate.
     pub fn new(
         location: &'static Location,
         notes: Option<Box<Notes>>,
@@ -125,7 +126,7 @@ impl Session {
         }
     }
 
-    /// What the memory account has to know of it.
+    /// Its heap memory, for the memory account.
     #[inline]
     pub fn weight(&self) -> Weight {
         let outbox = self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes());
@@ -147,20 +148,20 @@ impl Session {
         self.phase == Phase::Open
     }
 
-    /// Its 101 went out, whatever came then.
+    /// Whether its 101 was sent, whatever happened since.
     pub fn was_opened(&self) -> bool {
         self.is_opened
     }
 
-    /// Its 101 is out.
+    /// Its 101 has been sent.
     pub fn open(&mut self, tick: u32) {
         self.phase = Phase::Open;
         self.is_opened = true;
         self.pulse.note_alive(tick);
     }
 
-    /// It is told to go. True if it is open: then its Close is due with the wheel's next call; else
-    /// it is told as soon as its 101 is out, unless it is ending anyway.
+    /// Asks the session to leave. True if it is open: its Close is due with the wheel's next call.
+    /// Otherwise it is closed as soon as its 101 is sent, unless it is ending anyway.
     pub fn ask_to_leave(&mut self, leaving: Leaving) -> bool {
         if matches!(self.phase, Phase::Opening | Phase::Open) {
             self.leaving = Some(leaving);
@@ -168,23 +169,23 @@ impl Session {
         self.is_open()
     }
 
-    /// Why it is told to go.
+    /// Why it was asked to leave.
     pub fn leaving(&self) -> Option<Leaving> {
         self.leaving
     }
 
-    /// Messages for it may have been missed: it is to be told, unless its location says otherwise.
+    /// The client may have missed messages. It will be told, unless its location says otherwise.
     pub fn note_missed(&mut self) {
         self.is_missed = self.location.gap() != Gap::Keep;
     }
 
-    /// Whether it is to be told that messages may have been missed. Said once.
+    /// Whether to tell the client that it may have missed messages. Resets the flag.
     pub fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.is_missed)
     }
 
-    /// Its Close is queued, behind the rest of a frame that was `begun`. From here on it is not read
-    /// for messages.
+    /// Queues the Close behind the rest of a frame that was `begun`. From now on the client's
+    /// messages are not read.
     pub fn begin_closing(&mut self, begun: Pieces, close: &[u8], code: u16) {
         self.phase = Phase::Closing;
         self.close_code = code;
@@ -198,24 +199,24 @@ impl Session {
         outbox.push(close);
     }
 
-    /// It was told by one write, without the queue.
+    /// The client was sent its Close by one write, without the queue.
     pub fn note_told(&mut self, code: u16) {
         self.close_code = code;
     }
 
-    /// Its Close is out.
+    /// The Close has been sent.
     pub fn begin_lingering(&mut self) {
         self.phase = Phase::Lingering;
     }
 
-    /// It has gone without a Close of ours, or before that was out.
+    /// The client left without a Close of ours, or before it was sent.
     pub fn note_lost(&mut self) {
         if self.close_code == 0 {
             self.close_code = 1006;
         }
     }
 
-    /// Its connection is to be freed. True the first time.
+    /// The connection will be freed. True the first time.
     pub fn end(&mut self) -> bool {
         std::mem::replace(&mut self.phase, Phase::Lost) != Phase::Lost
     }

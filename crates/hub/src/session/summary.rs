@@ -1,18 +1,18 @@
-//! A client's life in numbers.
+//! The figures of a client's session.
 
 use super::life::Life;
 use super::state::Session;
 
-/// A client's life in numbers, for variables.
+/// The figures of a client's session, for variables.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Its channels, with commas.
+    /// Its channels, separated by commas.
     pub channel: Vec<u8>,
-    /// 0: none yet.
+    /// The close code; 0 if there is none yet.
     pub close_code: u16,
     /// Whole messages received.
     pub messages_in: u64,
-    /// Messages sent, its feed's included.
+    /// Messages sent, including those of its feed.
     pub messages_out: u64,
     /// Bytes received after the handshake.
     pub bytes_in: u64,
@@ -23,7 +23,7 @@ pub struct Summary {
 }
 
 impl Session {
-    /// Its numbers so far, without what its feed has sent.
+    /// Its figures so far, without those of its feed.
     pub fn summary(&self, now: u64) -> Summary {
         let mut summary = Summary {
             close_code: self.close_code,
@@ -40,7 +40,7 @@ impl Session {
         summary
     }
 
-    /// Notes for its log that it has sent so many whole messages, or bytes.
+    /// Counts messages and bytes received, for the log.
     pub fn note_in(&mut self, messages: u64, bytes: u64) {
         if let Some(notes) = &mut self.notes {
             notes.messages_in += messages;
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Notes for its log that it was sent so many messages, or bytes.
+    /// Counts messages and bytes sent, for the log.
     pub fn note_out(&mut self, messages: u64, bytes: u64) {
         if let Some(notes) = &mut self.notes {
             notes.messages_out += messages;
@@ -56,14 +56,14 @@ impl Session {
         }
     }
 
-    /// It is the client of this life, which publishes.
+    /// Whether it is the publisher with this life.
     pub fn is_publisher(&self, life: Life) -> bool {
         self.notes
             .as_ref()
             .is_some_and(|notes| notes.is_publisher(life))
     }
 
-    /// A message of the client of this life was not published. True if that is its first.
+    /// A message of the client with this life was not published. True if it is the first one.
     pub fn note_unpublished(&mut self, life: Life) -> bool {
         let notes = self.notes.as_mut().filter(|notes| notes.is_publisher(life));
         notes.is_some_and(|notes| !std::mem::replace(&mut notes.is_untold, true))

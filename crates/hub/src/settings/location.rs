@@ -13,13 +13,13 @@ use super::values::{Detach, Drain, Gap, Service, Subscription, Template};
 crate::declare_directives! {
     /// The directives that say what a location serves.
     pub enum ServiceDirective {
-        /// Clients hear these channels.
+        /// Clients receive these channels.
         Subscribe = c"websocket_subscribe";
-        /// Clients hear the channels that match these patterns.
+        /// Clients receive the channels that match these patterns.
         PSubscribe = c"websocket_psubscribe";
         /// What clients send is published.
         Publish = c"websocket_publish";
-        /// What a client sends comes back.
+        /// What a client sends is sent back.
         Echo = c"websocket_echo";
         /// The body of a POST is published.
         Publisher = c"websocket_publisher";
@@ -29,9 +29,10 @@ crate::declare_directives! {
 }
 
 crate::declare_settings! {
-    /// Values of a location; `None` is "not set", and inherited when configurations are merged.
+    /// Settings of a location. `None` means "not set"; such a value is inherited when
+    /// configurations are merged.
     pub struct Location {
-        /// What the location serves; set by the directives that say so.
+        /// What the location serves.
         pub service: Option<Service>,
         /// `websocket_subscribe` and `websocket_psubscribe`.
         pub subscriptions: Vec<Subscription>,
@@ -43,7 +44,7 @@ crate::declare_settings! {
         pub echo: bool,
     }
 
-    /// The directives that set those that are not about the service.
+    /// The directives of all other settings.
     pub enum LocationSetting: inherited {
         /// The server, by its number in `Main::brokers`.
         Redis = c"websocket_redis" => redis: u16;
@@ -92,17 +93,17 @@ crate::declare_settings! {
 }
 
 impl Location {
-    /// What clients send goes somewhere.
+    /// Whether what clients send is used: echoed or published.
     pub fn takes_messages(&self) -> bool {
         self.echo || self.publish.is_some()
     }
 
-    /// What carries messages to its clients.
+    /// The framing in which its clients receive messages.
     pub fn framing(&self) -> Framing {
         Framing::WebSocket(self.frame())
     }
 
-    /// How messages look to its clients.
+    /// The format in which its clients receive messages.
     pub fn message_format(&self) -> MessageFormat {
         MessageFormat {
             envelope: self.envelope(),
@@ -118,7 +119,7 @@ impl Location {
         }
     }
 
-    /// How far a client may be behind, and what then.
+    /// How far a client may be behind, and what happens beyond that.
     pub fn slow_class(&self) -> SlowClass {
         SlowClass {
             send_queue: self.send_queue(),
@@ -126,7 +127,7 @@ impl Location {
         }
     }
 
-    /// The code that those of its clients get who are told of a gap.
+    /// The close code for its clients that are told of a gap.
     pub fn gap_code(&self) -> CloseCode {
         match self.gap() {
             Gap::Close(code) => code,
@@ -134,7 +135,7 @@ impl Location {
         }
     }
 
-    /// What may be agreed about permessage-deflate; `None` declines it.
+    /// What may be agreed about permessage-deflate; `None` to decline it.
     pub fn deflate_settings(&self) -> Option<Settings> {
         self.deflate().then(|| Settings {
             server_window_bits: self.deflate_window(),
@@ -146,9 +147,9 @@ impl Location {
         })
     }
 
-    /// Inherits from `parent` what is not set here. What the location serves, with all its parts, is
-    /// inherited only `within` a location (`if`, `limit_except`), and only by a block that serves
-    /// nothing of its own: as with `proxy_pass`, a location in a location starts anew.
+    /// Inherits from `parent` what is not set here. What the location serves, with all its parts,
+    /// is inherited only `within` a location (`if`, `limit_except`), and only by a block that
+    /// serves nothing of its own. As with `proxy_pass`, a location within a location starts anew.
     pub fn inherit(&mut self, parent: &Location, within: bool) {
         self.inherit_settings(parent);
         if within && self.service.is_none() {
@@ -156,10 +157,10 @@ impl Location {
         }
     }
 
-    /// Notes what the location serves.
+    /// Sets what the location serves.
     ///
     /// # Errors
-    /// It serves something else already: the text for `nginx -t`.
+    /// The location already serves something else: the text for `nginx -t`.
     pub fn serve(&mut self, service: Service) -> Result<(), String> {
         match self.service.replace(service) {
             Some(other) if other != service => {

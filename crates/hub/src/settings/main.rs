@@ -11,15 +11,15 @@ crate::declare_settings! {
     pub struct Main {
         /// Distinct servers, in the order of their first mention.
         pub brokers: Vec<Arc<Server>>,
-        /// The log asks for what is known only when a client leaves.
+        /// A log uses a variable whose value is known only when a client leaves.
         pub logs_the_end: bool,
-        /// The log, or anything else, asks for a client's channel.
+        /// A log, or anything else, uses a client's channel.
         pub names_channels: bool,
-        /// Each NAME of a `$websocket_arg_NAME` that the configuration has.
+        /// Each NAME of a `$websocket_arg_NAME` in the configuration.
         pub arguments: Vec<Vec<u8>>,
     }
 
-    /// The directives that set them.
+    /// The directives of these settings.
     pub enum MainSetting {
         /// Bytes that a worker may hold for all its clients.
         Memory = c"websocket_memory" => memory: u64 as bytes = 256 << 20;
@@ -31,7 +31,7 @@ crate::declare_settings! {
 }
 
 impl Main {
-    /// Connections out of `total` that stay free for HTTP.
+    /// Connections out of `total` that are kept free for HTTP.
     pub fn reserved(&self, total: usize) -> usize {
         let Fraction { part, whole } = self.reserve();
         (total as u64 * part / whole) as usize

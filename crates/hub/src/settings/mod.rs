@@ -1,8 +1,8 @@
-//! What the configuration says of a location and of the whole worker, as plain values.
+//! The configuration of a location and of the whole worker, as plain values.
 //!
-//! A directive that sets a value is one line of a table (`table.rs` says in which form): its name, its
-//! field, its type and default, one sentence. Whoever reads the configuration matches on the enum of
-//! them, so that none is forgotten.
+//! A directive that sets a value is one line of a table (`table.rs` defines its form): its name,
+//! its field, its type and default, one sentence. The code that reads the configuration matches on
+//! the enum of the directives, so none can be forgotten.
 
 mod location;
 mod main;

@@ -1,6 +1,6 @@
-//! The form in which directives and their values are declared, once each.
+//! The form in which directives and their values are declared, each in one place.
 
-/// Declares directives by name: an enum of them.
+/// Declares directives by name, as an enum.
 #[macro_export]
 macro_rules! declare_directives {
     (
@@ -31,13 +31,14 @@ macro_rules! declare_directives {
 
 /// Declares settings: a struct of their values, an enum of their directives.
 ///
-/// Each line has one sentence, the directive's name, its field, the type of its value. `as UNIT =
-/// DEFAULT` is how the default is [written](crate::settings::written), and the default; `= like FIELD` is
-/// another setting's value. A field is an `Option`, `None` where the configuration does not say. One
-/// with a default has a method of its name, which returns the value that holds.
+/// Each line has one sentence, the directive's name, its field and the type of its value. `as UNIT
+/// = DEFAULT` gives the unit in which the default is [written](crate::settings::written), and the
+/// default; `= like FIELD` makes another setting's value the default. A field is an `Option`,
+/// `None` if the configuration does not set it. A setting with a default has a method of the same
+/// name, which returns the value in effect.
 ///
-/// Settings that are `inherited` are taken over from a parent by `inherit_settings`. The struct's other
-/// fields belong together, and are taken over all at once by `serve_as`.
+/// Settings that are `inherited` are taken over from a parent by `inherit_settings`. The struct's
+/// other fields belong together, and are taken over all at once by `serve_as`.
 #[macro_export]
 macro_rules! declare_settings {
     (
@@ -90,16 +91,17 @@ macro_rules! declare_settings {
         impl $enum {
             // As `default_text`.
             #[allow(dead_code)]
-            /// The words that it may be, if it is one of some.
+            /// The words that the value may be, if it is one of a set.
             pub fn words(self) -> Option<Vec<&'static str>> {
                 match self {
                     $($enum::$variant => $crate::declare_settings!(@words $type $(, $unit)?),)*
                 }
             }
 
-            // Asked by tests of the documents, which may be those of another crate.
+            // Used by tests of the documents, which may be in another crate.
             #[allow(dead_code)]
-            /// What holds where the configuration says nothing, as one writes it there; `None`: nothing.
+            /// The value if the configuration sets none, as it would be written there; `None` if
+            /// there is no default.
             pub fn default_text(self) -> Option<String> {
                 let unset = $struct::default();
                 match self {

@@ -9,7 +9,7 @@ use proto::websocket::close::CloseCode;
 
 use super::written::{Time, Words};
 
-/// Whether a client's request may be freed while its connection lives.
+/// Whether a client's request may be freed while its connection is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detach {
     /// Unless another module needs the request.
@@ -56,14 +56,14 @@ impl Words for bool {
     const WORDS: &'static [(&'static str, bool)] = &[("on", true), ("off", false)];
 }
 
-/// A name with variables.
+/// A name that may contain variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
     /// As written, its variables unevaluated.
     pub text: &'static [u8],
-    /// It names variables: its value differs between requests.
+    /// It contains variables: its value differs between requests.
     pub has_variables: bool,
-    /// What the outside knows it by.
+    /// The number by which the outside knows it.
     pub number: usize,
 }
 
@@ -72,9 +72,9 @@ pub struct Template {
 pub enum Service {
     /// Takes WebSocket clients.
     WebSocket,
-    /// Publishes what is posted.
+    /// Publishes the bodies of posts.
     Publisher,
-    /// Tells the worker's counters.
+    /// Shows the worker's counters.
     Status,
 }
 
@@ -87,10 +87,10 @@ pub struct Subscription {
     pub name: Template,
 }
 
-/// What clients learn when messages may have been missed.
+/// What clients are told when they may have missed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
-    /// Their connection ends with this code; they come back and know.
+    /// Their connection is closed with this code. They reconnect and know.
     Close(CloseCode),
     /// Nothing.
     Keep,
@@ -105,12 +105,12 @@ impl fmt::Display for Gap {
     }
 }
 
-/// How clients are told to go.
+/// How clients are closed when the worker exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
-    /// Over so many milliseconds.
+    /// The period over which the closes are spread, in milliseconds.
     pub over: u64,
-    /// With this code.
+    /// The close code.
     pub code: CloseCode,
 }
 
@@ -120,12 +120,12 @@ impl fmt::Display for Drain {
     }
 }
 
-/// A part of a whole, less than it.
+/// A fraction less than 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fraction {
-    /// Above the line.
+    /// The numerator.
     pub part: u64,
-    /// Below it, not 0.
+    /// The denominator, not 0.
     pub whole: u64,
 }
 

@@ -4,9 +4,9 @@ use std::fmt;
 
 use proto::websocket::origin::Policy;
 
-/// A value that is one of some words.
+/// A value that is one of a set of words.
 pub trait Words: Copy + PartialEq + 'static {
-    /// Each word, and what it means.
+    /// Each word and its value.
     const WORDS: &'static [(&'static str, Self)];
 }
 
@@ -15,7 +15,7 @@ pub fn words<T: Words>() -> Vec<&'static str> {
     T::WORDS.iter().map(|(word, _)| *word).collect()
 }
 
-/// The word for a value; for one without, nothing.
+/// The word for a value; empty if it has none.
 pub fn word<T: Words>(value: T) -> String {
     let mut words = T::WORDS.iter();
     let found = words.find(|(_, meaning)| *meaning == value);
@@ -32,7 +32,7 @@ pub fn time(milliseconds: u64) -> String {
     Time(milliseconds).to_string()
 }
 
-/// What shows itself.
+/// A value by its `Display`.
 pub fn text(value: impl fmt::Display) -> String {
     value.to_string()
 }

@@ -4,15 +4,17 @@ use std::borrow::Cow;
 
 use crate::outside::Request;
 
-/// Whether nothing can be split by it, be it a line of HTTP, a log's or a header.
+/// Whether a value has no control characters, and so cannot split a line of HTTP, a log or a
+/// header.
 pub fn is_fit(value: &[u8]) -> bool {
     !value.iter().any(u8::is_ascii_control)
 }
 
-/// An argument of the request whose variable is empty because it has a control character: a name
-/// made of it is not what the client asked for. As the client sent it, or as a rewrite left it.
+/// A query argument whose variable is empty because the value has a control character: a channel
+/// name built from it would not be the one that the client asked for. Checks the query as the
+/// client sent it, and as a rewrite left it.
 pub fn unfit_argument(request: &impl Request) -> Option<&'static [u8]> {
-    // What a subrequest asks for is not what the client wrote.
+    // A subrequest's query is not what the client wrote.
     let first = if request.is_main() {
         request.first_query()
     } else {
@@ -21,14 +23,14 @@ pub fn unfit_argument(request: &impl Request) -> Option<&'static [u8]> {
     let queries = [request.query(), first];
     let names = &request.main().arguments;
     let unfit = |query: &[u8], name: &[u8]| {
-        // Only what was encoded can have one: nginx takes none that is not.
+        // Only an encoded character can be one: nginx refuses plain ones.
         query.contains(&b'%') && argument(query, name).is_some_and(|value| !is_fit(&value))
     };
     let is_unfit = |name: &&Vec<u8>| queries.iter().any(|query| unfit(query, name));
     names.iter().find(is_unfit).map(Vec::as_slice)
 }
 
-/// The first query argument `name`, percent-decoded, `+` as it is.
+/// The first query argument `name`, percent-decoded; `+` is kept.
 pub fn argument<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
     let value = query.split(|&b| b == b'&').find_map(|pair| {
         let (key, rest) = pair.split_at_checked(name.len())?;
@@ -37,13 +39,13 @@ pub fn argument<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
             [b'=', value @ ..] => value,
             _ => return None,
         };
-        // Nearly always it is written as nginx.conf has it.
+        // Nearly always the name is written as in nginx.conf.
         (key == name || key.eq_ignore_ascii_case(name)).then_some(value)
     })?;
     Some(decode(value))
 }
 
-/// Percent-decodes; a `%` without two hexadecimal digits stays as it is.
+/// Percent-decodes. A `%` without two hexadecimal digits is kept.
 fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);

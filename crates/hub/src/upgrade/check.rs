@@ -1,5 +1,5 @@
-//! Is this request a handshake that this location takes? Runs before the worker is lent: variables
-//! of other modules may be evaluated.
+//! Checks whether a request is a handshake that its location accepts. Runs before the worker is
+//! borrowed, because variables of other modules may be evaluated.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,31 +16,31 @@ use crate::answer::{Switching, Text};
 use crate::outside::{HttpRequest, Level, Request};
 use crate::settings::{Location, MAX_CHANNEL, Service, Template};
 
-/// ChannelIds and patterns; most clients have one.
+/// Channels and patterns; most clients have one.
 pub type Subscriptions = SmallVec<[(NameKind, Text); 1]>;
 
-/// What a client that may come in wants.
+/// What a client whose handshake is valid asks for.
 pub struct Admission {
-    /// How it will be served.
+    /// The settings of its location.
     pub location: &'static Location,
-    /// ChannelIds and patterns to listen to.
+    /// Channels and patterns to subscribe to.
     pub subscriptions: Subscriptions,
-    /// Where its messages are published.
+    /// The channel that its messages are published to.
     pub publish: Option<Box<[u8]>>,
     /// What the 101 says.
     pub switching: Switching,
 }
 
-/// Judges the request and evaluates the channels' names.
+/// Checks the request and evaluates the names of the channels.
 ///
 /// # Errors
-/// Why it is refused; an `info` line is written already.
+/// Why the request is refused. An `info` line is already written.
 pub fn check<R: Request>(request: R) -> Result<Admission, Refused> {
     if !request.is_main() || request.is_post_action() {
         return Err(refuse(request, Refused::Subrequest, Refused::Subrequest));
     }
     if let Some(status) = request.error_status() {
-        // nginx would send that status in place of 101, and the client frames after it.
+        // nginx would send that status in place of 101, followed by the client's frames.
         let refused = Refused::ErrorPage(status);
         return Err(refuse(request, refused, refused));
     }
@@ -99,7 +99,7 @@ fn names<R: Request>(request: R, location: &Location) -> Result<Names, Refused> 
         subscriptions.push((subscription.kind, name));
     }
     if subscriptions.len() > 1 {
-        // A client may have a thousand.
+        // A client may have a thousand channels.
         let mut seen = HashSet::with_capacity(subscriptions.len());
         subscriptions.retain(|wanted| seen.insert((*wanted).clone()));
     }
@@ -113,7 +113,7 @@ fn names<R: Request>(request: R, location: &Location) -> Result<Names, Refused> 
 /// The name of a channel or pattern for this request.
 ///
 /// # Errors
-/// It is not one that Redis or its operator should see; an `info` line is written already.
+/// The name is not fit for Redis or for a log; an `info` line is already written.
 pub fn channel<R: Request>(
     request: R,
     kind: NameKind,
@@ -169,7 +169,7 @@ fn what<R: Request>(request: R) -> &'static str {
     }
 }
 
-/// The own line of each refused handshake, or post whose channel is refused.
+/// Logs one refused handshake, or one post whose channel is refused.
 pub fn log_refused<R: Request>(request: R, cause: impl fmt::Display) {
     request.log(
         Level::Info,

@@ -1,4 +1,4 @@
-//! Why a client may not come in, and the answer to it.
+//! Why a client is refused, and the answer it gets.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use proto::websocket::handshake::Refusal;
 
 use crate::answer::Response;
 
-/// Why a client may not come in. Each has a counter of its own in `websocket_status`.
+/// Why a client is refused. Each reason has its own counter in `websocket_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// It is no handshake that the RFC allows.
+    /// The RFC does not allow this handshake.
     Handshake(Refusal),
     /// `websocket_origin`.
     Origin,
@@ -17,9 +17,9 @@ pub enum Refused {
     Channel(&'static str),
     /// A subrequest.
     Subrequest,
-    /// `error_page` has led here, to show an error of this status.
+    /// `error_page` led here, to show an error of this status.
     ErrorPage(u16),
-    /// Memory, or another failure of ours.
+    /// Out of memory, or another failure of the module.
     Internal,
     /// `websocket_max_pending`.
     Pending,
@@ -31,7 +31,7 @@ pub enum Refused {
     Exiting,
     /// Redis is away.
     BrokerAway,
-    /// Redis has not confirmed in time.
+    /// Redis did not confirm in time.
     BrokerSlow,
     /// Redis's ACL forbids a channel.
     Forbidden,
@@ -44,7 +44,7 @@ impl Refused {
             Refused::Handshake(refusal) => refusal.status(),
             Refused::Origin | Refused::Forbidden => 403,
             Refused::Channel(_) | Refused::Subrequest => 400,
-            // "error_page 403 =200" makes 200 of any answer, but a 200 is no WebSocket.
+            // "error_page 403 =200" turns any answer into a 200, but a 200 is no WebSocket.
             Refused::ErrorPage(status) if status < 300 => 500,
             Refused::ErrorPage(status) => status,
             Refused::Internal => 500,
@@ -57,8 +57,8 @@ impl Refused {
         }
     }
 
-    /// Its answer to a request with this query. Where the request itself is wrong, a line of text
-    /// tells how to mend it.
+    /// The answer to a request with this query. If the request itself is wrong, a line of text
+    /// tells how to fix it.
     pub fn response(self, query: &[u8]) -> Response {
         let mut response = Response::status(self.status());
         response.content_type = "text/plain";
@@ -77,7 +77,7 @@ impl Refused {
         response
     }
 
-    /// For the one who wrote the client. Nothing that the request says stands in it.
+    /// For the author of the client. It contains nothing of the request.
     fn text(self, query: &[u8]) -> String {
         let text = match self {
             Refused::Handshake(Refusal::NotUpgrade) if is_socket_io(query) => {
@@ -116,7 +116,7 @@ fn mend(refusal: Refusal) -> &'static str {
     }
 }
 
-/// Engine.IO's long polling, by which a Socket.IO client begins.
+/// Whether this is Engine.IO's long polling, with which a Socket.IO client begins.
 fn is_socket_io(query: &[u8]) -> bool {
     let mut pairs = query.split(|&byte| byte == b'&');
     let is_polling = pairs.clone().any(|pair| pair == b"transport=polling");

@@ -8,17 +8,17 @@ use smallvec::SmallVec;
 use super::check::Admission;
 use crate::outside::Request;
 
-/// A handshake so long may wait before it gets 504.
+/// How long a handshake may wait before it gets 504.
 pub const PATIENCE_MS: u64 = 5_000;
 
 /// The channels of a handshake; most have one.
 pub type ChannelIds = SmallVec<[ChannelId; 4]>;
 
-/// One handshake that waits.
+/// A waiting handshake.
 pub struct Waiting<R> {
     /// The request, parked.
     pub request: R,
-    /// What it wants.
+    /// What the client asked for.
     pub admission: Admission,
     /// Its channels, confirmed or not.
     pub channels: ChannelIds,
@@ -26,12 +26,12 @@ pub struct Waiting<R> {
     deadline: u64,
 }
 
-/// The waiting handshakes of a worker, by number: numbers are never used again.
+/// The waiting handshakes of a worker, by number. Numbers are never reused.
 pub struct WaitingRoom<R> {
     handshakes: HashMap<u64, Waiting<R>>,
-    /// In the order in which they came.
+    /// In order of arrival.
     by_channel: HashMap<ChannelId, BTreeSet<u64>>,
-    /// How many have a channel among theirs, confirmed or not.
+    /// How many handshakes have a channel among theirs, confirmed or not.
     wanted: HashMap<ChannelId, usize>,
     deadlines: BTreeSet<(u64, u64)>,
 }
@@ -48,7 +48,7 @@ impl<R> Default for WaitingRoom<R> {
 }
 
 impl<R: Request> WaitingRoom<R> {
-    /// Lets a handshake wait for `missing` of its `channels`.
+    /// Adds a handshake that waits for `missing` of its `channels`.
     pub fn enter(
         &mut self,
         number: u64,
@@ -79,7 +79,7 @@ impl<R: Request> WaitingRoom<R> {
         );
     }
 
-    /// Takes a handshake out, whatever it waits for.
+    /// Takes a handshake out, whatever it still waits for.
     pub fn leave(&mut self, number: u64) -> Option<Waiting<R>> {
         let waiting = self.handshakes.remove(&number)?;
         self.deadlines.remove(&(waiting.deadline, number));
@@ -100,7 +100,7 @@ impl<R: Request> WaitingRoom<R> {
         Some(waiting)
     }
 
-    /// A channel is confirmed: those who waited for it alone may go in now.
+    /// A channel is confirmed. Returns the handshakes that waited for nothing else.
     pub fn confirmed(&mut self, channel: ChannelId) -> Vec<u64> {
         let mut ready = Vec::new();
         for number in self.by_channel.remove(&channel).unwrap_or_default() {
@@ -114,18 +114,18 @@ impl<R: Request> WaitingRoom<R> {
         ready
     }
 
-    /// Those who wait for a channel.
+    /// The handshakes that wait for a channel.
     pub fn waiting_for(&self, channel: ChannelId) -> Vec<u64> {
         let numbers = self.by_channel.get(&channel);
         numbers.into_iter().flatten().copied().collect()
     }
 
-    /// Somebody waiting has this channel among its own, confirmed or not.
+    /// Whether a waiting handshake has this channel among its own, confirmed or not.
     pub fn wants(&self, channel: ChannelId) -> bool {
         self.wanted.contains_key(&channel)
     }
 
-    /// All that wait at one broker.
+    /// All handshakes that wait for one broker.
     pub fn at_broker(&self, broker: u16) -> Vec<u64> {
         let here = |waiting: &Waiting<R>| waiting.admission.location.redis == Some(broker);
         self.handshakes
@@ -135,7 +135,7 @@ impl<R: Request> WaitingRoom<R> {
             .collect()
     }
 
-    /// Those whose patience has ended.
+    /// Handshakes that have waited too long.
     pub fn expired(&self, now: u64) -> Vec<u64> {
         self.deadlines
             .range(..=(now, u64::MAX))
@@ -143,7 +143,7 @@ impl<R: Request> WaitingRoom<R> {
             .collect()
     }
 
-    /// When the next one's patience ends.
+    /// When the next handshake will have waited too long.
     pub fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }

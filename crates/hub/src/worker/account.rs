@@ -1,6 +1,6 @@
-//! What of sessions is in the memory account.
+//! The part that sessions have in the memory account.
 //!
-//! Whoever changes what a session holds does it within [`with_client`], so that no change is
+//! Code that changes what a session holds does it within [`with_client`], so that no change is
 //! forgotten.
 
 use fanout::{Budget, Category, ClientId};
@@ -8,8 +8,8 @@ use fanout::{Budget, Category, ClientId};
 use crate::outside::Clients;
 use crate::session::{Session, Weight};
 
-/// Lets `act` change a client's session, and enters what that has changed. `None`: there is no such
-/// client.
+/// Lets `act` change a client's session, and enters the difference in the account. `None`: there is
+/// no such client.
 pub(super) fn with_client<C: Clients<Session>, R>(
     clients: &mut C,
     budget: &mut Budget,
@@ -23,7 +23,7 @@ pub(super) fn with_client<C: Clients<Session>, R>(
     Some(done)
 }
 
-/// A client has left, and all that it held.
+/// Takes a session out of the account: its client has left.
 pub(super) fn forget(budget: &mut Budget, session: &Session) {
     enter(budget, session.weight(), Weight::default());
 }

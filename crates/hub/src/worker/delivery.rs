@@ -1,4 +1,4 @@
-//! Messages of a channel, from the link into the logs of those who listen.
+//! Messages of a channel, on their way from the link to the logs of its feeds.
 
 use proto::payload::Message;
 
@@ -13,26 +13,26 @@ pub(super) struct Delivery<'a> {
     pub(super) registry: &'a mut Registry,
     pub(super) encoders: &'a mut Encoders,
     pub(super) counters: &'a mut Counters,
-    /// So many bytes may have still to be offered to clients.
+    /// Most bytes that may still have to be offered to clients.
     pub(super) most_unoffered: u64,
 }
 
-/// Redis is not read while more bytes than this, or than this part of `websocket_memory`, have still
-/// to be offered to clients. One message is always read.
+/// Redis is not read while more bytes than this, or than this part of `websocket_memory`, still
+/// have to be offered to clients. One message is always read.
 const MOST_UNOFFERED: u64 = 4 << 20;
 const UNOFFERED_PART: u64 = 8;
 
-/// The same for work: messages on end count once for each list of channels that they go to.
+/// The same limit as work: each message counts once for every feed that it goes to.
 const HEAR_BUDGET: u64 = 50_000;
 
-/// For [`Delivery::most_unoffered`], with a limit of the memory account.
+/// [`Delivery::most_unoffered`] for a limit of the memory account.
 pub(super) fn most_unoffered(memory: u64) -> u64 {
     MOST_UNOFFERED.min(memory / UNOFFERED_PART)
 }
 
 impl Sink for Delivery<'_> {
-    /// Redis is not to be read before clients have been offered what it has sent. Until then it is
-    /// not known who is slow, so no policy could free memory.
+    /// Redis must not be read before clients have been offered what it has already sent: until then
+    /// it is not known which clients are slow, so no policy could free memory.
     #[inline]
     fn has_room(&mut self) -> bool {
         let (bytes, notes) = self.registry.unoffered();
@@ -70,7 +70,8 @@ impl Delivery<'_> {
     }
 }
 
-/// What became of messages. Apart from [`Counters`], so that a loop keeps it in registers.
+/// What happened to messages. It is separate from [`Counters`] so that a loop keeps it in
+/// registers.
 #[derive(Default)]
 struct Tally {
     messages: u64,
@@ -102,11 +103,11 @@ impl Tally {
     }
 }
 
-/// A message in the formats that its clients have it in.
+/// A message, to be framed in the formats of its clients.
 struct Formatted<'a> {
     encoders: &'a mut Encoders,
     message: Message<'a>,
-    /// The payload is UTF-8, once that was asked.
+    /// Whether the payload is UTF-8, once that has been checked.
     utf8: Option<bool>,
 }
 

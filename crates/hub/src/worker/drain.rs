@@ -1,30 +1,30 @@
-//! Who is to be told to go, and when: a worker that exits, messages that were missed.
+//! Which clients are closed, and when: because the worker exits, or messages were missed.
 
 use fanout::ChannelId;
 
-/// Clients learn of a lost broker when it is back, and after so long at the latest.
+/// Clients are told of a lost broker when it is back, or after this time.
 const GRACE_MS: u64 = 5_000;
 
 /// What clients are about to be told.
 pub(super) struct Drain {
-    /// The worker exits; said once.
+    /// The worker exits.
     is_exiting: bool,
-    /// Of each broker, what was lost and nobody has been told of.
+    /// For each broker, a loss that clients have not been told of.
     gaps: Vec<Option<Gap>>,
-    /// State of the generator that spreads.
+    /// State of the random generator that spreads the closes.
     random: u64,
 }
 
-/// A broker was lost.
+/// The loss of a broker.
 struct Gap {
-    /// When its clients are told, if it is not back before.
+    /// When its clients are told, unless it is back before.
     due: u64,
     /// Messages of these channels may have been missed.
     channels: Vec<ChannelId>,
 }
 
 impl Drain {
-    /// Nobody has to go.
+    /// Nothing to tell.
     pub(super) fn new(brokers: usize, seed: u64) -> Drain {
         Drain {
             is_exiting: false,
@@ -52,19 +52,19 @@ impl Drain {
         gap.channels.append(&mut channels);
     }
 
-    /// A broker is back: the channels whose clients are to be told.
+    /// A broker is back. Returns the channels whose clients must be told.
     pub(super) fn take_restored(&mut self, broker: u16) -> Option<Vec<ChannelId>> {
         Some(self.gaps[usize::from(broker)].take()?.channels)
     }
 
-    /// A broker has been away for too long: the channels whose clients are to be told.
+    /// The channels whose clients must be told because their broker has been away too long.
     pub(super) fn take_overdue(&mut self, now: u64) -> Option<Vec<ChannelId>> {
         let is_overdue = |gap: &mut Gap| gap.due <= now;
         let mut overdue = self.gaps.iter_mut();
         Some(overdue.find_map(|gap| gap.take_if(is_overdue))?.channels)
     }
 
-    /// A number below `end`, as random as spreading needs (xorshift64*).
+    /// A number below `end`, random enough for spreading (xorshift64*).
     pub(super) fn random_below(&mut self, end: u64) -> u64 {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;

@@ -1,4 +1,5 @@
-//! The formats in which messages go to clients, and the zlib that makes and reads them.
+//! The formats in which clients receive messages, and the zlib state that compresses and inflates
+//! them.
 
 use fanout::FormatId;
 use proto::framing::{Compression, MessageFormat, NotText};
@@ -14,7 +15,7 @@ pub struct Deflate {
     pub level: u8,
     /// The window agreed with the client, in bits.
     pub window_bits: u8,
-    /// Shorter messages go as they are.
+    /// Shorter messages are not compressed.
     pub min_length: usize,
 }
 
@@ -27,25 +28,25 @@ pub struct Format {
     pub deflate: Option<Deflate>,
 }
 
-/// Messages that were not framed in some format, and why.
+/// Messages that could not be framed in some format, and why.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Dropped {
-    /// They were no text for a format that has to be.
+    /// They were not UTF-8, and the format needs text.
     pub not_text: u64,
-    /// A panic came between.
+    /// Framing panicked.
     pub unframed: u64,
 }
 
 impl Dropped {
-    /// All of them.
+    /// The sum.
     #[inline]
     pub fn total(self) -> u64 {
         self.not_text + self.unframed
     }
 }
 
-/// The formats in use, by the numbers that the registry knows them by, and one compressor per level
-/// and window and one decompressor for all clients of the worker.
+/// The formats in use, by the numbers under which the registry knows them; one compressor per level
+/// and window; one decompressor for all clients of the worker.
 #[derive(Default)]
 pub struct Encoders {
     formats: Vec<Format>,
@@ -54,12 +55,12 @@ pub struct Encoders {
     /// Messages compressed.
     deflated: u64,
     dropped: Dropped,
-    /// The newest panic that nobody has taken yet.
+    /// The newest panic, until it is taken.
     panic: Option<Panic>,
 }
 
 impl Encoders {
-    /// The number of a format.
+    /// The number of a format. A new format gets one.
     pub fn variant(&mut self, format: Format) -> FormatId {
         let known = self.formats.iter().position(|&other| other == format);
         FormatId(known.unwrap_or_else(|| {
@@ -68,12 +69,12 @@ impl Encoders {
         }) as u32)
     }
 
-    /// Appends a message in a format. `utf8` keeps between formats whether it is UTF-8.
-    /// `false`: it is dropped, and counted; `out` is as before.
+    /// Appends a message in a format. `utf8` remembers from one format to the next whether the
+    /// message is UTF-8. `false`: the message is dropped and counted; `out` is as before.
     ///
-    /// A panic costs the message and no more: nothing that framing touches is left halfway. `out` is
-    /// cut back; the formats are only read; a compressor that did not complete its call is not used
-    /// again; `utf8` is an answer, or none.
+    /// A panic costs only the message, because framing leaves nothing half done: `out` is cut back;
+    /// the formats are only read; a compressor whose call did not complete is not used again;
+    /// `utf8` is an answer, or `None`.
     #[inline(always)]
     pub fn append(
         &mut self,
@@ -128,7 +129,7 @@ impl Encoders {
         utf8: &mut Option<bool>,
         out: &mut Vec<u8>,
     ) -> Result<(), NotText> {
-        // The address of a copy: the caller's stays in a register.
+        // Only the address of a copy is taken, so the caller's stays in a register.
         let mut known = *utf8;
         let compression = self.compression(deflate);
         let appended = format.append_deflated(message, &mut known, compression, out);
@@ -136,7 +137,7 @@ impl Encoders {
         appended
     }
 
-    /// How often a message was dropped, once for each format.
+    /// How often a message was dropped, counted once per format.
     #[inline]
     pub fn dropped(&self) -> Dropped {
         self.dropped
@@ -152,7 +153,7 @@ impl Encoders {
         self.deflated
     }
 
-    /// The compressor of a client, made when it is first needed.
+    /// The compressor of a client, created at its first use.
     pub fn compression(&mut self, deflate: Deflate) -> Compression<'_> {
         let Deflate {
             level,
@@ -175,7 +176,7 @@ impl Encoders {
         }
     }
 
-    /// The decompressor of all clients, made when it is first needed.
+    /// The decompressor of all clients, created at its first use.
     pub fn inflater(&mut self) -> &mut Inflater {
         self.inflater.get_or_insert_default()
     }

@@ -1,4 +1,4 @@
-//! The hot path's end: one write per client and wake-up.
+//! The end of the hot path: one write per client and wake-up.
 
 use fanout::{Batch, ClientId, FeedId, Short, WriteOutcome};
 
@@ -7,18 +7,20 @@ use crate::broker::Brokers;
 use crate::outside::{self, Clients, Io, Outside, RECORD};
 use crate::session::{Cause, Phase, Session};
 
-/// Writes in one event, one or two milliseconds of them; the rest continues after a look at the
-/// sockets. A handshake waits for two such events. Larger ones cost a delivery no less.
+/// Writes in one event, which take one or two milliseconds. The rest follows after the sockets have
+/// been polled. A handshake waits for two such events. A larger budget does not make a delivery
+/// cheaper.
 const SEND_BUDGET: usize = 256;
 
-/// The same for sends that are put together (io_uring), where fewer at once do cost more beside other work on the machine.
+/// The same for batched sends (io_uring). Smaller batches do cost more there, beside other work on
+/// the machine.
 const TOGETHER_BUDGET: usize = 512;
 
-/// A write of so many bytes more counts as one write more: it takes the kernel about as long.
+/// A write counts as one more for each of these bytes, because it takes the kernel about as long.
 const SEND_BYTES: usize = 16 << 10;
 
-/// What of `offered` bytes OpenSSL has taken hold of when it said "again": they must be offered
-/// again unchanged. A plain socket holds on to nothing.
+/// How many of the `offered` bytes OpenSSL committed to when it said "again": these must be offered
+/// again unchanged. A plain socket commits to nothing.
 pub(super) fn committed(io: &impl Io, offered: usize) -> usize {
     if io.plain_fd().is_some() {
         0
@@ -28,7 +30,7 @@ pub(super) fn committed(io: &impl Io, offered: usize) -> usize {
 }
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// Sends what this wake-up has brought to each client that keeps up.
+    /// Sends what this wake-up brought to each client that keeps up.
     pub(super) fn flush(&mut self) {
         self.tell_time();
         let mut budget = match self.out.sends_together() {
@@ -49,7 +51,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Offers a feed's clients what they are due, within the budget. What is left of it?
+    /// Offers a feed's clients what they are due, within the budget. Returns the budget that is
+    /// left.
     fn flush_feed(&mut self, feed: FeedId, mut budget: usize) -> usize {
         let flushed = &mut self.flushed;
         while let Some(batch) = self.registry.next_batch(feed, budget, flushed) {
@@ -74,7 +77,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         budget
     }
 
-    /// Those who fell short wait for their sockets; those who are gone, or too slow, leave.
+    /// Clients that fell short wait for their sockets; those that are gone or too slow leave.
     pub(super) fn after_flush(&mut self) {
         let mut flushed = std::mem::take(&mut self.flushed);
         for client in flushed.short.drain(..) {
@@ -103,7 +106,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     fn close_slow(&mut self, client: ClientId) {
         let opening = |(_, session): (_, &mut Session)| session.phase() == Phase::Opening;
         if self.clients.get(client).is_some_and(opening) {
-            // Its 101 is not even out.
+            // The 101 has not even been sent.
             self.count_cause(Cause::TooSlow);
             return self.lose(client);
         }
@@ -141,7 +144,7 @@ fn offer_over_tls(
     }
 }
 
-/// TLS goes record by record.
+/// TLS is written record by record.
 fn secure(
     clients: &mut impl Clients<Session, Io: Io>,
     client: ClientId,

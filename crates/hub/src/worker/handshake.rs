@@ -1,4 +1,4 @@
-//! Handshakes: those that wait for Redis, and those that need not.
+//! Handshakes: those that wait for Redis, and those that do not have to.
 
 use fanout::{ChannelId, ClientId};
 use proto::websocket::deflate::Agreed;
@@ -13,7 +13,7 @@ use crate::settings::Detach;
 use crate::settings::Location;
 use crate::upgrade::{self, Admission, ChannelIds, Refused};
 
-/// A client whose 101 the socket does not take for so long is given up.
+/// How long the socket of a client may refuse the 101 before the client is dropped.
 const OPENING_MS: u64 = 10_000;
 
 /// The format of messages for a client.
@@ -24,7 +24,8 @@ fn format(location: &Location, deflate_bits: u8) -> Format {
     }
 }
 
-/// How messages are compressed for a client; `deflate_bits` is 0 if that was not agreed.
+/// How messages are compressed for a client; `deflate_bits` is 0 if permessage-deflate was not
+/// agreed.
 pub(super) fn deflate(location: &Location, deflate_bits: u8) -> Option<Deflate> {
     (deflate_bits > 0).then(|| Deflate {
         level: location.deflate_level(),
@@ -34,7 +35,7 @@ pub(super) fn deflate(location: &Location, deflate_bits: u8) -> Option<Deflate> 
 }
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// A handshake that [`crate::upgrade::check`] has judged.
+    /// Handles a handshake after [`crate::upgrade::check`].
     pub fn handshake(
         &mut self,
         request: O::Request,
@@ -44,7 +45,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             Ok(admission) => self
                 .welcome(request, admission)
                 .inspect_err(|refused| upgrade::log_refused(request, refused)),
-            // Its line is written.
+            // Its log line is already written.
             Err(refused) => Err(refused),
         };
         welcomed.unwrap_or_else(|refused| {
@@ -93,7 +94,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         number
     }
 
-    /// Gives the client its place and joins its feed, muted: from here on it misses nothing.
+    /// Adds the client and joins its feed, muted: it misses nothing from now on.
     fn admit(
         &mut self,
         request: O::Request,
@@ -142,7 +143,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         (id, switching)
     }
 
-    /// permessage-deflate is declined where what the client sends may not find the memory to be kept.
+    /// Declines permessage-deflate if there may be no memory for the history of what the client
+    /// sends.
     fn decline_without_room(&mut self, switching: &mut Switching) {
         let agreed = switching.extensions.as_ref();
         let bits = agreed.map_or(0, Agreed::context_bits);
@@ -152,14 +154,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The 101 is on its way, and the client's socket does not take it at once.
+    /// The client's socket did not take all of the 101 at once.
     pub fn client_opens_slowly(&mut self, id: ClientId) {
         if !self.wheel.is_scheduled(id.0) {
             self.set_deadline(id, self.out.now() + OPENING_MS);
         }
     }
 
-    /// What the registry knows a client's socket by: negative for TLS.
+    /// The socket as the registry knows it: negative for TLS.
     fn socket_of(&mut self, id: ClientId) -> i32 {
         self.clients
             .get(id)
@@ -167,8 +169,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             .unwrap_or(-1)
     }
 
-    /// Redis has confirmed a channel: those who waited for it alone come in, before the next
-    /// message is looked at.
+    /// Redis confirmed a channel. The handshakes that waited for nothing else are accepted before
+    /// the next message is handled.
     pub(super) fn channel_confirmed(&mut self, channel: ChannelId) {
         for number in self.waiting.confirmed(channel) {
             if self.out.is_exiting() {
@@ -184,7 +186,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Answers a handshake that waits.
+    /// Refuses a waiting handshake.
     pub(super) fn refuse(&mut self, number: u64, refused: Refused) {
         let Some(request) = self.waiting.request(number) else {
             return;
@@ -195,7 +197,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             .push_back(Effect::Answer(number, refused.response(request.query())));
     }
 
-    /// nginx has ended a parked request on its own account.
+    /// nginx ended a parked request by itself.
     pub fn parked_gone(&mut self, number: u64) {
         if let Some(waiting) = self.waiting.leave(number) {
             self.unsubscribe_unused(&waiting.channels);
@@ -204,7 +206,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.early_posts.leave(number);
     }
 
-    /// A handshake does not want these channels any more: those that nobody else wants leave.
+    /// A handshake gave up these channels: unsubscribes those that nobody else wants.
     pub(super) fn unsubscribe_unused(&mut self, channels: &[ChannelId]) {
         for &channel in channels {
             self.unsubscribe_unless_wanted(channel);
@@ -221,7 +223,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.turn = true;
     }
 
-    /// Handshakes and publishes whose patience has ended.
+    /// Refuses handshakes and publishes that have waited too long.
     pub(super) fn end_patience(&mut self, now: u64) {
         for number in self.waiting.expired(now) {
             self.refuse(number, Refused::BrokerSlow);

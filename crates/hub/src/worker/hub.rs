@@ -1,7 +1,7 @@
 //! The hub: everything of one worker.
 //!
-//! Events of the outside call its methods. A method changes state and sockets, and leaves [`Effect`]s
-//! for what may call back: answers, ends of requests and connections.
+//! Events from outside call its methods. A method changes state and sockets. What may call back
+//! into the hub (answers, ends of requests and connections) it leaves as [`Effect`]s.
 
 use std::collections::VecDeque;
 
@@ -24,12 +24,12 @@ use crate::settings::Detach;
 use crate::settings::Main;
 use crate::upgrade::WaitingRoom;
 
-/// The timer comes so late only when something has held the worker up: then what others owe it may
-/// lie in its sockets.
+/// The timer is this late only if something held the worker up. Then what others sent in time may
+/// still be unread in its sockets.
 const LATE_MS: u64 = 500;
 
-/// All clients that are behind are written so much in one round of the event loop: hundreds of them
-/// may become writable at once.
+/// Most bytes that are written, in one round of the event loop, to all clients that are behind:
+/// hundreds of them may become writable at once.
 pub(super) const ROUND_BUDGET: usize = 4 << 20;
 
 /// Most that is read from a client at a time.
@@ -51,14 +51,14 @@ pub struct Hub<O: Outside, B: Brokers<O> = Redis<O>> {
     pub(super) counters: Counters,
     pub(super) refusals: Refusals,
     pub(super) untold: Untold,
-    /// Of the last client that may publish.
+    /// The life of the last client that may publish.
     pub(super) life: Life,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
     pub(super) effects: VecDeque<Effect>,
-    /// Number of the next parked request.
+    /// The number of the next parked request.
     pub(super) next_parked: u64,
-    /// The wheel's time began then.
+    /// When the wheel's time began.
     pub(super) born: u64,
     pub(super) buffer: Vec<u8>,
     pub(super) spare: Vec<u8>,
@@ -66,29 +66,29 @@ pub struct Hub<O: Outside, B: Brokers<O> = Redis<O>> {
     pub(super) flushed: FlushResult,
     pub(super) shorts: Vec<Short>,
     pub(super) emptied: Vec<ChannelId>,
-    /// Clients whose sockets may not have been told `websocket_notsent` yet. Some may have left.
+    /// Clients whose sockets may not have got `websocket_notsent` yet. Some may have left.
     pub(super) fresh: Vec<ClientId>,
     pub(super) due: Vec<u32>,
-    /// Clients that are not read until the publisher links have room.
+    /// Clients that are not read until the publisher links have space.
     pub(super) paused: Paused,
-    /// Clients that are not read before others were.
+    /// Clients that are not read before others have been.
     pub(super) turns: Turns,
-    /// Clients that were closed within a large frame, and have not taken its rest.
+    /// Clients that were closed within a large frame and have not taken its rest.
     pub(super) leaving_in_frame: Queue,
-    /// Bytes that clients who are behind may still be written before the next turn.
+    /// Bytes that may still be written, before the next turn, to clients that are behind.
     pub(super) round_left: usize,
     /// Work is left for the next round of the event loop.
     pub(super) turn: bool,
-    /// What the timer waits for has changed: [`Hub::is_settled`] finds it after each event.
+    /// The timer must be set again. [`Hub::is_settled`] checks that after each event.
     pub(super) retime: bool,
-    /// When the timer comes, as last set.
+    /// The time that the timer was last set to.
     pub(super) timer_due: Option<u64>,
-    /// Whether a quitting process was told to wait for it.
+    /// Whether a quitting process was told to wait for the timer.
     pub(super) timer_owed: bool,
 }
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// A hub that has not begun.
+    /// A hub that has not been started.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -135,21 +135,21 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         })
     }
 
-    /// Begins to connect to Redis.
+    /// Starts to connect to Redis.
     pub fn start(&mut self) {
         self.tick(self.out.now());
     }
 
-    /// The process exits, and no event comes any more: clients who are left are told, and the links
-    /// close, or nginx would report their sockets.
+    /// The process exits, and no more events come: tells the clients that are left, and closes the
+    /// links. nginx would otherwise report their sockets as open.
     pub fn stop(&mut self) {
         self.tell_who_is_left();
         self.brokers.close();
     }
 
-    /// For the outside, after each event: there is neither an effect nor a admission. Whatever the
-    /// event was, a deadline that it moved before the timer's is found here, so nobody who moves one
-    /// has to tell.
+    /// Called by the outside after each event: true if there is no effect to perform, no timer to
+    /// set and no turn to call. A deadline that the event moved to before the timer is found here,
+    /// so code that moves a deadline need not report it.
     pub fn is_settled(&mut self) -> bool {
         self.retime |= self.is_timer_late() || self.owes() != self.timer_owed;
         debug_assert!(
@@ -159,7 +159,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.effects.is_empty() && !self.retime && !self.turn
     }
 
-    /// A deadline that may have been moved comes before the timer.
+    /// Whether a deadline that may have been moved comes before the timer.
     fn is_timer_late(&mut self) -> bool {
         let moved = [
             self.brokers.moved_deadline(),
@@ -183,15 +183,15 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// For the outside: the next thing to do once nothing is borrowed.
+    /// Called by the outside: the next effect to perform when nothing is borrowed.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// For the outside: when to call [`Hub::tick`], whether a quitting process must wait for
+    /// Called by the outside: when to call [`Hub::tick`], whether a quitting process must wait for
     /// it, and whether to call [`Hub::turn`]. `None`: as before.
     pub fn wants(&mut self) -> Option<(Option<u64>, bool, bool)> {
-        // Effects move deadlines, too.
+        // Performing effects moves deadlines, too.
         self.is_settled();
         let turn = std::mem::take(&mut self.turn);
         if !std::mem::take(&mut self.retime) && !turn {
@@ -202,7 +202,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         Some((self.timer_due, self.timer_owed, turn))
     }
 
-    /// Somebody is owed something: a quitting worker stays.
+    /// Whether someone still waits for this worker: a quitting worker must stay.
     pub(super) fn owes(&self) -> bool {
         self.clients.len() > 0
             || self.waiting.len() > 0
@@ -210,7 +210,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             || self.brokers.owes()
     }
 
-    /// The timer: links, sessions, those who wait.
+    /// The timer: links, sessions, and everything that waits.
     pub fn tick(&mut self, now: u64) {
         self.retime = true;
         if self.out.is_exiting() {
@@ -225,7 +225,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.flush();
     }
 
-    /// The next round of the event loop: what budgets have cut short, and what was collected.
+    /// The next round of the event loop: continues what budgets cut short, and sends what was
+    /// collected.
     pub fn turn(&mut self) {
         let now = self.out.now();
         self.round_left = ROUND_BUDGET;
@@ -242,12 +243,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.flush();
     }
 
-    /// For the outside.
+    /// Called by the outside: the table of clients.
     pub fn clients(&mut self) -> &mut O::Clients {
         &mut self.clients
     }
 
-    /// For the outside: whether the client's request may be freed.
+    /// Called by the outside: whether the client's request may be freed.
     pub fn detach_policy(&mut self, id: ClientId) -> Option<Detach> {
         let (_, session) = self.clients.get(id)?;
         Some(match session.location.detach() {
@@ -256,7 +257,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         })
     }
 
-    /// For the outside: takes a parked request out, to answer it.
+    /// Called by the outside: takes a parked request out, to answer it.
     pub fn take_parked(&mut self, number: u64) -> Option<O::Request> {
         if let Some(waiting) = self.waiting.leave(number) {
             self.unsubscribe_unused(&waiting.channels);
@@ -266,7 +267,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.publishes.leave(number).map(|(request, _)| request)
     }
 
-    /// For variables: a client's life in numbers so far.
+    /// For variables: the figures of a client so far.
     pub fn summary(&mut self, id: ClientId) -> Option<Summary> {
         let (_, session) = self.clients.get(id)?;
         let mut summary = session.summary(self.out.now());
@@ -289,7 +290,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         status::response(&self.census())
     }
 
-    /// What `websocket_status` tells.
+    /// The status of this worker.
     pub fn census(&mut self) -> Status<'_> {
         self.account();
         self.counters.deflated = self.encoders.deflated();
@@ -322,13 +323,13 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Milliseconds to the clock of sessions.
+    /// Converts milliseconds to the clock of sessions.
     pub(super) fn session_tick(&self, now: u64) -> u32 {
-        // From 1 on: 0 means "no message under way".
+        // Starts at 1: 0 means "no message under way".
         1 + u32::try_from(now.saturating_sub(self.born) / TICK_MS).unwrap_or(u32::MAX / 2)
     }
 
-    /// Brings the memory account up to date with what is counted elsewhere.
+    /// Updates the memory account with what is counted elsewhere.
     pub(super) fn account(&mut self) {
         self.budget.set(Category::Logs, self.registry.log_bytes());
         let replies = self.brokers.held_bytes() + self.early_posts.held_bytes();
@@ -336,7 +337,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 }
 
-/// A deadline comes before the time that a timer is set to.
+/// Whether a deadline comes before the time that a timer is set to.
 fn is_before(deadline: Option<u64>, timer: Option<u64>) -> bool {
     deadline.is_some_and(|due| timer.is_none_or(|set| due < set))
 }

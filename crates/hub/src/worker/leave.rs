@@ -1,4 +1,4 @@
-//! Many clients are told to go, spread over time: a worker that exits, messages that were missed.
+//! Closes many clients, spread over time: because the worker exits, or messages were missed.
 
 use super::hub::Hub;
 use crate::broker::Brokers;
@@ -6,10 +6,10 @@ use crate::outside::{Clients, Io, Level, Outside, Sent};
 use crate::session::{Cause, Leaving, Life, Phase, Unpublished};
 use fanout::{ChannelId, ClientId};
 
-/// A few clients need not be spread over all of `websocket_drain`.
+/// The spread per client: a few clients need not be spread over all of `websocket_drain`.
 const SPREAD_MS: u64 = 10;
 
-/// So many are told in one round of the event loop: a lost link may concern all clients.
+/// Clients told in one round of the event loop. A lost link may concern all of them.
 const TELL_BUDGET: usize = 500;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
@@ -18,7 +18,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         if !self.out.is_exiting() || !self.drain.begin() {
             return;
         }
-        // nginx cuts who is left then: the last Close must be out before.
+        // nginx then cuts the clients that are left, so the last Close must be sent before.
         let most = self
             .out
             .shutdown_timeout()
@@ -43,7 +43,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The client is told to go at `due`; one whose 101 is not out yet, as soon as it is.
+    /// Asks the client to leave at `due`, or as soon as its 101 has been sent.
     pub(super) fn ask_to_leave(&mut self, id: ClientId, leaving: Leaving, due: u64) {
         let Some((_, session)) = self.clients.get(id) else {
             return;
@@ -53,7 +53,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// A leaving client's time has come.
+    /// The time of a client that was asked to leave has come.
     pub(super) fn close_leaving(&mut self, id: ClientId) {
         let Some((_, session)) = self.clients.get(id) else {
             return;
@@ -64,8 +64,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.close(id, Cause::Leaving(leaving));
     }
 
-    /// The process exits at once. Each client that stands at the end of a frame is sent its Close; then
-    /// what it has sent is dropped, or closing its socket would reset the connection.
+    /// The process exits at once. Each client at a frame boundary is sent its Close. Then its input
+    /// is dropped, because closing a socket with unread input would reset the connection.
     pub(super) fn tell_who_is_left(&mut self) {
         let all: Vec<ClientId> = self.clients.ids().collect();
         if all.is_empty() {
@@ -89,8 +89,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         );
     }
 
-    /// Sends a client its Close by one write and shuts its socket. False: it is within a frame, or has
-    /// no room, or has been told already and not taken it.
+    /// Sends a client its Close by one write and shuts its socket down. False: the client is within
+    /// a frame, or its socket has no space, or it has been sent a Close that it has not taken.
     pub(super) fn tell_at_once(&mut self, id: ClientId) -> bool {
         let is_at_boundary = self.registry.feed_of(id).is_none() || self.registry.at_boundary(id);
         let Some((io, session)) = self.clients.get(id) else {
@@ -115,7 +115,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         true
     }
 
-    /// Drops what a client has sent by now, as far as is reasonable.
+    /// Drops a reasonable amount of what a client has sent so far.
     pub(super) fn drop_input(&mut self, id: ClientId) {
         const MOST: usize = 256 << 10;
         if let Some((io, _)) = self.clients.get(id) {
@@ -123,8 +123,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// A broker was lost, and messages of these channels may be missed: their clients are told when it is
-    /// back, or soon. Those who come later miss nothing.
+    /// A broker was lost, and messages of these channels may be missed. Their clients are told when
+    /// it is back, or after a while. Clients that come later miss nothing.
     pub(super) fn note_missed(&mut self, broker: u16, channels: Vec<ChannelId>, now: u64) {
         let mut is_missed = false;
         for &channel in &channels {
@@ -141,14 +141,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// All that was lost is confirmed again.
+    /// All lost names are confirmed again.
     pub(super) fn broker_restored(&mut self, broker: u16, now: u64) {
         if let Some(channels) = self.drain.take_restored(broker) {
             self.tell_missed(&channels, now);
         }
     }
 
-    /// Brokers that have been away for too long.
+    /// Tells the clients of brokers that have been away too long.
     pub(super) fn tell_overdue(&mut self, now: u64) {
         while let Some(channels) = self.drain.take_overdue(now) {
             self.tell_missed(&channels, now);
@@ -185,7 +185,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Closes some of those that have not been told.
+    /// Closes some of the clients that have not been told.
     pub(super) fn tell_untold(&mut self) {
         for _ in 0..TELL_BUDGET {
             let Some((id, life, why)) = self.untold.pop() else {

@@ -1,4 +1,4 @@
-//! Limits of the whole worker: connections kept for HTTP, memory, lines in the log.
+//! Limits of the whole worker: connections kept for HTTP, memory, log lines.
 
 use fanout::{Category, ChannelId, Furthest};
 
@@ -10,11 +10,11 @@ use crate::upgrade::Refused;
 use super::hub::Hub;
 use super::throttle::and_more;
 
-/// While memory is short, one event treats at most so many clients.
+/// Clients treated in one event while memory is short.
 const TREAT_BUDGET: usize = 1_000;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// Whether one more client may come in.
+    /// Whether one more client may be accepted.
     pub(super) fn has_room(&mut self) -> Result<(), Refused> {
         if self.out.is_exiting() {
             return Err(Refused::Exiting);
@@ -30,23 +30,23 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         Ok(())
     }
 
-    /// The compression history may take half of `websocket_memory`: the rest stays for messages.
+    /// The compression history may take half of `websocket_memory`. The rest is left for messages.
     fn most_contexts(&self) -> u64 {
         self.budget.limit() / 2
     }
 
-    /// The compression history of clients' messages has taken more memory than it may.
+    /// Whether the compression history of clients' messages takes more memory than it may.
     pub(super) fn contexts_exceed(&self) -> bool {
         self.budget.held(Category::Contexts) > self.most_contexts()
     }
 
-    /// The compression history may take so many bytes more.
+    /// Whether the compression history may take this many bytes more.
     pub(super) fn has_room_for_context(&self, bytes: u64) -> bool {
         self.budget.held(Category::Contexts) + bytes <= self.most_contexts()
     }
 
-    /// Counts a refused handshake. The log tells the count, for each reason at most once a second:
-    /// the line that each refusal has of its own is shown at level `info` only.
+    /// Counts a refused handshake. The log shows the count, at most once a second for each reason:
+    /// the line that every refusal has of its own is shown only at level `info`.
     pub(super) fn note_refused(&mut self, request: O::Request, refused: Refused) {
         let (name, total) = self.refusals.count(refused);
         let throttle = self.limits.refusals.entry(name).or_default();
@@ -69,7 +69,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         ));
     }
 
-    /// Counts a refused post; the log tells as much of it as of a handshake.
+    /// Counts a refused post, and logs it as a handshake is logged.
     pub fn note_refused_post(&mut self, request: O::Request, status: u16) {
         self.refusals.publish += 1;
         let total = self.refusals.publish;
@@ -82,7 +82,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Redis did not take a message, or may not have. The caller has counted it.
+    /// Logs that Redis did not take a message, or may not have. The caller has counted it.
     pub(super) fn report_not_published(&mut self, reason: &str) {
         if self.limits.not_published.due(self.out.now()).is_some() {
             let total = self.counters.publish_failed;
@@ -95,7 +95,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Redis refuses a subscription, perhaps one of thousands.
+    /// Logs that Redis refused a subscription, perhaps one of thousands.
     pub(super) fn report_refused(&mut self, channel: ChannelId, reason: &str, now: u64) {
         let Some(withheld) = self.limits.refused.due(now) else {
             return;
@@ -109,7 +109,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         );
     }
 
-    /// The compression history of clients' messages has taken all the memory that it may.
+    /// Logs that the compression history of clients' messages has taken all the memory that it may.
     pub(super) fn report_contexts(&mut self) {
         if self.limits.contexts.due(self.out.now()).is_some() {
             let (held, limit) = (self.budget.held(Category::Contexts), self.budget.limit());
@@ -159,14 +159,15 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The registry's clock: it tells by it who has stopped.
+    /// Sets the registry's clock, which tells it which clients have stopped reading.
     pub(super) fn tell_time(&mut self) {
-        // It may wrap: nobody is behind for weeks.
+        // It may wrap: no client is behind for weeks.
         self.registry.tell_time(self.out.now() as u32);
     }
 
     /// While more is held than `websocket_memory` allows, treats clients by their policies, those
-    /// furthest behind first. It may take all of them: what one holds, others may hold, too.
+    /// furthest behind first. That may reach all of them: what one client holds, others may hold,
+    /// too.
     pub(super) fn enforce_memory(&mut self) {
         self.tell_time();
         self.account();
@@ -174,7 +175,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let mut left = TREAT_BUDGET;
         while self.budget.over() {
             if left == 0 {
-                // The next turn goes on with the round.
+                // The next turn continues.
                 self.turn = true;
                 return;
             }
@@ -202,8 +203,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Clients that were closed within a large frame still hold its rest. While memory is short they
-    /// are cut off instead of being sent it.
+    /// Clients that were closed within a large frame still hold its rest. While memory is short,
+    /// they are cut off before it is sent.
     fn cut_off_leaving(&mut self) {
         while self.budget.over()
             && let Some(client) = self.leaving_in_frame.pop()

@@ -1,4 +1,4 @@
-//! What brokers tell.
+//! Events of brokers.
 
 use fanout::{ChannelId, ClientId};
 
@@ -10,7 +10,7 @@ use crate::session::{Leaving, Unpublished, life};
 use crate::upgrade::Refused;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// A peer has something to read, or is connected.
+    /// A peer has something to read, or has connected.
     pub fn peer_readable(&mut self, peer: PeerId) {
         let now = self.out.now();
         self.brokers.peer_readable(peer, now);
@@ -18,22 +18,22 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.flush();
     }
 
-    /// A peer takes more, or is connected.
+    /// A peer can be written to, or has connected.
     pub fn peer_writable(&mut self, peer: PeerId) {
         let now = self.out.now();
         self.brokers.peer_writable(peer, now);
         self.hear(now);
     }
 
-    /// `worker_shutdown_timeout`: the link ends and does not come back.
+    /// `worker_shutdown_timeout`: the link ends for good.
     pub fn peer_told_to_close(&mut self, peer: PeerId) {
         let now = self.out.now();
         self.brokers.peer_told_to_close(peer, now);
         self.hear(now);
     }
 
-    /// Does what brokers tell until they have told all, or so much that clients come first: the rest is
-    /// heard in the next round.
+    /// Handles the brokers' events until there are none left, or so many that clients come first.
+    /// The rest follows in the next round.
     pub(super) fn hear(&mut self, now: u64) {
         loop {
             let mut delivery = Delivery {
@@ -59,8 +59,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             Event::Confirmed(channel) => self.channel_confirmed(channel),
             Event::Refused(channel, reason) => self.channel_refused(channel, &reason, now),
             Event::Released(channel) => {
-                // A handshake may have asked for the name again before this was heard: then the
-                // broker knows the new admission by the same id.
+                // A handshake may have asked for the name again before this event was handled. Then
+                // the broker knows the new subscription by the same id.
                 if !self.waiting.wants(channel) {
                     self.registry.release_channel(channel);
                 }
@@ -81,8 +81,9 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Redis's ACL forbids a channel: who waits for it gets 403, who has it 1008. A withdrawn ACL may
-    /// forbid thousands of them at once: the wheel closes their clients, so many at a time.
+    /// Redis's ACL forbids a channel: handshakes that wait for it get 403, its clients 1008. A
+    /// change of the ACL may forbid thousands of channels at once, so the wheel closes the clients,
+    /// a limited number at a time.
     fn channel_refused(&mut self, channel: ChannelId, reason: &str, now: u64) {
         self.report_refused(channel, reason, now);
         for number in self.waiting.waiting_for(channel) {

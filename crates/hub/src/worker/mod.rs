@@ -1,7 +1,7 @@
-//! The hub itself, and what it does: each file is one kind of event or one kind of state.
+//! The hub itself. Each file is one kind of event or one kind of state.
 //!
-//! The state that is not one client's lies in files of its own (`drain`, `queues`, `throttle`,
-//! `untold`, `encoders`); `hub` puts it together; the others are what happens to it.
+//! State that is not one client's has files of its own (`drain`, `queues`, `throttle`, `untold`,
+//! `encoders`). `hub` puts it together; the other files handle events.
 
 mod account;
 mod clients;

@@ -1,4 +1,4 @@
-//! What is posted to `websocket_publisher`.
+//! Posts to `websocket_publisher`.
 
 use super::hub::Hub;
 use crate::answer::{Effect, Outcome, Response};
@@ -7,7 +7,7 @@ use crate::http::publish::{self, Post};
 use crate::outside::{HttpRequest, Outside};
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// Publishes what was posted; the answer waits for Redis's.
+    /// Publishes a post. Its answer waits for Redis's.
     pub fn publisher(&mut self, post: Result<Post<O::Request>, Response>) -> Outcome {
         match post.and_then(|post| self.take_post(post)) {
             Ok(number) => {
@@ -43,7 +43,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         Err(Response::status(503))
     }
 
-    /// Whether the account takes a body of so many bytes: before it is read, and again as a command.
+    /// Whether the memory account allows a body of this many bytes: before it is read, and again as
+    /// a command.
     fn has_room_for_post(&mut self, bytes: usize) -> Result<(), Response> {
         self.account();
         if self.budget.has_room(bytes as u64) {
@@ -57,7 +58,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         Err(Response::status(503))
     }
 
-    /// Hands what was posted to the link. False: it is away, or its queue is full.
+    /// Hands a post to the link. False: the link is away, or its queue is full.
     fn post(&mut self, number: u64, broker: u16, body: &[u8]) -> bool {
         let Some(channel) = self.publishes.channel(number) else {
             return true;
@@ -70,8 +71,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         taken
     }
 
-    /// A publisher link is up, has room again, or could not be made: what was posted before goes out
-    /// as far as the queue takes it, or is refused.
+    /// A publisher link is up, has space again, or could not be made: earlier posts are sent as far
+    /// as the queue takes them, or refused.
     pub(super) fn end_early_posts(&mut self, broker: u16) {
         while let Some((number, bytes)) = self.early_posts.first_at(broker) {
             let name = self.publishes.channel(number).map_or(0, <[u8]>::len);
@@ -86,7 +87,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Redis has taken what was posted, or not.
+    /// Redis answered a post, or was lost.
     pub(super) fn post_answered(&mut self, number: u64, outcome: &Published) {
         let Some(channel) = self.publishes.channel(number) else {
             return;

@@ -1,11 +1,11 @@
-//! Clients that wait: for their turn to be read, and for room at Redis.
+//! Clients that wait: for their turn to be read, or for space at Redis.
 
 use fanout::{ClientId, Queue};
 
 use crate::session::work;
 use crate::settings::Location;
 
-/// The queue of those who wait, and what this round has left for them.
+/// The queue of clients that wait for a turn, and the work that this round has left for them.
 pub(super) struct Turns {
     left: usize,
     queue: Queue,
@@ -21,17 +21,17 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// A client may be read at once.
+    /// Whether a client may be read at once.
     pub(super) fn is_free(&self) -> bool {
         self.left > 0 && self.queue.is_empty()
     }
 
-    /// So much was done for a client.
+    /// Work was done for a client.
     pub(super) fn spend(&mut self, work: usize) {
         self.left = self.left.saturating_sub(work);
     }
 
-    /// The first in the queue, if this round has something left.
+    /// Takes the first client of the queue, if this round has work left.
     pub(super) fn next(&mut self) -> Option<ClientId> {
         if self.left == 0 {
             return None;
@@ -44,64 +44,64 @@ impl Turns {
         self.left = work::ROUND;
     }
 
-    /// A client waits for its turn.
+    /// Adds a client.
     pub(super) fn push(&mut self, id: ClientId) {
         self.queue.push(id);
     }
 
-    /// Nobody waits.
+    /// Whether no client waits.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// A client has left.
+    /// Removes a client that has left.
     pub(super) fn forget(&mut self, id: ClientId) {
         self.queue.remove(id);
     }
 
-    /// A client waits.
+    /// Whether a client waits.
     pub(super) fn contains(&self, id: ClientId) -> bool {
         self.queue.contains(id)
     }
 }
 
-/// Those who wait, for each Redis.
+/// The clients that wait for each Redis.
 pub(super) struct Paused(Vec<Queue>);
 
 impl Paused {
-    /// Nobody waits.
+    /// Empty queues.
     pub(super) fn new(brokers: usize) -> Paused {
         Paused((0..brokers).map(|_| Queue::default()).collect())
     }
 
-    /// Nobody waits for this Redis.
+    /// Whether no client waits for this Redis.
     pub(super) fn is_empty(&self, broker: usize) -> bool {
         self.0[broker].is_empty()
     }
 
-    /// A client of this location waits.
+    /// Whether a client of this location waits.
     pub(super) fn contains(&self, id: ClientId, location: &Location) -> bool {
         let broker = location.redis.map(usize::from);
         broker.is_some_and(|broker| self.0[broker].contains(id))
     }
 
-    /// A client of this location has left. Returns whether it waited.
+    /// Removes a client of this location that has left. Returns whether it waited.
     pub(super) fn forget(&mut self, id: ClientId, location: &Location) -> bool {
         let broker = location.redis.map(usize::from);
         broker.is_some_and(|broker| self.0[broker].remove(id))
     }
 
-    /// A client waits for this Redis.
+    /// Adds a client that waits for this Redis.
     pub(super) fn push(&mut self, id: ClientId, broker: u16) {
         self.0[usize::from(broker)].push(id);
     }
 
-    /// Who has waited longest for this Redis.
+    /// The client that has waited longest for this Redis.
     pub(super) fn first(&self, broker: usize) -> Option<ClientId> {
         self.0[broker].first()
     }
 
-    /// Who has waited longest for this Redis waits no more.
+    /// Removes the client that has waited longest for this Redis.
     pub(super) fn pop(&mut self, broker: usize) {
         self.0[broker].pop();
     }

@@ -1,11 +1,11 @@
-//! Lines of the log that may come often.
+//! Log lines that may come often.
 
 use std::collections::HashMap;
 
-/// When a line that may come often was last written.
+/// When each such line was last written.
 #[derive(Default)]
 pub struct Limits {
-    /// By the names of their counters.
+    /// By the names of the counters.
     pub(super) refusals: HashMap<&'static str, Throttle>,
     pub(super) not_text: Throttle,
     pub(super) unframed: Throttle,
@@ -14,11 +14,11 @@ pub struct Limits {
     pub(super) refused: Throttle,
 }
 
-/// A line is written at most once in so many milliseconds. nginx's clock is a few milliseconds
-/// behind, so this is a little more than a second: no two lines have the same second.
+/// A line is written at most once in this many milliseconds. nginx's clock lags a few milliseconds,
+/// so this is a little more than a second: no two lines show the same second.
 const QUIET_MS: u64 = 1_010;
 
-/// A line that may come often: it is written at most once a second.
+/// A line that may come often. It is written at most once a second.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     written_at: Option<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// `Some`: the line is due, and so many were withheld since the last one.
+    /// `Some` if the line is due, with the number of lines withheld since the last one.
     pub(super) fn due(&mut self, now: u64) -> Option<u64> {
         if self.written_at.is_some_and(|last| now < last + QUIET_MS) {
             self.withheld += 1;
@@ -37,7 +37,7 @@ impl Throttle {
     }
 }
 
-/// The end of a line of which so many like it were withheld.
+/// The end of a line that stands for this many withheld ones.
 pub(super) fn and_more(withheld: u64) -> String {
     match withheld {
         0 => String::new(),

@@ -11,14 +11,14 @@ use crate::worker::hub::{BUFFER, Hub};
 
 use super::watch::{NEWS_MS, UNREAD_MS};
 
-/// Of a closing client at most so much is dropped in one event.
+/// Most bytes that are dropped from a closing client in one event.
 const DISCARD_BUDGET: usize = 256 << 10;
 
-/// The rest of a frame from this size on is not waited for when memory is short.
+/// When memory is short, the rest of a frame is not waited for if it has at least this size.
 const LARGE_REST: usize = 64 << 10;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// Closes a session that is open, by a Close.
+    /// Closes an open session with a Close.
     pub(in crate::worker) fn close(&mut self, id: ClientId, cause: Cause) {
         let Some((io, session)) = self.clients.get(id) else {
             return;
@@ -37,14 +37,14 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.start_closing(id, &ending, code);
     }
 
-    /// Counts why a session ends.
+    /// Counts the cause of a session's end.
     pub(in crate::worker) fn count_cause(&mut self, cause: Cause) {
         if let Some(counter) = cause.counter(&mut self.counters) {
             *counter += 1;
         }
     }
 
-    /// The one road to the end: out of the registry, Close, shutdown, discard, gone.
+    /// The only way to close: leave the registry, send the Close, shut down, discard, end.
     fn start_closing(&mut self, id: ClientId, frame: &[u8], code: u16) {
         let mut begun = Pieces::default();
         if self.registry.feed_of(id).is_some() {
@@ -72,7 +72,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// From here on it is measured how fast the client takes what is before its end.
+    /// Starts to measure how fast the client takes what precedes its end.
     fn measure_closing(&mut self, id: ClientId) {
         let now = self.out.now();
         let tick = self.session_tick(now);
@@ -89,8 +89,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.set_deadline(id, now + patience);
     }
 
-    /// A closing client's time has come. It gets the same time again if it is taking what is left, or
-    /// if we have not looked at its socket yet.
+    /// The deadline of a closing client has come. The client gets the same time again if it is
+    /// taking what is left, or if the worker has not yet looked at its socket.
     pub(super) fn look_at_closing(&mut self, id: ClientId, now: u64) {
         let tick = self.session_tick(now);
         let Some((io, session)) = self.clients.get(id) else {
@@ -106,7 +106,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.end(id);
     }
 
-    /// Keeps what the feed has sent, for the log, before the client leaves it.
+    /// Keeps the figures of the feed, for the log, before the client leaves it.
     pub(super) fn note_delivered(&mut self, id: ClientId) {
         let Some((messages, bytes)) = self.registry.delivered(id) else {
             return;
@@ -116,8 +116,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// A client that was too slow is told to go: it has shown how slow it is, so nothing that it takes
-    /// gives it more time.
+    /// Closes a client that was too slow. It has shown how slow it is, so taking what is left gains
+    /// it no time.
     pub(in crate::worker) fn hurry(&mut self, id: ClientId) {
         let now = self.out.now();
         let tick = self.session_tick(now);
@@ -129,14 +129,15 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The Close is out.
+    /// The Close has been sent.
     pub(super) fn linger(&mut self, id: ClientId) {
         let Some((io, session)) = self.clients.get(id) else {
             return;
         };
         session.begin_lingering();
         io.shutdown();
-        // The buffer may be in use now: what is there already is dropped in the next round.
+        // The buffer may be in use now, so input that is already there is dropped in the next
+        // round.
         io.read_again();
         self.measure_closing(id);
     }
@@ -158,7 +159,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The connection is to be freed; said once.
+    /// Frees the connection. Has an effect only once.
     pub(super) fn end(&mut self, id: ClientId) {
         if let Some((_, session)) = self.clients.get(id)
             && session.end()
@@ -167,7 +168,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Memory is short, and this client keeps a large frame from being freed: it is not sent the rest.
+    /// Memory is short, and this client keeps a large frame from being freed: cuts it off without
+    /// the rest.
     pub(in crate::worker) fn cut_off(&mut self, id: ClientId) {
         let Some((io, session)) = self.clients.get(id) else {
             return;
@@ -185,7 +187,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.lose(id);
     }
 
-    /// The connection is broken, or the client has gone without a Close.
+    /// The connection broke, or the client left without a Close.
     pub(in crate::worker) fn lose(&mut self, id: ClientId) {
         self.note_delivered(id);
         self.leave_feed(id);
@@ -205,7 +207,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.emptied = emptied;
     }
 
-    /// The client's place is free from here on.
+    /// The client leaves the table.
     pub fn client_gone(&mut self, id: ClientId) {
         self.leave_feed(id);
         self.wheel.cancel(id.0);
@@ -215,17 +217,17 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return;
         };
         account::forget(&mut self.budget, &session);
-        // If it was the first, the next one has waited for it.
+        // If it was the first in the queue, the next one has waited for it.
         self.turn |= self.paused.forget(id, session.location);
         self.counters.closed += u64::from(session.was_opened());
     }
 
-    /// A panic in its event: that client is closed, the others go on.
+    /// An event of this client panicked. The client is closed; the others continue.
     pub fn client_panicked(&mut self, id: ClientId) {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
-        // It may have come between a session's change and its entry in the account.
+        // The panic may have come between the change of a session and its entry in the account.
         account::recount(&mut self.clients, &mut self.budget);
         if !self.is_open(id) {
             self.count_cause(Cause::Internal);
@@ -233,7 +235,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.close(id, Cause::Internal);
     }
 
-    /// nginx's graceful quit (once), or `worker_shutdown_timeout` (`forced`).
+    /// The client is told to leave, by nginx's graceful quit (once) or by `worker_shutdown_timeout`
+    /// (`forced`).
     pub fn client_told_to_close(&mut self, id: ClientId, forced: bool) {
         if forced {
             if self.tell_at_once(id) {

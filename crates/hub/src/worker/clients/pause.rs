@@ -1,9 +1,10 @@
-//! Clients that are not read until the publisher link of their Redis has room.
+//! Clients that are not read until the publisher link of their Redis has space.
 //!
-//! They queue, and the first is read when the link has room and its [turn](super::turns) among all
-//! that send has come. The others stay where they are until then; if it sends more than there is room
-//! for, it goes to the end of the queue. So does who comes while others wait. So one that floods is
-//! heard no more often than each of the others.
+//! They wait in a queue. The first is read when the link has space and the client's
+//! [turn](super::turns) among all senders has come. The others stay in place until then. If the
+//! first sends more than there is space for, it goes to the end of the queue; so does any client
+//! that comes while others wait. So a client that floods is read no more often than each of the
+//! others.
 
 use fanout::ClientId;
 
@@ -35,7 +36,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The client has something to publish, and others have been waiting to do so.
+    /// Whether the client has something to publish while others have been waiting to do so.
     pub(super) fn must_queue(&mut self, id: ClientId) -> bool {
         let Some((io, session)) = self.clients.get(id) else {
             return false;
@@ -50,14 +51,15 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             && (session.has_kept() || io.is_readable())
     }
 
-    /// The publisher links may have room again.
+    /// The publisher links may have space again.
     pub(in crate::worker) fn resume_reading(&mut self) {
         for broker in 0..self.main.brokers.len() {
             self.call_first(broker);
         }
     }
 
-    /// Who has waited longest for this Redis queues for its turn, if there is room for what it sends.
+    /// Queues the client that has waited longest for this Redis for its turn, if there is space for
+    /// what it sends.
     pub(super) fn call_first(&mut self, broker: usize) {
         if let Some(id) = self.paused.first(broker)
             && !(self.is_open(id) && self.is_publisher_congested(id))
@@ -66,8 +68,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The turn of a client has come. If it is the first of those who wait for a Redis, and there is
-    /// room, it waits no more: returns which Redis that is.
+    /// The turn of a client has come. If it is the first of those that wait for a Redis, and there
+    /// is space, it stops waiting. Returns that Redis.
     pub(super) fn resume(&mut self, id: ClientId) -> Option<usize> {
         let (_, session) = self.clients.get(id)?;
         let broker = usize::from(session.location.redis?);
@@ -77,7 +79,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return None;
         }
         self.paused.pop(broker);
-        // The next one is not forgotten whatever happens in this turn.
+        // Set first, so that the next client is served even if this turn panics.
         self.turn |= !self.paused.is_empty(broker);
         let tick = self.session_tick(self.out.now());
         let (_, session) = self.clients.get(id)?;

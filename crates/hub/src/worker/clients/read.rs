@@ -18,7 +18,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Reads a client, at most for one turn, unless others wait for the same Redis.
+    /// Reads a client for at most one turn, unless others wait for the same Redis.
     pub(super) fn read_client(&mut self, id: ClientId) {
         if self.must_queue(id) {
             self.pause(id);
@@ -27,7 +27,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Reads a client, at most for one turn.
+    /// Reads a client for at most one turn.
     pub(super) fn read_turn(&mut self, id: ClientId) {
         let mut left = work::TURN;
         while left > 0 {
@@ -43,8 +43,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.await_turn(id);
     }
 
-    /// Goes on with what is kept of the last read, or reads once. Returns the work done; `None`: there
-    /// is nothing to do now.
+    /// Continues with input kept from the last read, or reads once. Returns the work done; `None`
+    /// if there is nothing to do now.
     fn read_some(&mut self, id: ClientId) -> Option<usize> {
         let (io, session) = self.clients.get(id)?;
         match session.phase() {
@@ -112,7 +112,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         work
     }
 
-    /// Keeps input that could not be taken apart yet; nothing is read before it has been.
+    /// Keeps input that could not be parsed yet. Nothing more is read before it has been.
     pub(super) fn keep(&mut self, id: ClientId, kept: Box<Kept>) {
         let Some((_, session)) = self.clients.get(id) else {
             return;
@@ -144,8 +144,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Takes what a client sent apart, portion by portion, and does it: as far as its turn, room
-    /// downstream and its end allow. Returns the work.
+    /// Parses and serves a client's input, portion by portion, as far as its turn, the space
+    /// downstream and the end of its input allow. Returns the work done.
     fn take_input(&mut self, id: ClientId, input: &mut [u8], at: &mut usize) -> usize {
         let mut work = 0;
         loop {
@@ -203,15 +203,15 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         client.map_or_else(Weight::default, |(_, session)| session.weight())
     }
 
-    /// What is kept of this client's compressed messages finds no memory. It comes back, and finds
-    /// permessage-deflate declined.
+    /// There is no memory for the history of this client's compressed messages. It will reconnect,
+    /// and then permessage-deflate is declined.
     fn refuse_context(&mut self, id: ClientId) {
         self.report_contexts();
         self.close(id, Cause::CompressionMemory);
     }
 
-    /// A growing message, or echoes not taken, find no memory even after those who lag have been
-    /// treated.
+    /// There is no memory for a growing message, or for echoes not taken, even after slow clients
+    /// have been treated by their policies.
     pub(super) fn refuse_more(&mut self, id: ClientId) {
         self.enforce_memory();
         if self.budget.over() {
@@ -219,7 +219,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Messages go where the location says; then the pong; then the end.
+    /// Handles the messages as the location says, then the pong, then the end.
     pub(super) fn serve(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
         #[cfg(feature = "test-panic")]
         crate::session::panic_if_asked(inbox, input);

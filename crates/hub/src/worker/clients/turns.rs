@@ -1,9 +1,10 @@
-//! Whose turn it is to be read.
+//! Which client is read next.
 //!
-//! As long as one round of the event loop has work left for all who send, each is read when its
-//! socket says so. Then they queue. The first in the queue is read first, once all other sockets have
-//! been looked at, and goes to the end of the queue if it sends more. So a client that sends little
-//! waits for each of those that send much no longer than one [turn](crate::session::work::TURN).
+//! As long as one round of the event loop can serve all that send, each client is read when its
+//! socket is readable. Beyond that they queue. The first in the queue is read after all other
+//! sockets have been polled, and goes to the end of the queue if it sends more. So a client that
+//! sends little waits for each client that sends much no longer than one
+//! [turn](crate::session::work::TURN).
 
 use fanout::ClientId;
 
@@ -13,7 +14,7 @@ use crate::outside::Outside;
 use crate::worker::hub::Hub;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// A client that has something to be read is read in its turn.
+    /// Queues a client that has something to read for its turn.
     pub(super) fn await_turn(&mut self, id: ClientId) {
         self.turns.push(id);
         self.turn = true;
@@ -25,16 +26,17 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.next_turn();
     }
 
-    /// Each client that waits is read in an event of its own: a panic there costs only that client.
+    /// Has the next waiting client read, in an event of its own: a panic there costs only that
+    /// client.
     fn next_turn(&mut self) {
         if let Some(id) = self.turns.next() {
             self.effects.push_back(Effect::Read(id));
         }
     }
 
-    /// For the outside: a client's turn has come.
+    /// Called by the outside: a client's turn has come.
     pub fn take_turn(&mut self, id: ClientId) {
-        // First, so that the others come to theirs whatever happens in this one.
+        // Set first, so that the others get their turns even if this one panics.
         self.turn |= !self.turns.is_empty();
         if let Some(broker) = self.resume(id) {
             self.read_turn(id);

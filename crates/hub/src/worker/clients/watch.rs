@@ -1,4 +1,4 @@
-//! A client begins, and is watched by the wheel.
+//! How a client starts, and how the wheel watches it.
 
 use fanout::ClientId;
 
@@ -9,21 +9,20 @@ use crate::session::{Cause, Check, Kept, Leaving, Phase, Session, TICK_MS};
 use crate::settings::Detach;
 use crate::worker::hub::Hub;
 
-/// Sessions that one timer event looks at; they may all have to be pinged, or closed.
+/// Sessions that one timer event checks. All of them may have to be pinged or closed.
 const CHECK_BUDGET: usize = 256;
 
-/// So many new clients are bounded together when no fan-out comes before.
+/// New clients get `websocket_notsent` at the next fan-out, or when there are this many of them.
 const MOST_FRESH: usize = 1_024;
 
-/// Without progress for so long, the kernel drops what a closed client has not read.
+/// How long a closed client may make no progress before the kernel drops what it has not read.
 pub(super) const UNREAD_MS: i32 = 5_000;
 
-/// Who is not judged as its socket has something that we have not looked at yet is looked at again
-/// after so long.
+/// When to check a client again whose socket has something that the worker has not handled yet.
 pub(super) const NEWS_MS: u64 = 1_000;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// The 101 is out and the connection is ours. `early` came with the handshake.
+    /// The 101 has been sent and the connection is ours. `early` came with the handshake.
     pub fn client_open(&mut self, id: ClientId, early: Vec<u8>) {
         let now = self.out.now();
         let tick = self.session_tick(now);
@@ -61,7 +60,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.client_readable(id);
     }
 
-    /// Before a fan-out: no socket takes more of it than the session's location allows.
+    /// Called before a fan-out, so that no socket takes more of it than the session's location
+    /// allows.
     pub(in crate::worker) fn apply_notsent_to_fresh(&mut self) {
         for id in self.fresh.drain(..) {
             if let Some((io, session)) = self.clients.get(id) {
@@ -70,8 +70,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Watches a session: at `check`, in ticks, or soon when its request could not be freed at the
-    /// 101, as a mirror still used it.
+    /// Schedules the session's next check: at `check`, in ticks; or soon, if its request could not
+    /// be freed at the 101 because a mirror still used it.
     pub(super) fn schedule(&mut self, id: ClientId, check: Option<u32>, wants_detach: bool) {
         const DETACH_AGAIN_MS: u64 = 1_000;
         let check = check.map(|tick| self.born + u64::from(tick - 1) * TICK_MS);
@@ -87,15 +87,16 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.set_deadline(id, due);
     }
 
-    /// Sets the session's one deadline.
+    /// Sets the deadline of a session. Each session has one.
     pub(in crate::worker) fn set_deadline(&mut self, id: ClientId, due: u64) {
         self.wheel.schedule(id.0, due);
     }
 
-    /// The wheel: liveness, closes that are due, closing that takes too long.
+    /// Handles the sessions that the wheel returns: checks of liveness, closes that are due, and
+    /// closes that take too long.
     pub(in crate::worker) fn look_at_due_sessions(&mut self, now: u64) {
         let mut due = std::mem::take(&mut self.due);
-        // What is left comes with the next tick, at once.
+        // The next tick, which follows at once, handles the rest.
         self.wheel.expire(now, CHECK_BUDGET, &mut due);
         for id in due.drain(..) {
             self.look_at(ClientId(id), now);
@@ -126,7 +127,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         };
         let attached = !io.is_detached();
         if self.paused.contains(id, session.location) {
-            // It is we who do not listen.
+            // The pause is ours, so silence is not the client's fault.
             session.note_alive(tick);
         }
         let waits = self.turns.contains(id);
@@ -158,13 +159,13 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     }
 }
 
-/// A worker that was held up may have heard nothing of what lies in the client's socket, nor that it
-/// takes more again; what it sends while it is paused tells nothing.
+/// Whether the client's socket has something that a held-up worker has not noticed: input, or free
+/// space. What a client sends while it is paused does not count.
 fn has_news(io: &impl Io, session: &Session, waits_for_turn: bool) -> bool {
     if session.is_paused() {
         io.has_room_again()
     } else {
-        // Who waits for a turn has sent something.
+        // A client that waits for a turn has sent something.
         waits_for_turn || io.has_news()
     }
 }

@@ -1,4 +1,4 @@
-//! What a client is sent beside the flush: its own frames, and what it could not take before.
+//! What a client is sent besides the flush: its own frames, and what it could not take before.
 
 use fanout::ClientId;
 
@@ -9,11 +9,12 @@ use crate::worker::account::with_client;
 use crate::worker::hub::{BUFFER, Hub};
 use crate::worker::{flush, handshake};
 
-/// A client is written at most so much in one event.
+/// Most bytes that are written to a client in one event.
 const WRITE_BUDGET: usize = 1 << 20;
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
-    /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces others.
+    /// Sends pongs and echoes. While the client does not take its pongs, the newest replaces the
+    /// older ones.
     pub(super) fn reply(&mut self, id: ClientId, inbox: &Inbox, input: &mut [u8]) {
         if inbox.is_empty() {
             return;
@@ -22,7 +23,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return;
         };
         if !session.is_open() {
-            // RFC 6455, 5.5.1: publishing may just have queued its Close.
+            // RFC 6455, 5.5.1: nothing follows a Close, which publishing may just have queued.
             return;
         }
         let echo = session.location.echo;
@@ -42,13 +43,13 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         let compression = deflate.map(|deflate| self.encoders.compression(deflate));
         let frames = inbox.replies(echo, compression, input, &mut spare);
         self.send_own(id, frames);
-        // One large message must not be paid for forever.
+        // One large message must not keep its memory forever.
         spare.clear();
         spare.shrink_to(BUFFER);
         self.spare = spare;
     }
 
-    /// Sends frames of the client's own: at once if nothing is before them.
+    /// Sends frames of the client's own, at once if nothing precedes them.
     pub(super) fn send_own(&mut self, id: ClientId, frames: &[u8]) {
         if frames.is_empty() {
             return;
@@ -100,8 +101,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.write_client(id);
     }
 
-    /// Writes what is due to a client that is not current: the frame begun, its own frames, the
-    /// rest of its feed.
+    /// Writes what is due to a client that is behind: the rest of a partly sent frame, its own
+    /// frames, the rest of its feed.
     pub(in crate::worker) fn write_client(&mut self, id: ClientId) {
         self.tell_time();
         let mut written = 0;
@@ -128,7 +129,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
                 }
             } else if session.has_own_frames() {
                 if joined && !self.registry.at_boundary(id) {
-                    // The rest of a large frame comes with the flush, which resumes the client.
+                    // The rest of a large frame is written by the flush, which resumes the client.
                     break;
                 }
                 match self.write_outbox(id) {
@@ -174,7 +175,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// Bytes went past a socket buffer that had been full: the client reads.
+    /// A socket buffer that had been full took bytes, so the client is reading.
     pub(super) fn note_progress(&mut self, id: ClientId, written: usize) {
         self.round_left = self.round_left.saturating_sub(written);
         let tick = self.session_tick(self.out.now());
@@ -185,7 +186,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         }
     }
 
-    /// The client's own frames are out: it is read again, or, after its Close, shut.
+    /// The client's own frames have been sent. It is read again or, after its Close, shut down.
     pub(super) fn outbox_is_empty(&mut self, id: ClientId) {
         let tick = self.session_tick(self.out.now());
         let Some((io, session)) = self.clients.get(id) else {

@@ -1,25 +1,26 @@
-//! Tests that the rooms name whom they may, and no one else: `lib.rs` draws the map.
+//! Tests that modules and files depend only on those they may: `lib.rs` shows the map.
 //!
-//! What a file names by `crate::` or `super::` is an arrow to the file that is named. Where a module
-//! of several files names another, it names the file that defines what it wants, not the folder's
-//! `mod.rs`: that file only lists, and is for those outside of the folder.
+//! A path that begins with `crate::` or `super::` is an arrow to the file that it names. Where a
+//! module of several files names another, it names the file that defines what it wants, not the
+//! folder's `mod.rs`: that file only lists, and is for code outside of the folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room of `src`, and the rooms it may name.
+/// Each top module of `src`, and the modules it may name.
 const ARROWS: [(&str, &[&str]); 3] = [
     ("conf", &["nginx"]),
     ("module", &["conf", "nginx"]),
     ("nginx", &[]),
 ];
 
-/// The one file that may name all: nginx finds a module by symbols, which have concrete types, and both
-/// need `unsafe`. So that this does no harm, nobody may name it.
+/// The one file that may name all modules: nginx finds a module by symbols, which have concrete
+/// types, and both need `unsafe`. To contain this, no file may name it.
 const EXPORTED: &str = "nginx::exported";
 
-/// What the room `nginx` may name of the crates here: what both sides of the seam must know.
+/// What the module `nginx` may name of the workspace's crates: what both sides of the seam must
+/// know.
 const SEAM: [&str; 3] = ["hub::answer", "hub::guard", "hub::outside"];
 
 /// A crate's files by their module paths, such as `worker::links`, and what each of them names.
@@ -65,13 +66,13 @@ impl Crate {
             })
     }
 
-    /// The file that a path leads to: the longest beginning of it that is one.
+    /// The file that a path leads to: the longest prefix of it that is a file.
     fn file_of(&self, path: &[String]) -> Option<String> {
         let names = (1..=path.len()).rev().map(|len| path[..len].join("::"));
         names.into_iter().find(|name| self.files.contains_key(name))
     }
 
-    /// Files that name each other, directly or by others: each with one way back to itself.
+    /// Files that name each other, directly or through others: one path back to itself for each.
     fn circles(&self) -> Vec<Vec<String>> {
         let mut circles = Vec::new();
         for start in self.files.keys() {
@@ -118,7 +119,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The module that a file is; the root of the crate is "lib".
+/// The module path of a file; the root of the crate is "lib".
 fn module(source: &Path, file: &Path) -> String {
     let place = file.strip_prefix(source).expect("below the sources");
     let mut names: Vec<_> = place.iter().map(|name| name.to_string_lossy()).collect();
@@ -140,13 +141,13 @@ fn code(source: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// All paths that begin with one of these roots, braces taken apart.
+/// All paths that begin with one of these roots, with braces expanded.
 fn paths(code: &str, roots: &[&str]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for &root in roots {
         for (at, _) in code.match_indices(root) {
             let before = code[..at].chars().next_back();
-            // Who may see a thing is no arrow.
+            // Visibility is not an arrow.
             if code[..at].ends_with("pub(in ") {
                 continue;
             }
@@ -160,7 +161,7 @@ fn paths(code: &str, roots: &[&str]) -> Vec<Vec<String>> {
     found
 }
 
-/// Takes one path or tree of paths off the beginning of `code`. Returns the rest.
+/// Takes one path or tree of paths off the start of `code`. Returns the rest.
 fn expand<'a>(code: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> &'a str {
     let code = code.trim_start();
     if let Some(mut inner) = code.strip_prefix('{') {
@@ -187,7 +188,7 @@ fn expand<'a>(code: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<Strin
     }
 }
 
-/// A path that begins with a module that `here` declares, from the crate's root.
+/// A path that begins with a module that `here` declares, made absolute.
 fn own(here: &str, path: &[String]) -> Vec<String> {
     let here = here.split("::").filter(|name| *name != "lib");
     here.map(str::to_owned)
@@ -195,7 +196,7 @@ fn own(here: &str, path: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// A path from the crate's root, as a file of module `here` means it.
+/// The absolute path of a path that is written in module `here`.
 fn absolute(here: &str, path: &[String]) -> Vec<String> {
     let mut at: Vec<String> = here.split("::").map(str::to_owned).collect();
     if here == "lib" {

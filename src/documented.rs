@@ -1,4 +1,4 @@
-//! Tests that the documents say what the code does: directives, variables, status, files.
+//! Tests that the documents agree with the code: directives, variables, status, files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,8 @@ use crate::module::variables::TABLE;
 use crate::nginx::directive::{Context, Takes};
 use crate::nginx::variable::Name;
 
-// The rows' functions need nginx's symbols, which a test has not; the compiler takes the rest out.
+// The rows' functions need nginx's symbols, which a test does not have. In a constant, the compiler
+// drops them.
 const ROWS: [(&[u8], Context, Takes); DIRECTIVES.len()] = {
     let mut rows = [(b"".as_slice(), Context::Any, Takes::None); DIRECTIVES.len()];
     let mut at = 0;
@@ -59,7 +60,7 @@ fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The cells of the table whose first column has this heading; a cell loses its backticks.
+/// The cells of the table whose first column has this heading, without their backticks.
 fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
     let text = text(document);
     let begins = format!("| {heading} |");
@@ -121,7 +122,7 @@ fn readme_has_the_words_and_the_defaults() {
     }
 }
 
-/// The words that a directive takes, and its default, as one would write them.
+/// The words that a directive takes, and its default as written in a configuration.
 fn values_of(name: &str) -> (Option<Vec<&'static str>>, String) {
     let location = LocationSetting::ALL.iter();
     let location = location.map(|s| (s.name(), s.words(), s.default_text()));
@@ -151,7 +152,8 @@ fn readme_has_each_variable() {
     }
 }
 
-/// The places of a status's fields, such as `counters.accepted`; those in a list as `redis[].server`.
+/// The paths of a status's fields, such as `counters.accepted`; those in a list as
+/// `redis[].server`.
 fn fields(value: &Value, place: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
@@ -171,7 +173,7 @@ fn fields(value: &Value, place: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The statuses of each reason for which handshakes are refused, by the name of its counter.
+/// The statuses with which handshakes are refused, by the name of the counter.
 fn statuses() -> BTreeMap<String, BTreeSet<u16>> {
     use Refusal::{Body, Extensions, Http2, Key, Method, NotUpgrade, OldHttp, Version};
     let of_the_rfc = [
@@ -293,7 +295,7 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// What a document puts between single backticks, without blocks of code.
+/// The texts between single backticks in a document, without code blocks.
 fn quoted(text: &str) -> Vec<String> {
     let mut in_block = false;
     let prose: Vec<&str> = text

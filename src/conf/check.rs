@@ -1,8 +1,8 @@
-//! What is wrong with a location as a whole, once it has inherited what it lacks.
+//! Checks a location as a whole, after it has inherited what it does not set.
 //!
-//! An error is what cannot work; a warning, what works otherwise than it reads. Both name the line
-//! of the directive that says what the location serves: the directives that disagree may stand far
-//! apart.
+//! An error is a configuration that cannot work; a warning is one that does not do what it seems to
+//! say. Both name the line of the directive that says what the location serves, since the
+//! conflicting directives may be far apart.
 
 use fanout::NameKind;
 
@@ -13,10 +13,10 @@ use super::location::Location;
 use super::main::Main;
 
 impl Location {
-    /// Adds to the warnings what is suspicious.
+    /// Adds a warning for anything suspicious.
     ///
     /// # Errors
-    /// What cannot work: a line for `nginx -t`, with its place.
+    /// The configuration cannot work: a line for `nginx -t`, with its place.
     pub(super) fn check(&self, main: &mut Main) -> Result<(), String> {
         let placed = |line: String| format!("{line}{}", self.at(main));
         self.needs_redis().map_err(placed)?;
@@ -30,7 +30,7 @@ impl Location {
         Ok(())
     }
 
-    /// The directive that makes this location serve anything, of this block or inherited by it.
+    /// The directive that says what this location serves, of this block or inherited.
     pub fn served_by(&self) -> Option<&'static str> {
         let mut names = self.mentions.all().map(|(name, _)| name);
         names.find(|name| {
@@ -39,7 +39,7 @@ impl Location {
         })
     }
 
-    /// ` in FILE:LINE`, where the location's service stands.
+    /// ` in FILE:LINE` of the directive that says what the location serves.
     pub fn at(&self, main: &Main) -> String {
         let mention = self.served_by().and_then(|name| self.mentions.of(name));
         mention.map_or_else(String::new, |mention| {
@@ -66,7 +66,7 @@ impl Location {
         }
     }
 
-    /// A message is memory until its end: one within its limit must fit.
+    /// A message is held in memory until it is complete, so the largest allowed one must fit.
     fn check_sizes(&self, main: &Main) -> Result<(), String> {
         let (message, memory) = (self.settings.limits().max_message, main.settings.memory());
         if message <= memory {
@@ -78,7 +78,7 @@ impl Location {
         ))
     }
 
-    /// Whoever asks for pings wants them to come before the end.
+    /// A configuration that asks for pings wants them before the timeout.
     fn check_liveness(&self) -> Result<(), String> {
         if self.settings.ping_interval.is_none() || !self.is_closed_unpinged() {
             return Ok(());
@@ -92,7 +92,8 @@ impl Location {
         ))
     }
 
-    /// No error: a location may want clients that speak by themselves. But then it can say so.
+    /// This is no error: a location may want clients that send by themselves. But then it can say
+    /// so.
     fn silence_without_ping(&self) -> Option<String> {
         let is_chosen = self.settings.ping_interval.is_some() || !self.is_closed_unpinged();
         (!is_chosen).then(|| {
@@ -107,13 +108,14 @@ impl Location {
         })
     }
 
-    /// A silent client is closed before it is asked whether it lives.
+    /// Whether a silent client is closed before it is pinged.
     fn is_closed_unpinged(&self) -> bool {
         let (ping, timeout) = (self.settings.ping_interval(), self.settings.timeout());
         ping > 0 && timeout > 0 && ping >= timeout
     }
 
-    /// No error: the smaller of the two holds. Where the larger is inherited it is no mistake.
+    /// This is no error: the smaller of the two applies. If the larger one is inherited, there is
+    /// no warning.
     fn larger_frame(&self) -> Option<String> {
         let limits = self.settings.limits();
         let is_suspicious =

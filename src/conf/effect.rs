@@ -1,4 +1,4 @@
-//! What has an effect: a setting where nothing uses it is told.
+//! Warns about settings that have no effect because nothing uses them.
 
 use std::collections::HashSet;
 
@@ -9,16 +9,16 @@ use super::main::Main;
 use super::mention::Mention;
 use crate::nginx::args::Place;
 
-/// What a location must have for a setting to do anything there.
+/// What a location must have for a setting to have an effect there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
-    /// Nothing: it is no setting, but says what the location serves.
+    /// Nothing: it is not a setting, but says what the location serves.
     Nothing,
-    /// Channels to hear or to publish to.
+    /// Channels to subscribe to or to publish to.
     Redis,
     /// Browsers that connect or post.
     Origin,
-    /// Channels to hear.
+    /// Channels to subscribe to.
     Channels,
     /// Clients.
     Clients,
@@ -74,7 +74,7 @@ impl Needs {
         }
     }
 
-    /// The directives of which one is missing.
+    /// The directives of which one is missing, for the warning.
     fn told(self) -> &'static str {
         match self {
             Needs::Nothing => "anything",
@@ -97,8 +97,8 @@ impl Needs {
 }
 
 impl Main {
-    /// The number of a directive's mention. A file may be included several times: its line is one
-    /// mention.
+    /// The number of a directive's mention. A file may be included several times: a line of it is
+    /// one mention.
     pub fn mention(&mut self, directive: &'static str, place: Place, in_location: bool) -> usize {
         *self
             .numbers
@@ -114,7 +114,7 @@ impl Main {
             })
     }
 
-    /// A merged location does what its settings say, as far as it has what they need.
+    /// Marks the mentions that have an effect in a merged location.
     pub(super) fn note_effects(&mut self, location: &Location) {
         for (directive, mention) in location.mentions.all() {
             if Needs::of(directive).are_met(location) {
@@ -123,11 +123,11 @@ impl Main {
         }
     }
 
-    /// The warnings of `nginx -t`, once all locations are merged; each is told once.
+    /// The warnings of `nginx -t`, after all locations are merged. Each is given once.
     ///
-    /// A setting of `http` or `server` that nothing uses is a default for what may come, and no
-    /// mistake. Only the details of permessage-deflate are told there as well: they look as if they
-    /// turned it on.
+    /// A setting of `http` or `server` that nothing uses is a default for locations to come, and no
+    /// mistake. Only the details of permessage-deflate are reported there as well: they look as if
+    /// they turned it on.
     pub fn take_warnings(&mut self) -> Vec<String> {
         let used = self.used;
         let idle = self.mentions.iter().filter(|mention| {
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(main.mentions[2].place, place(2));
     }
 
-    /// Comparing each line with all before it takes a minute.
+    /// Comparing each line with all before it would take a minute.
     #[test]
     fn fifty_thousand_lines_are_read_and_told_of_in_seconds() {
         const LINES: usize = 50_000;

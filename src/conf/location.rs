@@ -1,16 +1,16 @@
-//! Configuration of a location: its settings, and where nginx.conf says so.
+//! Configuration of a location: its settings, and where nginx.conf sets them.
 
 use hub::settings;
 
 use super::main::Main;
 use super::mention::Mentions;
 
-/// What nginx.conf says of a location.
+/// The configuration of a location.
 #[derive(Default)]
 pub struct Location {
-    /// Its values.
+    /// Its settings.
     pub settings: settings::Location,
-    /// Which of nginx.conf's directives hold here.
+    /// The directives of nginx.conf that apply here.
     pub mentions: Mentions,
 }
 
@@ -18,7 +18,7 @@ impl Location {
     /// Inherits from `parent` what is not set here; see [`settings::Location::inherit`].
     ///
     /// # Errors
-    /// What the location serves lacks something: a line for `nginx -t`.
+    /// What the location serves is incomplete: a line for `nginx -t`.
     pub fn merge(
         &mut self,
         parent: &Location,

@@ -12,27 +12,27 @@ use crate::nginx::args::{Args, Complaint};
 use crate::nginx::complex::ComplexValue;
 use crate::nginx::peer::Address;
 
-/// Redis's own. A parsed URL names its port, so nginx never needs it.
+/// Redis's own port. A parsed URL names its port, so nginx never uses this default.
 const PORT: u16 = 6379;
 
 /// Values of the `http` block; `None` is "not set".
 #[derive(Default)]
 pub struct Main {
-    /// What the hub has to know.
+    /// The settings that the hub needs.
     pub settings: settings::Main,
-    /// Where each of its brokers was found when the configuration was read, at least one place each.
+    /// The addresses of each broker, resolved when the configuration was read; at least one each.
     pub addresses: Vec<Vec<Address>>,
     /// The names with variables, by the numbers of their templates.
     pub templates: Vec<ComplexValue>,
-    /// What is about the process, where `http` says so.
+    /// Settings of the process that were made in `http`.
     pub process: Process,
-    /// Some location serves WebSocket: without one, the module does nothing at all.
+    /// Some location serves WebSocket. Without one, the module does nothing at all.
     pub used: bool,
-    /// What nginx.conf says in locations and above, in its order.
+    /// The module's directives in nginx.conf, in order.
     pub mentions: Vec<Mention>,
-    /// The place of each in `mentions`.
+    /// The index of each in `mentions`.
     pub numbers: Numbers,
-    /// Lines at `warn` for `nginx -t`, see [`Main::take_warnings`].
+    /// Lines for `nginx -t` at level `warn`, see [`Main::take_warnings`].
     pub warnings: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Main {
         self.used
     }
 
-    /// Notes a name with variables, to be evaluated for requests.
+    /// Adds a name with variables, to be evaluated for requests.
     pub fn template(&mut self, value: ComplexValue) -> Template {
         self.templates.push(value);
         Template {
@@ -52,14 +52,14 @@ impl Main {
         }
     }
 
-    /// Whether to use io_uring if the system has it: what `http` says, or the top level.
+    /// Whether to use io_uring if the system has it: set in `http`, or at the top level.
     pub fn io_uring(&self, process: Option<&Process>) -> bool {
         let above = process.and_then(|process| process.io_uring);
         let io_uring = self.process.io_uring.or(above);
         Process { io_uring }.io_uring() == IoUring::Auto
     }
 
-    /// The number of the server that argument 0 names; the same URL has the same number.
+    /// The number of the server that argument 0 names. The same URL always gets the same number.
     ///
     /// # Errors
     /// The URL is malformed, or its host does not resolve.
@@ -79,7 +79,7 @@ impl Main {
         let addresses = args
             .resolve(0, &place, PORT)
             .map_err(|complaint| match complaint {
-                // The value may hold a password.
+                // The value may contain a password.
                 Complaint::Value(_, cause) => {
                     Complaint::Said(format!("{cause} in \"websocket_redis\" directive"))
                 }

@@ -1,4 +1,4 @@
-//! What nginx.conf says: the table of directives, and the types that hold their values.
+//! The configuration: the table of directives, and the types that hold their values.
 
 mod check;
 mod effect;

@@ -1,5 +1,5 @@
-//! Names of channels as nginx.conf writes them: what no request can make good, and what is probably
-//! meant otherwise.
+//! Names of channels in nginx.conf: those that no request can make valid, and those that probably
+//! mean something else.
 
 use hub::settings::MAX_CHANNEL;
 use proto::redis::PROBE_PREFIX;
@@ -7,14 +7,14 @@ use proto::redis::PROBE_PREFIX;
 /// What is wrong with a name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Every request would be answered 400: how to mend it.
+    /// Every request would be answered 400. Holds the advice.
     Refused(&'static str),
-    /// It is one name, and reads as if it were more: what it is, and what is probably meant.
+    /// It is one name that looks like several. Holds what it is, and what is probably meant.
     Doubtful(&'static str),
 }
 
-/// Judges the `template` of a directive's argument, its variables as written; `is_pattern` where
-/// Redis's wildcards are meant. Names of variables have none of the characters in question.
+/// Checks the `template` of a directive's argument, with its variables as written; `is_pattern` if
+/// Redis's wildcards are allowed. Names of variables have none of the characters in question.
 pub fn judge(template: &[u8], has_variables: bool, is_pattern: bool) -> Option<Fault> {
     let has = |characters: &[u8]| template.iter().any(|b| characters.contains(b));
     if template.is_empty() {

@@ -1,4 +1,4 @@
-//! What nginx.conf is read into, all of it.
+//! The types that hold the whole configuration.
 
 use super::location::Location;
 use super::main::Main;

@@ -20,7 +20,8 @@ hub::declare_settings! {
     /// Values of the top level; `None` is "not set".
     pub struct Process {}
 
-    /// The directives that set them. `http` takes them, too: one looks for them there.
+    /// The directives of these settings. `http` accepts them, too, because people look for them
+    /// there.
     pub enum ProcessSetting {
         /// Whether large fan-outs are sent by io_uring.
         IoUring = c"websocket_io_uring" => io_uring: IoUring as word = IoUring::Auto;

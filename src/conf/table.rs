@@ -1,7 +1,8 @@
-//! The directives: where each may stand, how many arguments it takes, and how they become its value.
+//! The directives: where each is allowed, how many arguments it takes, and how they become its
+//! value.
 //!
-//! There is one for each that the hub's and the process's settings have, so a forgotten one does not
-//! compile. README's table is compared with this one by a test.
+//! Each setting of the hub and of the process has its row, so a forgotten one does not compile. A
+//! test compares README's table with this one.
 
 use std::ffi::CStr;
 use std::ops::RangeInclusive;
@@ -63,7 +64,7 @@ pub const DIRECTIVES: [Directive<NginxConf>;
 pub const PROCESS_DIRECTIVES: [Directive<NginxConf>; ProcessSetting::ALL.len()] =
     table!(ProcessSetting: process);
 
-/// What a row is before it is written.
+/// The initial value of a row.
 const fn unused() -> Directive<NginxConf> {
     http(c"", |_, _| Ok(()))
 }
@@ -229,7 +230,7 @@ fn subscribe(location: &mut Location, main: &mut Main, args: &Args<'_>, kind: Na
     serve(location, Service::WebSocket, directive)
 }
 
-/// Argument `index`: a channel or pattern, with variables.
+/// Parses argument `index`: a channel or pattern, with variables.
 fn channel(
     main: &mut Main,
     args: &Args<'_>,
@@ -256,12 +257,12 @@ fn origin(args: &Args<'_>) -> Result<&'static Policy, Complaint> {
     for index in 0..args.len() {
         values.push(args.text(index)?);
     }
-    // The first value that is wrong by itself is to blame, else all of them together.
+    // The first value that is wrong by itself is reported, otherwise all of them together.
     let wrong = values
         .iter()
         .position(|value| Policy::parse(&[value]).is_err());
     let policy = Policy::parse(&values).map_err(|cause| args.refuse(wrong.unwrap_or(0), cause))?;
-    // Configurations are few and live as long as nginx.
+    // Configurations are few and live as long as nginx does.
     Ok(Box::leak(Box::new(policy)))
 }
 
@@ -278,10 +279,11 @@ fn subprotocols(args: &Args<'_>) -> Result<&'static [String], Complaint> {
     Ok(Vec::leak(names))
 }
 
-/// The close code of argument 1, if it is there.
+/// The close code in argument 1, if there is one.
 ///
-/// 1000 tells most clients to stay away, and the others mean faults: 1001, 1012, 1013 bring them back.
-/// Codes of 4000 and more are the application's own; clients that know no 1012 take them.
+/// 1000 tells most clients to stay away, and other codes mean faults; 1001, 1012 and 1013 make
+/// clients reconnect. Codes from 4000 on are the application's own, for clients that do not know
+/// 1012.
 fn code(args: &Args<'_>, is_given: bool) -> Result<CloseCode, Complaint> {
     if !is_given {
         return Ok(CloseCode::SERVICE_RESTART);
@@ -319,7 +321,7 @@ fn takeover(args: &Args<'_>) -> Result<u8, Complaint> {
     }
 }
 
-/// A size that memory can have.
+/// A size that fits the address space.
 fn length(args: &Args<'_>) -> Result<usize, Complaint> {
     whole(args, args.size(0)?)
 }
@@ -362,7 +364,7 @@ fn fraction(args: &Args<'_>) -> Result<Fraction, Complaint> {
     }
 }
 
-/// A number within `range`.
+/// A number in `range`.
 fn small(args: &Args<'_>, range: RangeInclusive<u8>) -> Result<u8, Complaint> {
     let number = args
         .text(0)?

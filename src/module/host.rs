@@ -1,4 +1,4 @@
-//! A hub hosts what nginx's room brings: here the one is fitted to the other.
+//! Makes the hub a host of the module `nginx`.
 
 use std::ffi::CStr;
 

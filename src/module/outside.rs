@@ -1,4 +1,4 @@
-//! nginx as the outside of a hub: what the hub asks for is done by the room `nginx`.
+//! nginx as the outside of a hub: the module `nginx` does what the hub asks for.
 
 use std::fmt::Arguments;
 use std::io;
@@ -22,18 +22,18 @@ pub struct Nginx {
     ring: Option<Ring>,
 }
 
-/// Where a Redis server is, and how TLS is spoken with it.
+/// The addresses of a Redis server, and its TLS settings.
 struct Place {
     server: &'static Server,
     addresses: &'static [Address],
     tls: Option<PeerTls>,
 }
 
-/// From so many sockets on, io_uring's one system call is cheaper than one each.
+/// From this number of sockets on, one system call of io_uring is cheaper than one call per socket.
 const RING_FROM: usize = 16;
 
 impl Nginx {
-    /// The process as it is; the log tells how it sends.
+    /// The outside of this process. Logs how fan-outs are sent.
     pub fn new(main: &'static crate::conf::Main, io_uring: bool) -> Nginx {
         let (ring, how) = match io_uring.then(Ring::open) {
             None => (None, "one by one".to_owned()),
@@ -53,7 +53,7 @@ impl Nginx {
 }
 
 impl Place {
-    /// How TLS is spoken, if it is.
+    /// The TLS settings; `None` without TLS.
     fn tls(&mut self) -> Result<Option<&PeerTls>, String> {
         if self.server.tls && self.tls.is_none() {
             let host = match &self.server.address {

@@ -1,4 +1,4 @@
-//! What nginx.conf says for a request.
+//! The configuration that applies to a request.
 
 use hub::answer::Text;
 use hub::outside::EvaluationFailed;

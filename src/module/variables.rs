@@ -17,10 +17,10 @@ impl Variables for Hub {
     }
 }
 
-/// A client's channels, kept for it only where nginx.conf names this variable.
+/// A client's channels. They are kept only if nginx.conf uses this variable.
 pub const CHANNEL: &str = "websocket_channel";
 
-/// The beginning of the names of query arguments.
+/// The prefix of the variables for query arguments.
 pub const ARGUMENT: &str = "websocket_arg_";
 
 /// All variables of the module.
@@ -82,8 +82,8 @@ pub static TABLE: [Variable; 9] = [
     },
 ];
 
-/// Variables whose final value is known only when the client leaves: a log that asks for one keeps
-/// the request until then.
+/// Variables whose final value is known only when the client leaves. A log that uses one keeps the
+/// request until then.
 pub const KNOWN_AT_THE_END: [&str; 6] = [
     "websocket_close_code",
     "websocket_messages_in",
@@ -93,7 +93,7 @@ pub const KNOWN_AT_THE_END: [&str; 6] = [
     "websocket_duration",
 ];
 
-/// The life of a request's client.
+/// The figures of a request's client.
 fn summary(request: &Request) -> Option<Summary> {
     request.summary::<Hub>()
 }

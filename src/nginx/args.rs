@@ -1,4 +1,4 @@
-//! The arguments of a directive: read, checked, and complained about in nginx's words.
+//! The arguments of a directive: reads and checks them, and reports errors in nginx's words.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -14,18 +14,18 @@ use super::complex::ComplexValue;
 use super::peer::Address;
 use super::pool;
 
-/// What is wrong with a directive, for the line that `nginx -t` prints.
+/// An error in a directive, for the line that `nginx -t` prints.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Complaint {
-    /// The directive was there before.
+    /// The directive was already given.
     Duplicate,
-    /// `invalid value "…" in "…" directive, …`: the value, and how to mend it.
+    /// `invalid value "…" in "…" directive, …`: the value, and what it should be.
     Value(String, String),
-    /// The whole line is said already, by us or by nginx.
+    /// The rest of the line, without a value; empty if nginx has logged the whole line.
     Said(String),
 }
 
-/// A directive has been obeyed, or not.
+/// The outcome of a directive.
 pub type Obeyed = Result<(), Complaint>;
 
 /// A line of nginx.conf or of a file that it includes.
@@ -50,7 +50,7 @@ pub struct Args<'a> {
 }
 
 impl Args<'_> {
-    /// Those of the directive that nginx is reading.
+    /// The arguments of the directive that nginx is reading.
     ///
     /// # Safety
     /// `cf` is a live configuration, within a directive and for `'a`.
@@ -75,12 +75,12 @@ impl Args<'_> {
             .map_err(|_| self.refuse(index, "it must be valid UTF-8"))
     }
 
-    /// Argument `index` as it stands.
+    /// Argument `index` as written.
     pub fn bytes(&self, index: usize) -> &[u8] {
         self.values[index].as_bytes()
     }
 
-    /// A complaint about argument `index`; `mend` says what it should be.
+    /// An error about argument `index`; `mend` says what it should be.
     pub fn refuse(&self, index: usize, mend: impl Into<String>) -> Complaint {
         let value = String::from_utf8_lossy(self.bytes(index)).into_owned();
         Complaint::Value(value, mend.into())
@@ -101,7 +101,7 @@ impl Args<'_> {
     /// A size in bytes, with nginx's suffixes `k`, `m`, `g`.
     ///
     /// # Errors
-    /// It is no size.
+    /// It is not a size.
     pub fn size(&self, index: usize) -> Result<u64, Complaint> {
         let mut text = self.values[index];
         // SAFETY: reads the argument.
@@ -112,7 +112,7 @@ impl Args<'_> {
     /// A time in milliseconds, with nginx's suffixes.
     ///
     /// # Errors
-    /// It is no time.
+    /// It is not a time.
     pub fn time(&self, index: usize) -> Result<u64, Complaint> {
         let mut text = self.values[index];
         // SAFETY: reads the argument.
@@ -123,7 +123,7 @@ impl Args<'_> {
     /// A whole number.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not a number.
     pub fn number(&self, index: usize) -> Result<u64, Complaint> {
         let number = self.text(index)?.parse();
         number.map_err(|_| self.refuse(index, "it must be a whole number"))
@@ -156,7 +156,7 @@ impl Args<'_> {
     /// Compiles a value with variables.
     ///
     /// # Errors
-    /// nginx has said what is wrong with it.
+    /// The value is invalid; nginx has logged why.
     pub fn complex(&self, index: usize) -> Result<ComplexValue, Complaint> {
         let said = || Complaint::Said(String::new());
         // SAFETY: nginx calls directives with a live configuration.
@@ -178,7 +178,7 @@ impl Args<'_> {
     /// Resolves `host:port`, or `unix:path`, as `proxy_pass` does.
     ///
     /// # Errors
-    /// The name does not resolve; argument `index` is to blame.
+    /// The name of argument `index` does not resolve.
     pub fn resolve(
         &self,
         index: usize,

@@ -1,4 +1,4 @@
-//! Our own bindings of structs with bit-fields; build.rs says why, and checks each bit-field.
+//! Our own bindings of structs with bit-fields. build.rs says why, and checks each bit-field.
 #![allow(
     missing_docs,
     non_camel_case_types,

@@ -1,4 +1,4 @@
-//! What nginx calls of a module outside of events: configuration, begin and end of a process.
+//! Callbacks outside of events: configuration, start and end of a process.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -43,7 +43,7 @@ pub(super) unsafe extern "C" fn postconfiguration<M: Module>(cf: *mut ngx_conf_t
     NGX_OK as ngx_int_t
 }
 
-/// The `http` block's configuration in `cycle`, if there is such a block.
+/// The `http` block's configuration in `cycle`; `None` if there is no such block.
 unsafe fn main_of<M: Module>(cycle: *mut ngx_cycle_t) -> Option<&'static MainOf<M>> {
     // SAFETY: the cycle's configuration lives as long as the worker.
     unsafe {
@@ -54,8 +54,8 @@ unsafe fn main_of<M: Module>(cycle: *mut ngx_cycle_t) -> Option<&'static MainOf<
     }
 }
 
-/// A process begins; `process_index` is the number of the module whose configuration stands outside of
-/// any block.
+/// A process starts; `process_index` is the number of the module that holds the configuration
+/// outside of any block.
 ///
 /// # Safety
 /// nginx calls with the live cycle; its configurations are of `M`'s types.

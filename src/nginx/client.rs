@@ -2,7 +2,7 @@
 //!
 //! *Attached*, nginx's request is kept: `c->data` is the request, and the slot is its context of
 //! this module. *Detached*, the request is freed as nginx does for an idle keep-alive connection
-//! (`ngx_http_set_keepalive`), and `c->data` is the slot. Nothing outside this file knows which.
+//! (`ngx_http_set_keepalive`), and `c->data` is the slot. No code outside this file knows which.
 
 use hub::answer::Switching;
 use hub::outside::ClientId;
@@ -27,7 +27,7 @@ pub struct Clients<H: Host> {
 }
 
 impl<H: Host> Clients<H> {
-    /// Where they sit.
+    /// The table of slots.
     pub fn slots(&mut self) -> &mut ClientSlots<H::Session> {
         &mut self.slots
     }
@@ -68,7 +68,7 @@ impl<H: Host> hub::outside::Clients<H::Session> for Clients<H> {
     }
 }
 
-/// The client of a connection whose handlers are ours; `None` when it has left its request.
+/// The client of a connection whose handlers are ours; `None` if it has left its request.
 ///
 /// # Safety
 /// `c` is a live connection, attached to a request or detached with a slot.
@@ -97,7 +97,7 @@ unsafe fn client_in<H: Host>(context: *mut ()) -> Option<ClientId> {
     }
 }
 
-/// Sends the 101 of a client whose handshake had been parked.
+/// Sends the 101 of a client whose handshake was parked.
 pub(super) fn accept_parked<H: Host>(id: ClientId, switching: &Switching) {
     let Some(request) = with(|host: &mut H| host.slots().request(id)).flatten() else {
         return;
@@ -110,8 +110,8 @@ pub(super) fn accept_parked<H: Host>(id: ClientId, switching: &Switching) {
     unsafe { ngx_http_run_posted_requests(connection.as_ptr()) };
 }
 
-/// Sends the 101; from its last byte on, [`take_over`] has the connection. `Some`: the request has
-/// to be finalized with this status instead.
+/// Sends the 101. After its last byte, [`take_over`] owns the connection. `Some`: the request must
+/// be finalized with this status instead.
 pub(super) fn accept<H: Host>(
     request: Request,
     id: ClientId,
@@ -128,7 +128,7 @@ pub(super) fn accept<H: Host>(
     None
 }
 
-/// The posted read event after the 101: takes the connection from the request.
+/// The posted read event after the 101: takes the connection over from the request.
 unsafe extern "C" fn take_over<H: Host>(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls read handlers with a live request.
     let request = unsafe { Request::from_raw(r) };
@@ -155,7 +155,7 @@ unsafe extern "C" fn take_over<H: Host>(r: *mut ngx_http_request_t) {
     run_client(id, |host: &mut H| host.client_open(id, early));
 }
 
-/// Write handler while the 101 is not yet out.
+/// The write handler until the 101 has been sent.
 unsafe extern "C" fn on_flush<H: Host>(r: *mut ngx_http_request_t) {
     // SAFETY: nginx calls write handlers with a live request.
     let request = unsafe { Request::from_raw(r) };
@@ -166,7 +166,8 @@ unsafe extern "C" fn on_flush<H: Host>(r: *mut ngx_http_request_t) {
     }
 }
 
-/// Tries again to free a request that was still in use (a mirror) when its client was taken over.
+/// Tries again to free a request that was still in use (by a mirror) when its client was taken
+/// over.
 pub(super) fn try_detach<H: Host>(id: ClientId) {
     let request = with(|host: &mut H| host.slots().request(id));
     if let Some(request) = request.flatten() {
@@ -182,8 +183,9 @@ fn detach_if_allowed<H: Host>(request: Request, id: ClientId) {
     }
 }
 
-/// Our handlers are on the connection in both lives: nginx's own would answer `c->close` with an
-/// end without a Close frame. OpenSSL's read may hold the one, its write the other.
+/// Sets our handlers on the connection, attached or detached. nginx's own would answer `c->close`
+/// by ending the connection without a Close frame. A read of OpenSSL may have put its own write
+/// handler in place, and a write its own read handler; then ours replace the saved ones.
 unsafe fn set_handlers<H: Host>(c: *mut ngx_connection_t) {
     // SAFETY: the caller's connection is live.
     unsafe {
@@ -204,7 +206,8 @@ unsafe fn set_handlers<H: Host>(c: *mut ngx_connection_t) {
     }
 }
 
-/// Ends the connection. The host's state of it goes first, so that nothing calls back into it.
+/// Closes the connection. The host's state of it is removed first, so that nothing calls back into
+/// it.
 pub(super) fn close<H: Host>(id: ClientId) {
     let found = with(|host: &mut H| {
         let request = host.slots().request(id);
@@ -233,7 +236,7 @@ pub(super) fn close<H: Host>(id: ClientId) {
     }
 }
 
-/// Finalizes an attached client's request. With `eof` set nginx neither keeps the connection alive
+/// Finalizes an attached client's request. With `eof` set, nginx neither keeps the connection alive
 /// nor lingers: we have lingered already.
 unsafe fn end_request(request: Request) {
     let r: *mut ngx_http_request_s = request.as_raw();

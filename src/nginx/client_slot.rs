@@ -1,4 +1,4 @@
-//! Where clients sit: a table of slots, each with its client's state.
+//! The table of clients: slots, each with its client's state.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -10,20 +10,20 @@ use super::io::Io;
 use super::pool::{self, PoolRemains, Unused};
 use super::request::Request;
 
-/// Where a client's state lies, with what belongs to nginx in front of it.
+/// A client's state, preceded by what nginx needs.
 #[repr(C)] // the front is read without knowing `T`
 pub(super) struct ClientSlot<T> {
     kind: ContextKind,
     id: ClientId,
     connection: NonNull<ngx_connection_t>,
     detached: bool,
-    /// So many bytes of the connection's pool are the slot's, which goes with it; 0: it lies on the
-    /// heap.
+    /// How many bytes of the connection's pool the slot takes, which is freed with the pool; 0 if
+    /// the slot is on the heap.
     pool_bytes: u16,
     state: T,
 }
 
-/// What the context of a request begins with.
+/// The first field of a request's context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 enum ContextKind {
@@ -31,15 +31,15 @@ enum ContextKind {
     FinalSummary,
 }
 
-/// The numbers of a client that has left its request, for the log phase.
+/// The figures of a client that has left its request, for the log phase.
 #[repr(C)] // begins as a slot does
 struct FinalSummary<S> {
     kind: ContextKind,
     summary: S,
 }
 
-/// Keeps the numbers of a client that has left its request: the request's context. `None`: out of
-/// memory.
+/// Keeps the figures of a client that has left its request, as the request's context. `None`: out
+/// of memory.
 pub(super) fn record<S>(pool: *mut ngx_pool_t, summary: S) -> Option<NonNull<()>> {
     let kind = ContextKind::FinalSummary;
     pool::keep(pool, FinalSummary { kind, summary }).map(NonNull::cast)
@@ -54,7 +54,7 @@ pub(super) enum RequestContext<'a, S> {
 /// # Safety
 /// `context` is the live context of a request: a slot, or a record of an `S`.
 pub(super) unsafe fn occupant<'a, S>(context: *mut ()) -> RequestContext<'a, S> {
-    // SAFETY: the caller's; both begin with their kind, and a slot's front does not depend on `T`.
+    // SAFETY: the caller's; both begin with their kind, and a slot's header does not depend on `T`.
     unsafe {
         match *context.cast::<ContextKind>() {
             ContextKind::ClientSlot => {
@@ -83,16 +83,16 @@ impl<S> Default for ClientSlots<S> {
 }
 
 impl<S> ClientSlots<S> {
-    /// A slot for the client behind `request`, whose context it becomes.
+    /// Makes a slot for the client behind `request`; it becomes the request's context.
     ///
-    /// The state lies in the unused rest of the connection's pool if it fits, where it costs
-    /// nothing. Request headers above 1 KB use that rest up, as long as the request lives.
+    /// The state is placed in the unused rest of the connection's pool if it fits, where it costs
+    /// nothing. Request headers above 1 KB use that rest as long as the request lives.
     pub(super) fn insert(&mut self, request: Request, state: S) -> ClientId {
         let connection = request.connection();
         // SAFETY: a live request has a live connection, which has a pool.
         let (slot, pool_bytes) = unsafe { find_place((*connection.as_ptr()).pool) };
         let id = ClientId(self.free.pop().unwrap_or(self.slots.len() as u32));
-        // SAFETY: the place is large enough, aligned, and nobody else's.
+        // SAFETY: the place is large enough, aligned, and not used by anything else.
         unsafe {
             let kind = ContextKind::ClientSlot;
             slot.write(ClientSlot {
@@ -121,7 +121,7 @@ impl<S> ClientSlots<S> {
         Some((Io::new(slot.connection, slot.detached), &mut slot.state))
     }
 
-    /// Takes the client's state out. The connection is not touched.
+    /// Removes the client and returns its state. The connection is not touched.
     pub(super) fn remove(&mut self, id: ClientId) -> Option<S> {
         let slot = self.slots.get_mut(id.0 as usize)?.take()?;
         self.free.push(id.0);
@@ -160,9 +160,9 @@ impl<S> ClientSlots<S> {
         }
     }
 
-    /// The client's request has been freed, and left this `unused` in the connection's pool, where
-    /// `more` is to come. Returns the client's slot, which may be another: where the pool has room by
-    /// now.
+    /// The client's request has been freed and has left `unused` parts of the connection's pool,
+    /// where `more` will be allocated. Returns the client's slot, which may have moved into the
+    /// pool if there is space by now.
     pub(super) fn set_detached(
         &mut self,
         id: ClientId,
@@ -180,8 +180,8 @@ impl<S> ClientSlots<S> {
                 return Some(old.as_ptr().cast());
             }
         }
-        // SAFETY: as `get`; the connection of a client is live, and has a pool. Besides the table only
-        // the request has pointed to the old slot, which is read once, then gone.
+        // SAFETY: as `get`; the connection of a client is live, and has a pool. Besides the table
+        // only the request has pointed to the old slot, which is read once, then gone.
         let new = unsafe {
             let mut slot = old.read();
             match slot.pool_bytes {

@@ -1,4 +1,4 @@
-//! Values with variables, which nginx evaluates for a request.
+//! Values with variables, evaluated by nginx for a request.
 
 use std::ptr::NonNull;
 
@@ -8,12 +8,12 @@ use nginx_sys::{NGX_OK, ngx_http_complex_value, ngx_http_complex_value_t, ngx_st
 
 use super::request::{Request, bytes};
 
-/// A part of a request that nginx compiled from a directive's argument, variables in it.
+/// A directive's argument, with its variables, as compiled by nginx.
 #[derive(Clone, Copy)]
 pub struct ComplexValue(pub(super) NonNull<ngx_http_complex_value_t>);
 
 impl ComplexValue {
-    /// Its value for this request, valid as long as the request.
+    /// The value for this request. It is valid as long as the request.
     ///
     /// # Errors
     /// [`EvaluationFailed`]; nginx has logged why.
@@ -35,7 +35,7 @@ impl ComplexValue {
         unsafe { bytes(self.0.as_ref().value) }
     }
 
-    /// True if the argument names variables: its value differs between requests.
+    /// True if the argument contains variables: its value differs between requests.
     pub fn has_variables(self) -> bool {
         // SAFETY: the value lies in the configuration's pool.
         !unsafe { self.0.as_ref() }.lengths.is_null()

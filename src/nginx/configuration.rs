@@ -1,18 +1,18 @@
-//! What nginx.conf's directives are read into, as far as nginx has to know.
+//! The types of the configuration, as far as nginx needs them.
 
 use super::args::Place;
 
 /// The values of this module's directives.
 pub trait Configuration: 'static {
-    /// What is set outside of any block.
+    /// The configuration outside of any block.
     type Process: Default + 'static;
-    /// What is set for the `http` block.
+    /// The configuration of the `http` block.
     type Main: Default + 'static;
-    /// What is set for a location, or for the blocks above one.
+    /// The configuration of a location, or of the blocks around one.
     type Location: Default + 'static;
 
-    /// A directive of `location` is fine, and has been obeyed. `in_location`: its block is one, not
-    /// `http` or `server`.
+    /// A directive of `location` is valid and has been applied. `in_location`: its block is a
+    /// location, not `http` or `server`.
     fn note(
         main: &mut Self::Main,
         location: &mut Self::Location,
@@ -21,11 +21,11 @@ pub trait Configuration: 'static {
         in_location: bool,
     );
 
-    /// `location` inherits from `parent` what is not set there. `within`: it is a block within a
-    /// location (`if`, `limit_except`), and may answer requests as that does.
+    /// `location` inherits from `parent` what it does not set. `within`: it is a block within a
+    /// location (`if`, `limit_except`), and may answer requests as that location does.
     ///
     /// # Errors
-    /// What cannot work: a line for the log, with its place.
+    /// The configuration cannot work: a line for the log, with its place.
     fn merge(
         main: &mut Self::Main,
         location: &mut Self::Location,
@@ -33,9 +33,9 @@ pub trait Configuration: 'static {
         within: bool,
     ) -> Result<(), String>;
 
-    /// The directive by which a location answers requests, of this block or inherited.
+    /// The directive that makes a location answer requests, of this block or inherited.
     fn answered_by(location: &Self::Location) -> Option<&'static str>;
 
-    /// ` in FILE:LINE`, where that directive stands; empty if there is none.
+    /// ` in FILE:LINE` of that directive; empty if there is none.
     fn place(main: &Self::Main, location: &Self::Location) -> String;
 }

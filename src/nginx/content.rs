@@ -14,28 +14,28 @@ use super::guard::guard;
 use super::host::Host;
 use super::request::Request;
 
-/// How much of a request has come.
+/// How much of a request has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrived {
-    /// Its head. Its body may have come as well, but has not been read.
+    /// The head. The body may have arrived as well, but has not been read.
     Head,
     /// All of it.
     Body,
 }
 
-/// How a kind of location answers its requests.
+/// How one kind of location answers its requests.
 pub trait Service: 'static {
-    /// Who decides.
+    /// The host that decides.
     type Host: Host;
-    /// What is found out about a request before.
+    /// What is found out about a request beforehand.
     type Prepared;
 
-    /// Runs while the host is not lent: variables may be evaluated here. `None` after the head: the body
-    /// is to be read first, and then this runs once more. Of a request whose body is not read it stays
-    /// where it is until the answer is final: `error_page` may lead to another location, which wants it.
+    /// Runs before the host is borrowed, so variables may be evaluated here. `None` after the head:
+    /// read the body first, then call this again. A body that is not read stays where it is until
+    /// the answer is final, because `error_page` may lead to another location that wants it.
     fn prepare(request: Request, arrived: Arrived) -> Option<Self::Prepared>;
 
-    /// Decides. Only a request whose body was read, or does not matter, is parked or accepted.
+    /// Decides. A request is parked or accepted only if its body was read or does not matter.
     fn decide(host: &mut Self::Host, request: Request, prepared: Self::Prepared) -> Outcome;
 }
 
@@ -53,7 +53,7 @@ impl Handler {
         self.0
     }
 
-    /// Whether nginx calls this handler by `raw`.
+    /// Whether nginx's `raw` is this handler.
     pub(super) fn is(
         self,
         raw: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
@@ -62,7 +62,7 @@ impl Handler {
     }
 }
 
-// Known by its address, hence once only.
+// Compared by address, so there must be only one instance.
 #[inline(never)]
 unsafe extern "C" fn on_request<S: Service>(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls content handlers with a live request.
@@ -93,7 +93,7 @@ fn read_body<S: Service>(request: Request) -> ngx_int_t {
     }
 }
 
-/// The body is there, and nginx has counted a reference for the handler.
+/// The body has been read. nginx has counted a reference for the handler.
 unsafe extern "C" fn on_body<S: Service>(request: *mut ngx_http_request_t) {
     // SAFETY: nginx calls body handlers with a live request.
     let request = unsafe { Request::from_raw(request) };
@@ -106,7 +106,8 @@ unsafe extern "C" fn on_body<S: Service>(request: *mut ngx_http_request_t) {
     }
 }
 
-/// Does what the host decides. `NGX_DONE`: the request goes on, and keeps the caller's reference.
+/// Carries out the host's decision. `NGX_DONE`: the request continues and keeps the caller's
+/// reference.
 fn conclude<S: Service>(request: Request, prepared: S::Prepared) -> ngx_int_t {
     let decided = run("requests", |host| S::decide(host, request, prepared));
     match decided {
@@ -125,7 +126,7 @@ fn conclude<S: Service>(request: Request, prepared: S::Prepared) -> ngx_int_t {
     }
 }
 
-/// Performs `Effect::Answer`: the parked request ends, through `error_page` where one is set.
+/// Performs `Effect::Answer`: ends the parked request, through `error_page` if one is set.
 pub(super) fn answer_parked<H: Host>(parked: u64, response: &Response) {
     let taken = with(|host: &mut H| host.take_parked(parked));
     let Some(request) = taken.flatten() else {

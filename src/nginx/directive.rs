@@ -1,4 +1,4 @@
-//! Directives: rows of a table become nginx's commands, and each value is checked by `nginx -t`.
+//! Directives: table rows become nginx's commands, and `nginx -t` checks each value.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -19,7 +19,7 @@ use super::index::context_index;
 use super::log;
 use super::module::{LocationOf, MainOf, Module};
 
-/// Where a directive may stand.
+/// Where a directive is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
     /// Outside of any block.
@@ -45,30 +45,30 @@ pub enum Takes {
     Many,
 }
 
-/// What a directive does with its arguments. An error is the rest of the line in the log, after
-/// `invalid value "x" in "y" directive` where it is about a value.
+/// What a directive does with its arguments. An error is the rest of the log line, after `invalid
+/// value "x" in "y" directive` if it is about a value.
 pub enum Set<C: Configuration> {
-    /// It is about the process.
+    /// Sets a value of the process.
     Process(fn(&mut C::Process, &Args<'_>) -> Obeyed),
-    /// It is about the whole `http` block.
+    /// Sets a value of the whole `http` block.
     Main(fn(&mut C::Main, &Args<'_>) -> Obeyed),
-    /// It is about a location, and inherited.
+    /// Sets a value of a location, which is inherited.
     Location(fn(&mut C::Location, &mut C::Main, &Args<'_>) -> Obeyed),
 }
 
-/// One row of the table of directives.
+/// One row in the table of directives.
 pub struct Directive<C: Configuration> {
     /// Its name in nginx.conf; nginx compares names as C strings.
     pub name: &'static CStr,
-    /// Where it may stand.
+    /// Where it is allowed.
     pub context: Context,
     /// How many arguments it takes.
     pub takes: Takes,
-    /// What it does.
+    /// Its setter.
     pub set: Set<C>,
 }
 
-/// Makes nginx's table of commands from ours, with the empty row at its end.
+/// Makes nginx's table of commands from ours, terminated by the empty row.
 pub(super) const fn commands<M: Module, const N: usize, const LEN: usize>(
     rows: &'static [Directive<M::Configuration>; N],
 ) -> [ngx_command_t; LEN] {
@@ -113,14 +113,14 @@ const fn arity(takes: Takes) -> u32 {
     }
 }
 
-/// `set` of every command: finds its row, and says what is wrong in nginx's words.
+/// `set` of every command: finds the row, and reports errors in nginx's words.
 unsafe extern "C" fn on_directive<M: Module>(
     cf: *mut ngx_conf_t,
     command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: `post` is the row that `commands` put there; nginx gives the arguments, and the
-    // configuration that `module` has made, of the kind that the row's `set` asks for.
+    // configuration that `module` has made, of the kind that the row's `set` expects.
     unsafe {
         let row = &*(*command).post.cast::<Directive<M::Configuration>>();
         let args = Args::of(cf);
@@ -140,7 +140,7 @@ unsafe extern "C" fn on_directive<M: Module>(
     }
 }
 
-/// A directive of a location, or of what is above one, is fine: notes where it stands, and sets the
+/// A directive of a location, or of a block around one, is valid: records its place, and sets the
 /// content handler of what the location serves.
 ///
 /// # Safety
@@ -173,7 +173,7 @@ unsafe fn obeyed<M: Module>(
     Ok(())
 }
 
-/// Another module answers the location's requests.
+/// Whether another module answers the location's requests.
 fn is_taken(core: &ngx_http_core_loc_conf_s, ours: Handler) -> bool {
     core.handler.is_some_and(|handler| !ours.is(handler))
 }
@@ -203,12 +203,12 @@ unsafe fn complain(cf: *mut ngx_conf_t, directive: &str, complaint: Complaint) -
 /// nginx's `NGX_CONF_ERROR`.
 const CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
 
-/// Writes a line at `emerg` to which nginx adds file and line of what it is reading.
+/// Writes a line at `emerg`, to which nginx adds the file and line that it is reading.
 ///
 /// # Safety
 /// `cf` is a live configuration.
 unsafe fn log_in_place(cf: *mut ngx_conf_t, line: &str) {
-    // SAFETY: the caller's; the format takes a length and a pointer to so many bytes.
+    // SAFETY: the caller's; the format takes a length and a pointer to that many bytes.
     unsafe {
         nginx_sys::ngx_conf_log_error(
             NGX_LOG_EMERG as ngx_uint_t,
@@ -245,7 +245,7 @@ unsafe fn core_location(cf: *mut ngx_conf_t) -> *mut ngx_http_core_loc_conf_s {
     }
 }
 
-/// `merge_loc_conf`: what is not set here is inherited.
+/// `merge_loc_conf`: inherits what is not set here.
 ///
 /// # Safety
 /// nginx calls it with the configurations that `module` has made.
@@ -263,13 +263,13 @@ pub(super) unsafe extern "C" fn merge_location<M: Module>(
         let (parent, child) = (&*parent.cast(), &mut *child.cast::<LocationOf<M>>());
         let own = M::handler(child);
         let mut merged = M::Configuration::merge(main, child, parent, within);
-        // A directive further down in the location has replaced the handler.
+        // A directive further down in the location replaced the handler.
         if merged.is_ok() && own.is_some_and(|own| is_taken(core, own)) {
             let directive = M::Configuration::answered_by(child).unwrap_or_default();
             merged = Err(conflict(directive) + &M::Configuration::place(main, child));
         }
         if let Err(line) = merged {
-            // nginx reads the end of `http` by now: the line names its own place.
+            // nginx is at the end of `http` now, so the line names its own place.
             log::write((*cf).log, Level::Emerg, format_args!("{line}"));
             return CONF_ERROR;
         }

@@ -1,4 +1,4 @@
-//! What a host wants done, once it is not lent any more.
+//! What a host wants done after its borrow has ended.
 
 use hub::answer::Effect;
 
@@ -6,7 +6,7 @@ use super::event::run_client;
 use super::host::Host;
 use super::{client, content};
 
-/// Does it. nginx may call back into the module from here.
+/// Performs an effect. nginx may call back into the module from here.
 pub fn perform<H: Host>(effect: Effect) {
     match effect {
         Effect::Accept(id, switching) => client::accept_parked::<H>(id, &switching),

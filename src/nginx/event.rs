@@ -1,11 +1,11 @@
-//! The one generic road from nginx's callbacks to the host's safe methods, and back.
+//! The one generic path from nginx's callbacks to the host's safe methods, and back.
 //!
-//! What a panic costs is what may be left halfway by it:
-//! - what the host catches itself, that alone;
-//! - in a client's own event ([`run_client`]), that client: [`Host::client_panicked`] sees to what it
-//!   shared with others;
-//! - anywhere else ([`run`]), the worker: what all clients share may be torn, and nothing can show that
-//!   it is whole. nginx starts another worker at once, and its clients come back.
+//! A panic costs whatever it may have left half done:
+//! - if the host catches it itself, only what the host was doing then;
+//! - in a client's own event ([`run_client`]), that client: [`Host::client_panicked`] repairs what
+//!   it shared with others;
+//! - anywhere else ([`run`]), the worker: the state that all clients share may be inconsistent, and
+//!   nothing can prove otherwise. nginx starts another worker at once, and the clients reconnect.
 
 use std::cell::Cell;
 
@@ -17,7 +17,7 @@ use super::host::Host;
 use super::timer::Timer;
 use super::{log, process};
 
-/// Gives this process its host. Called once, by `init_process`.
+/// Sets this process's host. Called once, by `init_process`.
 pub(super) fn install<H: Host>(host: H) {
     let slot = H::slot();
     // SAFETY: `init_process` runs before any event.
@@ -28,9 +28,9 @@ pub(super) fn install<H: Host>(host: H) {
     run("start", H::start);
 }
 
-/// Ends the host. Called once, by `exit_process`.
+/// Removes the host. Called once, by `exit_process`.
 pub(super) fn uninstall<H: Host>() {
-    // Clients that cannot be told any more must not keep the process from its end.
+    // A panic while clients are told must not keep the process from exiting.
     let _ = guard::<H, _>(|| lend(H::stop));
     let slot = H::slot();
     // SAFETY: `exit_process` runs after the last event, and nothing is lent.
@@ -40,7 +40,7 @@ pub(super) fn uninstall<H: Host>() {
     }
 }
 
-/// Lends the host to `work`. `None`: this process has none, or it is lent already.
+/// Lends the host to `work`. `None`: this process has none, or it is already lent.
 fn lend<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Option<R> {
     struct Return<'a>(&'a Cell<bool>);
     impl Drop for Return<'_> {
@@ -60,10 +60,10 @@ fn lend<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Option<R> {
     host.as_deref_mut().map(work)
 }
 
-/// Lends the host to `work`, then performs the effects that it left, and sets the timer.
+/// Lends the host to `work`, then performs the effects that `work` left, and sets the timer.
 ///
 /// # Errors
-/// `work` panicked: nothing was returned, and the effects so far were performed.
+/// `work` panicked: it returned nothing. Its effects up to then were performed.
 pub(super) fn enter<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Result<Option<R>, Panicked> {
     let result = guard::<H, _>(|| lend(|host: &mut H| (work(host), host.is_settled())));
     let result = match result {
@@ -84,7 +84,7 @@ pub(super) fn enter<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Result<Option
     result
 }
 
-/// As [`enter`], for what is not one client's: a panic ends the worker.
+/// As [`enter`], for events that are not of one client: a panic ends the worker.
 pub(super) fn run<H: Host, R>(what: &str, work: impl FnOnce(&mut H) -> R) -> Option<R> {
     enter(work).unwrap_or_else(|_| {
         end_after_panic::<H>(what);
@@ -105,7 +105,7 @@ pub(super) fn run_client<H: Host>(client: ClientId, work: impl FnOnce(&mut H)) {
     }
 }
 
-/// Sets the timer to what the host waits for.
+/// Sets the timer and the posted event as the host wants.
 fn settle<H: Host>() {
     let Some(wants) = lend(H::wants).flatten() else {
         return;
@@ -121,11 +121,11 @@ fn settle<H: Host>() {
 /// # Safety
 /// As there.
 pub(super) unsafe fn set_nodelay<H: Host>(c: *mut ngx_connection_t, is_on: bool) {
-    // SAFETY: only this function touches them, and it calls nothing that comes back here.
+    // SAFETY: only this function touches them, and it calls nothing that leads back here.
     unsafe { (*H::slot().listeners.get()).set_nodelay(c, is_on) };
 }
 
-/// The host, for the rest of this room: effects look up what they are about.
+/// Lends the host to code of this module: effects look up what they are about.
 pub(super) fn with<H: Host, R>(work: impl FnOnce(&mut H) -> R) -> Option<R> {
     lend(work)
 }

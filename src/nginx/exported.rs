@@ -1,5 +1,5 @@
-//! `ngx_http_websocket_module`: what nginx finds in the shared object. Nobody imports this file, so it
-//! may name those whom this room else does not know: for them, it is compiled here.
+//! `ngx_http_websocket_module`: what nginx finds in the shared object. No file imports this one, so
+//! it may name modules that `nginx` otherwise does not know: `nginx` is compiled for them here.
 
 use std::ffi::c_void;
 
@@ -27,8 +27,8 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 static mut COMMANDS: [ngx_command_t; DIRECTIVES.len() + 1] =
     directive::commands::<Hub, _, _>(&DIRECTIVES);
 
-/// What nginx looks up in the shared object. (`ngx_modules!` of the crate `ngx` takes one module
-/// only.)
+/// The symbols that nginx looks up in the shared object. (`ngx_modules!` of the crate `ngx` takes
+/// only one module.)
 #[cfg(all(feature = "export-modules", not(test)))]
 #[allow(non_upper_case_globals)]
 mod symbols {
@@ -64,7 +64,8 @@ static mut CORE_CONTEXT: ngx_core_module_t = ngx_core_module_t {
 static mut CORE_COMMANDS: [ngx_command_t; PROCESS_DIRECTIVES.len() + 1] =
     directive::commands::<Hub, _, _>(&PROCESS_DIRECTIVES);
 
-/// Its second half, for directives outside of `http`: nginx wants a module of another type.
+/// The module's second half, for directives outside of `http`: nginx requires another module type
+/// there.
 #[allow(non_upper_case_globals)]
 #[cfg_attr(not(test), used)]
 pub static mut ngx_websocket_module: ngx_module_t = ngx_module_t {
@@ -74,7 +75,7 @@ pub static mut ngx_websocket_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The module, by the name that nginx's tables know.
+/// The module, under the name that nginx's tables use.
 #[allow(non_upper_case_globals)]
 #[cfg_attr(not(test), used)]
 pub static mut ngx_http_websocket_module: ngx_module_t = ngx_module_t {
@@ -87,8 +88,8 @@ pub static mut ngx_http_websocket_module: ngx_module_t = ngx_module_t {
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx numbers its modules before it reads their part of a configuration, and calls with a
-    // live one.
+    // SAFETY: nginx numbers its modules before it reads their part of a configuration, and calls
+    // with a live one.
     unsafe {
         index::remember_context_index(ngx_http_websocket_module.ctx_index);
         callbacks::create_conf::<Main>(cf)

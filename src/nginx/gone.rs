@@ -1,4 +1,4 @@
-//! Requests that nginx ends on its own account: their host is told. And what stays for their log phase.
+//! Requests that nginx ends by itself: reports it to the host, and keeps what the log phase needs.
 
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
@@ -12,26 +12,26 @@ use super::host::Host;
 use super::request::{Cleanup, Request};
 
 impl Request {
-    /// Tells the host when nginx ends the request of client `id` on its own account.
+    /// Tells the host if nginx ends the request of client `id` by itself.
     pub(super) fn watch_client<H: Host>(self, id: ClientId) {
         self.on_cleanup(on_client_gone::<H>, id.0 as usize);
     }
 
-    /// nginx need not tell of the end of its client's request any more.
+    /// The end of its client's request need not be reported any more.
     pub(super) fn unwatch_client<H: Host>(self) {
         let ours: Cleanup = on_client_gone::<H>;
         self.unwatch(|handler, _| ptr::fn_addr_eq(handler, ours));
     }
 
-    /// Keeps the request open until it is answered by an effect, and tells the host if nginx ends it
+    /// Keeps the request open until an effect answers it, and tells the host if nginx ends it
     /// before.
     pub(super) fn park<H: Host>(self, parked: u64) -> bool {
         self.wait();
         self.on_cleanup(on_parked_gone::<H>, parked as usize)
     }
 
-    /// nginx need not tell of the end of this parked request any more. A main request has the
-    /// cleanups of its subrequests, too, of which others may be parked.
+    /// The end of this parked request need not be reported any more. A main request also has the
+    /// cleanups of its subrequests, of which others may be parked.
     pub fn unwatch_parked<H: Host>(self, parked: u64) {
         let ours: Cleanup = on_parked_gone::<H>;
         self.unwatch(|handler, data| ptr::fn_addr_eq(handler, ours) && data as u64 == parked);
@@ -45,21 +45,21 @@ impl Request {
             .is_some_and(|handler| ours.iter().any(|&our| ptr::fn_addr_eq(our, handler)))
     }
 
-    /// The life in numbers of the request's client: while it lives, and in the log phase after.
+    /// The figures of the request's client, while it lives and in the log phase after it.
     pub fn summary<H: Host>(self) -> Option<H::Summary> {
         let context = self.context();
         if context.is_null() {
             return None;
         }
-        // SAFETY: the context is the client's slot, or the record of one that has left; `slot` tells
-        // which.
+        // SAFETY: the context is the client's slot, or the record of one that has left; `slot`
+        // tells which.
         match unsafe { client_slot::occupant::<H::Summary>(context) } {
             RequestContext::Client(id) => with(|host: &mut H| host.summary(id)).flatten(),
             RequestContext::FinalSummary(summary) => Some(summary.clone()),
         }
     }
 
-    /// Keeps a client's numbers for the log phase. The client leaves its request.
+    /// Keeps a client's figures for the log phase. The client leaves its request.
     pub(super) fn remember<H: Host>(self, summary: Option<H::Summary>) {
         self.unwatch_client::<H>();
         // SAFETY: the request is live.
@@ -69,9 +69,9 @@ impl Request {
     }
 }
 
-/// Cleanup of a request that a client is attached to: nginx ends it on its own account, and its log
-/// phase comes next.
-// Known by its address, hence once only.
+/// The cleanup of a request that a client is attached to: nginx ends the request by itself, and its
+/// log phase comes next.
+// Compared by address, so there must be only one instance.
 #[inline(never)]
 unsafe extern "C" fn on_client_gone<H: Host>(data: *mut c_void) {
     let id = ClientId(data as usize as u32);
@@ -82,8 +82,8 @@ unsafe extern "C" fn on_client_gone<H: Host>(data: *mut c_void) {
     run_client(id, |host: &mut H| host.client_gone(id));
 }
 
-/// Cleanup of a parked request: nginx ends it on its own account.
-// Known by its address, hence once only.
+/// The cleanup of a parked request: nginx ends the request by itself.
+// Compared by address, so there must be only one instance.
 #[inline(never)]
 unsafe extern "C" fn on_parked_gone<H: Host>(data: *mut c_void) {
     let parked = data as usize as u64;

@@ -1,4 +1,5 @@
-//! Catches panics before they reach nginx's C, which would abort the worker with all its clients.
+//! Catches panics before they reach nginx's C code, which would abort the worker with all its
+//! clients.
 
 use hub::guard::catch;
 use hub::outside::Level;
@@ -6,7 +7,7 @@ use hub::outside::Level;
 use super::host::Host;
 use super::log;
 
-/// A callback panicked; the `alert` with place and message is already logged.
+/// A callback panicked. The `alert` with place and message is already logged.
 #[derive(Debug)]
 pub struct Panicked;
 

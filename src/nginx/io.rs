@@ -1,4 +1,4 @@
-//! Reads and writes on a client's connection, and the one direct write of a fan-out.
+//! Reads and writes on a client's connection, and the direct write of a fan-out.
 
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
@@ -146,16 +146,17 @@ impl hub::outside::Io for Io {
     }
 
     fn close_at_exit(&self) {
-        // SAFETY: the connection lives while the client has its slot, and no event comes any more.
+        // SAFETY: the connection lives while the client has its slot, and no more events come.
         unsafe { nginx_sys::ngx_close_connection(self.c()) };
     }
 
     fn discard(&self, buf: &mut [u8], max: usize) -> Received {
         let mut dropped = 0;
         while dropped < max {
-            // SAFETY: the connection lives while the client has its slot, so its descriptor is open.
+            // SAFETY: the connection lives while the client has its slot, so its descriptor is
+            // open.
             let socket = unsafe { BorrowedFd::borrow_raw((*self.c()).fd) };
-            // TLS has ended, its records are dropped too.
+            // TLS has ended; its records are dropped, too.
             match net::recv(socket, &mut *buf, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Received::Eof,
                 Ok((count, _)) => dropped += count,
@@ -196,7 +197,7 @@ impl hub::outside::Io for Io {
         };
         if got == 0 {
             let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
-            // It tells twice what it was told.
+            // The kernel reports twice the value that was set.
             self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, most.min(size / 2));
         }
     }
@@ -207,10 +208,11 @@ impl hub::outside::Io for Io {
     }
 }
 
-/// One `send(2)` of a frame run to a plain socket: the hot path of a fan-out.
+/// One `send(2)` of a run of frames to a plain socket: the hot path of a fan-out.
 ///
-/// rustix makes the system call in place. Behind the kernel's mitigations each return and indirect
-/// jump after one is mispredicted: C's wrapper costs a delivery a tenth of its time.
+/// rustix makes the system call inline. With the kernel's mitigations, each return and indirect
+/// jump after a system call is mispredicted: C's wrapper would cost a tenth of the time of a
+/// delivery.
 #[inline]
 pub fn send_plain(fd: i32, bytes: &[u8]) -> Sent {
     // SAFETY: the descriptor of a client that has its slot is open.
@@ -222,7 +224,7 @@ pub fn send_plain(fd: i32, bytes: &[u8]) -> Sent {
     }
 }
 
-/// Reads, for clients and peers alike: over TLS by nginx's `c->recv`.
+/// Reads from clients and peers alike; over TLS with nginx's `c->recv`.
 #[inline]
 pub(super) fn receive(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Received {
     // SAFETY: the connection is live; nginx writes the variable when it starts.
@@ -234,8 +236,8 @@ pub(super) fn receive(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> 
     }
 }
 
-/// `ngx_unix_recv` without its calls (see [`send_plain`]): a read that is shorter than asked for has
-/// drained the socket, unless epoll has told of the peer's FIN.
+/// `ngx_unix_recv` without its calls (see [`send_plain`]). A read that returns less than asked for
+/// has drained the socket, unless epoll has reported the peer's FIN.
 #[inline]
 fn receive_plain(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Received {
     let c = connection.as_ptr();
@@ -279,7 +281,7 @@ fn receive_plain(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Recei
 
 fn receive_by_nginx(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Received {
     let c = connection.as_ptr();
-    // SAFETY: the connection is live; `recv` writes at most so many bytes.
+    // SAFETY: the connection is live; `recv` writes at most that many bytes.
     let n = unsafe {
         let Some(recv) = (*c).recv else {
             return Received::Failed;
@@ -294,10 +296,10 @@ fn receive_by_nginx(connection: NonNull<ngx_connection_t>, buf: &mut [u8]) -> Re
     }
 }
 
-/// Writes by `c->send`, for clients and peers alike.
+/// Writes to clients and peers alike, with `c->send`.
 pub(super) fn send(connection: NonNull<ngx_connection_t>, bytes: &[u8]) -> Sent {
     let c = connection.as_ptr();
-    // SAFETY: the connection is live; `send` reads at most so many bytes.
+    // SAFETY: the connection is live; `send` reads at most that many bytes.
     let n = unsafe {
         let most = if (*c).ssl.is_null() {
             bytes.len()

@@ -1,5 +1,5 @@
-//! TCP_NODELAY for a listener's connections: set once on the listener, whose connections have it from
-//! their beginning, where nginx would set it on each by a system call of its own.
+//! TCP_NODELAY for a listener's connections. It is set once on the listener, and its connections
+//! inherit it; nginx would set it on each by a system call of its own.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,12 +9,13 @@ use nginx_sys::{
 };
 use rustix::net::sockopt;
 
-/// What a worker has told the sockets that it listens on.
+/// The listeners of a worker that have the option.
 pub(super) struct Listeners(Vec<Listener>);
 
 struct Listener {
     listening: *mut ngx_listening_t,
-    /// So many connections may have been in its queue when it was told, and not have the option.
+    /// This many connections may have been in the listener's queue when the option was set, and
+    /// lack it.
     before: usize,
 }
 
@@ -23,10 +24,10 @@ impl Listeners {
         Listeners(Vec::new())
     }
 
-    /// Gives a client's connection TCP_NODELAY, as nginx does (`ngx_tcp_nodelay`) with those that it
-    /// proxies an upgrade for; it has marked unix sockets as without the option. Plain HTTP of the
-    /// same listener has it too, as it has by nginx from its second request on; with
-    /// `tcp_nodelay off` (`is_on` is false) only the client has it.
+    /// Gives a client's connection TCP_NODELAY, as nginx does (`ngx_tcp_nodelay`) when it proxies
+    /// an upgrade; nginx has marked unix sockets as not supporting it. Plain HTTP connections of
+    /// the same listener get it, too; nginx would set it there from the second request on. With
+    /// `tcp_nodelay off` (`is_on` is false) only the client gets it.
     ///
     /// # Safety
     /// `c` is a live connection that a listener of the running cycle has accepted.
@@ -45,8 +46,9 @@ impl Listeners {
         }
     }
 
-    /// Whether the listener had been told before it took the connection that is asked for. Its queue
-    /// is first in, first out, so those from before are among the next.
+    /// Whether the listener already had the option when it accepted the connection. If the listener
+    /// is new here, it gets the option. Its queue is first in, first out, so the connections from
+    /// before are among the next.
     ///
     /// # Safety
     /// `listening` is null, or a listener of the running cycle.
@@ -56,7 +58,8 @@ impl Listeners {
             known.before = known.before.saturating_sub(1);
             return is_after;
         }
-        // SAFETY: the caller's. Until a worker quits its listeners are open, and then -1.
+        // SAFETY: the caller's. A listener's descriptor is open until the worker quits, and then
+        // -1.
         unsafe {
             if let Some(found) = listening.as_ref()
                 && found.fd >= 0

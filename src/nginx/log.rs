@@ -21,7 +21,7 @@ fn number(level: Level) -> ngx_uint_t {
     level as ngx_uint_t
 }
 
-/// Whether a line of this level is written to `log`.
+/// Whether `log` shows lines of this level.
 ///
 /// # Safety
 /// `log` is live.
@@ -30,7 +30,7 @@ pub(super) unsafe fn is_shown(log: *const ngx_log_t, level: Level) -> bool {
     unsafe { (*log).log_level >= number(level) }
 }
 
-/// Writes to the log of the process.
+/// Writes to the process's log.
 pub fn cycle(level: Level, text: fmt::Arguments<'_>) {
     // SAFETY: nginx sets `ngx_cycle` before it loads any module and never clears it.
     let log = unsafe { (*ngx_cycle).log };
@@ -45,7 +45,7 @@ pub(super) fn write(log: *mut ngx_log_t, level: Level, text: fmt::Arguments<'_>)
         return;
     }
     let text = text.to_string();
-    // SAFETY: the format takes a length and a pointer to so many bytes.
+    // SAFETY: the format takes a length and a pointer to that many bytes.
     unsafe {
         nginx_sys::ngx_log_error_core(
             number(level),

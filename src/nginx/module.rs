@@ -1,4 +1,4 @@
-//! What nginx loads, seen from this room.
+//! What nginx loads, as this module sees it.
 
 use std::io;
 
@@ -8,22 +8,23 @@ use super::index::context_index;
 use super::request::Request;
 use super::variable::{Used, Variables};
 
-/// What nginx loads: a host, and what nginx.conf says of it. There is one in the shared object, for
-/// which `exported` compiles this room: the configurations that nginx holds for us are of its types.
+/// What nginx loads: a host, and the types of its configuration. The shared object has one of
+/// these, for which `exported` compiles this code: the configurations that nginx holds for us have
+/// its types.
 pub trait Module: Variables {
-    /// What the directives are read into.
+    /// The types of the configuration.
     type Configuration: Configuration;
 
-    /// Who answers a location's requests; `None`: not this module.
+    /// The handler that answers a location's requests; `None` if this module does not.
     fn handler(location: &LocationOf<Self>) -> Option<Handler>;
 
-    /// All of nginx.conf is read and merged. Returns what is suspicious, a line each.
+    /// All of nginx.conf has been read and merged. Returns warnings, one line each.
     fn is_read(main: &mut MainOf<Self>, used: &Used<'_>) -> Vec<String>;
 
-    /// A host for a process that serves clients; `None`: it has nothing to do.
+    /// A host for a process that serves clients; `None` if it has nothing to do.
     ///
     /// # Errors
-    /// The process cannot serve, by this cause.
+    /// Why the process cannot serve.
     fn begin(
         main: &'static MainOf<Self>,
         process: Option<&ProcessOf<Self>>,
@@ -35,13 +36,13 @@ pub(super) type MainOf<M> = <<M as Module>::Configuration as Configuration>::Mai
 pub(super) type LocationOf<M> = <<M as Module>::Configuration as Configuration>::Location;
 
 impl Request {
-    /// What the configuration says of the whole `http` block.
+    /// The configuration of the whole `http` block.
     pub fn main_conf<M: Module>(self) -> &'static MainOf<M> {
         // SAFETY: made by `create_main_conf`, and kept as long as the cycle. There is one `Module`.
         unsafe { &*(*self.r().main_conf.add(context_index())).cast() }
     }
 
-    /// What the configuration says of the location that handles the request.
+    /// The configuration of the location that handles the request.
     pub fn location_conf<M: Module>(self) -> &'static LocationOf<M> {
         // SAFETY: made by `create_loc_conf`, merged, and kept as long as the cycle; a worker's
         // clients end before its cycle does. There is one `Module`.

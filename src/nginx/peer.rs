@@ -19,13 +19,13 @@ use super::ssl::{self, PeerTls};
 /// A socket address, resolved when the configuration was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// A C `sockaddr`, in the machine's byte order of nginx.
+    /// A C `sockaddr`, in nginx's byte order on this machine.
     pub(super) sockaddr: Vec<u8>,
     /// For the log.
     pub name: String,
 }
 
-/// How far a peer's connection has come.
+/// The stages of a peer's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Connecting,
@@ -43,7 +43,7 @@ pub struct Peer<H> {
 }
 
 impl<H: Host> Peer<H> {
-    /// Begins to connect. Its events carry `id`.
+    /// Starts to connect. The connection's events carry `id`.
     ///
     /// # Errors
     /// The cause, for the log.
@@ -62,7 +62,7 @@ impl<H: Host> Peer<H> {
         request.socklen = address.sockaddr.len() as nginx_sys::socklen_t;
         request.name = (&raw const name).cast_mut();
         request.get = Some(ngx_event_get_peer);
-        // nginx would log each failed attempt; a link tells of the first one only.
+        // nginx would log each failed attempt; a link reports only the first one.
         // SAFETY: the cycle and its log live as long as the process.
         let mut quiet = unsafe { *(*ngx_cycle).log };
         quiet.log_level = nginx_sys::NGX_LOG_ALERT as usize;
@@ -99,7 +99,7 @@ impl<H: Host> Peer<H> {
                 return Err("out of memory".to_owned());
             }
             if (*(*c).write).ready() != 0 {
-                // Connected at once: no event will say so.
+                // Connected at once, so no event will report it.
                 ngx_post_event((*c).write, &raw mut nginx_sys::ngx_posted_events);
             }
         }
@@ -115,8 +115,8 @@ impl<H: Host> Peer<H> {
 
     fn handshake(&mut self) -> Progress {
         let c = self.connection.as_ptr();
-        // SAFETY: the connection is live. While it is under way nginx's own handlers are on it,
-        // which call `ssl->handler` at its end; ours go back there.
+        // SAFETY: the connection is live. While the TLS handshake is under way, nginx's own
+        // handlers are on it, which call `ssl->handler` at its end; that sets ours again.
         unsafe {
             if (*(*c).ssl).handshaked() == 0 {
                 match nginx_sys::ngx_ssl_handshake(c) {
@@ -265,7 +265,7 @@ unsafe extern "C" fn on_write<H: Host>(event: *mut ngx_event_t) {
     }
 }
 
-/// nginx has finished the TLS handshake, well or not: the write event tells the host.
+/// nginx has ended the TLS handshake, with or without success: the write event tells the host.
 unsafe extern "C" fn on_handshake_end<H: Host>(c: *mut ngx_connection_t) {
     // SAFETY: nginx calls it with a live connection.
     unsafe {
@@ -277,7 +277,7 @@ unsafe extern "C" fn on_handshake_end<H: Host>(c: *mut ngx_connection_t) {
 impl<H> Drop for Peer<H> {
     fn drop(&mut self) {
         let c = self.connection.as_ptr();
-        // SAFETY: the connection is live and nobody else's.
+        // SAFETY: the connection is live and not used by anything else.
         unsafe {
             if !(*c).ssl.is_null() {
                 ssl::end_quietly(c);

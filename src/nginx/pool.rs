@@ -1,4 +1,4 @@
-//! nginx's pools: what lies in them, and what they get back.
+//! nginx's pools: allocations in them, and what is given back.
 
 use std::ffi::c_void;
 use std::mem::{align_of, size_of};
@@ -9,7 +9,7 @@ use nginx_sys::{
 };
 use smallvec::SmallVec;
 
-/// Moves `value` to `pool`; it is dropped when the pool is destroyed. `None`: out of memory.
+/// Moves `value` to `pool`. It is dropped when the pool is destroyed. `None`: out of memory.
 pub(super) fn keep<T>(pool: *mut ngx_pool_t, value: T) -> Option<NonNull<T>> {
     unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
         // SAFETY: `data` is the box that `keep` leaked; nginx runs a cleanup once.
@@ -39,9 +39,9 @@ pub(super) unsafe fn zeroed<T>(pool: *mut ngx_pool_t) -> Option<NonNull<T>> {
     NonNull::new(unsafe { ngx_pcalloc(pool, size_of::<T>()) }.cast())
 }
 
-/// Room for a `T` in the free rest of the pool's current block, where nginx allocates next, and how
-/// many bytes of the block it takes, alignment included. `None`: there is no such room, and a larger
-/// pool would cost more than the heap does.
+/// Space for a `T` in the free rest of the pool's current block, where nginx allocates next, and
+/// how many bytes of the block it takes, alignment included. `None`: there is not enough, and a
+/// larger pool would cost more than the heap does.
 pub(super) fn spare_room<T>(pool: *mut ngx_pool_t) -> Option<(NonNull<T>, usize)> {
     // SAFETY: the pool of a live connection, and one of its blocks.
     unsafe {
@@ -58,7 +58,7 @@ pub(super) fn spare_room<T>(pool: *mut ngx_pool_t) -> Option<(NonNull<T>, usize)
     }
 }
 
-/// The pool takes no more than what it was created with, besides large allocations.
+/// Whether the pool still has only the block that it was created with, besides large allocations.
 ///
 /// # Safety
 /// `pool` is alive.
@@ -76,7 +76,7 @@ pub(super) fn copy(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
 /// What a request has left in its connection's pool: seldom more than a buffer and realip's text.
 pub(super) type PoolRemains = SmallVec<[Unused; 4]>;
 
-/// Something that was allocated from a pool, and that nobody uses any more.
+/// Memory that was allocated from a pool and is not used any more.
 pub(super) struct Unused {
     start: *mut u8,
     end: *mut u8,
@@ -87,7 +87,7 @@ impl Unused {
     ///
     /// # Safety
     /// They are one allocation of the pool's, padding in front of it included, or lie in no pool.
-    /// Nobody reads or writes them again, and no list of the pool's has them.
+    /// They are not read or written again, and no list of the pool's has them.
     pub(super) unsafe fn before<T>(end: *mut T, bytes: usize) -> Unused {
         let end = end.cast::<u8>();
         let start = end.wrapping_sub(bytes);
@@ -104,17 +104,18 @@ impl Unused {
     }
 }
 
-/// Gives what is unused back to `pool`, as far as nothing that is used lies behind it. nginx gives
-/// back only what was too large for a block. A further block left empty is freed.
+/// Gives unused memory back to `pool`, as far as nothing that is in use lies behind it. nginx
+/// itself gives back only what was too large for a block. A further block that becomes empty is
+/// freed.
 ///
-/// A block ends (`d.last`) with what was allocated from it last. While that is one of `unused`, or
-/// nginx's note of a large allocation that has been freed, the block is made to end where it began.
+/// The end of a block (`d.last`) is the end of the last allocation from it. While that is one of
+/// `unused`, or nginx's record of a freed large allocation, the end is moved to where it began.
 ///
 /// # Safety
 /// `pool` is alive.
 pub(super) unsafe fn give_back(pool: *mut ngx_pool_t, unused: &[Unused]) {
-    // SAFETY: the blocks of a live pool. What is cut off has no user, by the word of who has said so
-    // and, for notes, as nginx takes any without an allocation for its next.
+    // SAFETY: the blocks of a live pool. What is cut off is not in use: the caller has said so for
+    // `unused`, and nginx takes any record without an allocation for its next one.
     unsafe {
         cut(pool, pool, unused);
         let mut before = pool;
@@ -124,7 +125,7 @@ pub(super) unsafe fn give_back(pool: *mut ngx_pool_t, unused: &[Unused]) {
                 return;
             }
             cut(pool, block, unused);
-            // As `ngx_palloc_block` begins one: its header is the first part of the pool's.
+            // As `ngx_palloc_block` starts one: its header is the first part of the pool's.
             let start = block.cast::<u8>().add(size_of::<ngx_pool_data_t>());
             if (*block).d.last > start {
                 before = block;
@@ -158,12 +159,12 @@ unsafe fn cut(pool: *mut ngx_pool_t, block: *mut ngx_pool_t, unused: &[Unused]) 
     }
 }
 
-/// Unlinks the note of a freed large allocation that ends at `end`. Returns where it begins.
+/// Unlinks the record of a freed large allocation that ends at `end`. Returns where it begins.
 ///
 /// # Safety
 /// `pool` is alive.
 unsafe fn unlink_note(pool: *mut ngx_pool_t, end: *mut u8) -> Option<*mut u8> {
-    // SAFETY: the notes of a live pool.
+    // SAFETY: the records of a live pool.
     unsafe {
         let mut place: *mut *mut ngx_pool_large_t = &raw mut (*pool).large;
         while let Some(note) = (*place).as_mut() {

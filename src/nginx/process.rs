@@ -1,4 +1,4 @@
-//! What kind of process this is, and what it is about to do.
+//! What kind of process this is, and whether it is about to exit.
 
 use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_current_msec, ngx_cycle, ngx_exiting, ngx_pid,
@@ -34,7 +34,7 @@ pub fn shutdown_timeout() -> Option<u64> {
     (timeout != 0 && timeout != usize::MAX).then_some(timeout as u64)
 }
 
-/// Ends this worker as soon as its current event ends; the master starts another.
+/// Ends this worker after its current event; the master starts another.
 pub fn terminate() {
     // SAFETY: the worker's loop reads it between events, in this thread.
     unsafe { ngx_terminate = 1 };
@@ -64,13 +64,13 @@ pub fn connections() -> (usize, usize) {
     unsafe { ((*ngx_cycle).connection_n, (*ngx_cycle).free_connection_n) }
 }
 
-/// 128 bits from the system's generator: for ids that nobody can guess.
+/// 128 bits from the system's generator, for ids that nobody can guess.
 ///
 /// # Errors
-/// The system's own, where it has no generator.
+/// The system has no generator.
 pub fn random() -> std::io::Result<[u8; 16]> {
     let mut bytes = [0u8; 16];
-    // SAFETY: writes at most so many bytes.
+    // SAFETY: writes at most that many bytes.
     let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if n == bytes.len() as isize {
         Ok(bytes)

@@ -1,9 +1,9 @@
 //! Sends of a fan-out by io_uring: one system call for thousands of sockets.
 //!
 //! Each send is `IORING_OP_SEND` with `MSG_DONTWAIT`, so the kernel tries it at once and never
-//! waits: when `io_uring_enter(2)` returns, all are done, and no buffer has to be kept. With
-//! `IOSQE_CQE_SKIP_SUCCESS` only sends that failed leave a completion, and `MSG_WAITALL` makes the
-//! kernel count a short one as failed.
+//! waits. When `io_uring_enter(2)` returns, all are done, and no buffer has to be kept. With
+//! `IOSQE_CQE_SKIP_SUCCESS` only failed sends produce a completion, and `MSG_WAITALL` makes the
+//! kernel count a short send as failed.
 
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use io_uring::{IoUring, opcode, types::Fd};
 
 use hub::outside::Sent;
 
-/// Most sends of one system call.
+/// Most sends in one system call.
 const ENTRIES: u32 = 4096;
 
 /// A worker's ring. Only its own thread may use it.
@@ -22,10 +22,10 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring that sends as this module needs it to, tried out.
+    /// Opens a ring and tests that it sends as this module needs.
     ///
     /// # Errors
-    /// The kernel, or who confines it, has no such io_uring.
+    /// The kernel has no such io_uring, or a sandbox forbids it.
     pub fn open() -> Result<Ring> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -43,17 +43,17 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Sockets that [`Ring::send_each`] takes at a time.
+    /// How many sockets [`Ring::send_each`] takes at a time.
     pub fn capacity(&self) -> usize {
         ENTRIES as usize
     }
 
-    /// Offers `bytes` to each socket, and tells which did not take all: place, outcome. Negative
-    /// sockets are left out.
+    /// Offers `bytes` to each socket, and reports those that did not take all: index and outcome.
+    /// Negative sockets are skipped.
     ///
     /// # Errors
-    /// The kernel refused; the number is how many sockets, from the first on, were offered the
-    /// bytes. The ring is of no more use then.
+    /// The kernel refused. The number says how many sockets, counted from the first, were offered
+    /// the bytes. The ring must not be used any more.
     pub fn send_each(
         &mut self,
         sockets: &[i32],
@@ -64,8 +64,8 @@ impl Ring {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         for (place, &socket) in sockets.iter().enumerate().filter(|(_, fd)| **fd >= 0) {
             let entry = send(socket, bytes.as_ptr(), length).user_data(place as u64);
-            // SAFETY: the bytes outlive the call of `submit` below, in which the kernel is done
-            // with them. The queue has room: it is empty between calls.
+            // SAFETY: the bytes outlive the call of `submit` below, in which the kernel finishes
+            // with them. The queue has space: it is empty between calls.
             let pushed = unsafe { self.ring.submission().push(&entry) };
             if pushed.is_err() {
                 short(place, Sent::Again);
@@ -82,14 +82,14 @@ impl Ring {
         })
     }
 
-    /// Hands the queue to the kernel. An error tells how many entries it has not taken.
+    /// Hands the queue to the kernel. An error says how many entries the kernel has not taken.
     fn submit(&mut self) -> std::result::Result<(), (usize, Error)> {
         loop {
             let result = self.ring.submit();
             let left = self.ring.submission().len();
             match result {
                 _ if left == 0 => return Ok(()),
-                // It was interrupted, or short of something, between two entries.
+                // The kernel was interrupted, or short of a resource, between two entries.
                 Ok(taken) if taken > 0 => {}
                 Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
                 Ok(_) => return Err((left, ErrorKind::WriteZero.into())),
@@ -98,7 +98,7 @@ impl Ring {
         }
     }
 
-    /// Tries on a pair of sockets what everything depends on.
+    /// Tests on a pair of sockets everything that the module relies on.
     fn behaves(&mut self) -> Result<bool> {
         let (ours, _theirs) = socket_pair()?;
         let socket = [ours.as_raw_fd()];

@@ -1,11 +1,11 @@
-//! What a process of nginx has of this module.
+//! The state of this module in an nginx process.
 
 use std::cell::{Cell, UnsafeCell};
 
 use super::listening::Listeners;
 use super::timer::Timer;
 
-/// Where a process keeps its host. Only `event` looks into it.
+/// Where a process keeps its host. Only `event` accesses it.
 pub struct Slot<H> {
     pub(super) host: UnsafeCell<Option<Box<H>>>,
     pub(super) timer: UnsafeCell<Option<Timer>>,
@@ -18,7 +18,7 @@ pub struct Slot<H> {
 unsafe impl<H> Sync for Slot<H> {}
 
 impl<H> Slot<H> {
-    /// Without a host.
+    /// A slot without a host.
     pub const fn new() -> Slot<H> {
         Slot {
             host: UnsafeCell::new(None),

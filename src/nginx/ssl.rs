@@ -11,13 +11,14 @@ use nginx_sys::{
 /// Most that is offered to `SSL_write` at a time: one TLS record.
 pub const RECORD: usize = 16 * 1024;
 
-/// Lets OpenSSL write in parts, and be offered the same bytes again from another address. nginx
-/// sets neither mode: `SSL_write` of more would say "again" with most of it on the wire.
+/// Allows OpenSSL to write in parts, and to be offered the same bytes again from another address.
+/// nginx sets neither mode: an `SSL_write` of more would say "again" with most of it already on the
+/// wire.
 ///
 /// # Safety
 /// `c` is a live connection.
 pub(super) unsafe fn write_in_parts(c: *mut ngx_connection_t) {
-    // SAFETY: the caller's; `SSL_set_mode` is this macro.
+    // SAFETY: the caller's; `SSL_set_mode` is a macro for this call.
     unsafe {
         if let Some(ssl) = (*c).ssl.as_ref() {
             let modes = SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
@@ -42,7 +43,7 @@ pub(super) unsafe fn say_goodbye(c: *mut ngx_connection_t) {
     }
 }
 
-/// Makes nginx free the TLS connection at once: no second close_notify, no wait for the peer's,
+/// Makes nginx free the TLS connection at once: no second close_notify, and no wait for the peer's,
 /// which would keep the connection up to 3 s under nginx's handlers.
 ///
 /// # Safety
@@ -57,7 +58,7 @@ pub(super) unsafe fn end_quietly(c: *mut ngx_connection_t) {
     }
 }
 
-/// How a link speaks TLS: verifies the server's certificate against the system's authorities.
+/// The TLS settings of a link: verifies the server's certificate against the system's authorities.
 pub struct PeerTls {
     ssl: Box<ngx_ssl_t>,
     host: CString,
@@ -66,7 +67,7 @@ pub struct PeerTls {
 
 impl PeerTls {
     /// # Errors
-    /// OpenSSL's, already logged by nginx.
+    /// OpenSSL's error, already logged by nginx.
     pub fn new(host: &str, verify: bool) -> Result<PeerTls, String> {
         let host = CString::new(host).map_err(|_| "host name with a zero byte".to_owned())?;
         // SAFETY: nginx zeroes its own `ngx_ssl_t` too; the cycle's log lives as long as we do.
@@ -88,7 +89,7 @@ impl PeerTls {
         Ok(PeerTls { ssl, host, verify })
     }
 
-    /// Makes the TLS connection of `c`, with the name to send and to verify. False: it failed.
+    /// Sets up TLS on `c`, with the name to send and to verify. False: it failed.
     pub(super) fn prepare(&self, c: NonNull<ngx_connection_t>) -> bool {
         const TLSEXT_NAMETYPE_HOST_NAME: c_long = 0;
         let flags = (nginx_sys::NGX_SSL_BUFFER | nginx_sys::NGX_SSL_CLIENT) as usize;

@@ -1,4 +1,4 @@
-//! The module's one timer of a worker, and its one posted event.
+//! The module's only timer in a worker, and its only posted event.
 
 use std::ffi::c_void;
 
@@ -14,11 +14,11 @@ type Handler = unsafe extern "C" fn(*mut ngx_event_t);
 /// When a host wants to be called again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wants {
-    /// The timer at this time of [`process::now`]; `None`: never.
+    /// The time of the timer, by [`process::now`]; `None` for never.
     pub due: Option<u64>,
-    /// A quitting process waits for it.
+    /// A quitting process must wait for the timer.
     pub owed: bool,
-    /// The posted event, in the next round of the event loop.
+    /// The posted event is wanted in the next round of the event loop.
     pub turn: bool,
 }
 
@@ -27,12 +27,12 @@ pub(super) struct Timer {
     timer: Box<ngx_event_t>,
     turn: Box<ngx_event_t>,
     due: Option<u64>,
-    /// What the events belong to: nginx's debug log asks for its descriptor.
+    /// The owner of the events: nginx's debug log reads its descriptor.
     _nobody: Box<ngx_connection_t>,
 }
 
 impl Timer {
-    /// Both are idle at first: an idle worker has no timer of ours.
+    /// Both are idle at first, so an idle worker has no timer of ours.
     pub(super) fn new(on_timer: Handler, on_turn: Handler) -> Timer {
         // SAFETY: nginx makes its own connections by zeroing them.
         let mut nobody: Box<ngx_connection_t> = Box::new(unsafe { std::mem::zeroed() });
@@ -46,7 +46,7 @@ impl Timer {
         }
     }
 
-    /// Sees to what the host wants.
+    /// Sets timer and event as the host wants.
     pub(super) fn set(&mut self, wants: Wants) {
         self.timer.set_cancelable(u32::from(!wants.owed));
         self.wait_until(wants.due);
@@ -72,8 +72,8 @@ impl Timer {
         }
     }
 
-    /// The next round of the event loop begins with a look at the sockets: `ngx_posted_events` would be
-    /// emptied before nginx returns to epoll.
+    /// Posts to the next round of the event loop, which begins by polling the sockets:
+    /// `ngx_posted_events` would be run before nginx returns to epoll.
     fn next_turn(&mut self) {
         // SAFETY: the event is boxed; the queue is nginx's; one thread.
         unsafe { ngx_post_event(&raw mut *self.turn, &raw mut ngx_posted_next_events) };

@@ -14,14 +14,14 @@ use super::host::Host;
 use super::pool;
 use super::request::Request;
 
-/// What a variable's name is.
+/// How a row names its variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    /// The whole name, without `$`. Computed once a request.
+    /// The whole name, without `$`. Computed once per request.
     Once(&'static str),
     /// The whole name. Computed each time.
     Always(&'static str),
-    /// The name's beginning; the rest goes to `get`.
+    /// The name's prefix; `get` receives the rest.
     Prefix(&'static str),
 }
 
@@ -33,16 +33,17 @@ pub struct Variable {
     pub get: Get,
 }
 
-/// A variable's value; `None` is "not found". The second argument is the name's rest after a prefix.
+/// A variable's value; `None` is "not found". The second argument is the rest of the name after a
+/// prefix.
 pub type Get = for<'a> fn(&'a Request, &[u8]) -> Option<Cow<'a, [u8]>>;
 
 /// A host whose requests have variables.
 pub trait Variables: Host {
-    /// All of them.
+    /// All variables.
     fn variables() -> &'static [Variable];
 }
 
-/// Adds the variables, in `preconfiguration`. False: nginx has said why not.
+/// Adds the variables, in `preconfiguration`. False: nginx has logged why.
 pub(super) fn add<M: Variables>(cf: *mut ngx_conf_t) -> bool {
     M::variables().iter().all(|row| {
         let (name, flags) = match row.name {
@@ -87,7 +88,7 @@ unsafe extern "C" fn on_get<M: Variables>(
     }
 }
 
-/// Of a prefixed variable nginx gives the whole name as `data`; its row is found by the prefix.
+/// For a prefixed variable nginx passes the whole name as `data`; the row is found by its prefix.
 unsafe extern "C" fn on_get_prefix<M: Variables>(
     r: *mut ngx_http_request_t,
     value: *mut ngx_variable_value_t,
@@ -120,7 +121,7 @@ fn set(
         return NGX_OK as ngx_int_t;
     };
     let (data, len) = match bytes {
-        // The request's own, which live as long as it.
+        // The bytes are the request's own, and live as long as it does.
         Cow::Borrowed(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
         Cow::Owned(bytes) => {
             // SAFETY: the request is live.
@@ -137,7 +138,7 @@ fn set(
 }
 
 /// The first word of `ngx_variable_value_t`: 28 bits of `len`, then `valid`, `no_cacheable`,
-/// `not_found` and `escape`. The bindings' own setters go bit by bit.
+/// `not_found` and `escape`. The bindings' setters would write bit by bit.
 fn valid(len: usize) -> [u8; 4] {
     let len = len as u32;
     if cfg!(target_endian = "little") {
@@ -147,7 +148,7 @@ fn valid(len: usize) -> [u8; 4] {
     }
 }
 
-/// The variables that the configuration uses, in lower case.
+/// The variables used by the configuration, in lower case.
 pub struct Used<'a>(&'a [ngx_http_variable_t]);
 
 impl Used<'_> {
@@ -170,12 +171,12 @@ impl Used<'_> {
         self.0.iter().map(|variable| variable.name.as_bytes())
     }
 
-    /// Variable `name` is among them.
+    /// Whether `name` is among them.
     pub fn has(&self, name: &str) -> bool {
         self.names().any(|used| used == name.as_bytes())
     }
 
-    /// What follows `prefix` in the names of those that begin with it.
+    /// The rest of each name that begins with `prefix`.
     pub fn after(&self, prefix: &str) -> Vec<Vec<u8>> {
         let names = self.names();
         let rest = names.filter_map(|name| name.strip_prefix(prefix.as_bytes()));

@@ -1,4 +1,4 @@
-//! Frees the request of a client that needs it no longer, as `ngx_http_set_keepalive` does.
+//! Frees the request of a client that no longer needs it, as `ngx_http_set_keepalive` does.
 
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
@@ -16,7 +16,7 @@ use super::super::host::Host;
 use super::super::pool::{self, PoolRemains, Unused};
 use super::super::request::Request;
 
-/// True if nobody is at work on the request now.
+/// True if nothing is using the request now.
 pub(super) fn is_idle(request: Request) -> bool {
     let r: *mut ngx_http_request_s = request.as_raw();
     // SAFETY: the request is live.
@@ -29,7 +29,8 @@ pub(super) fn is_idle(request: Request) -> bool {
     }
 }
 
-/// Another module waits for the request's end: a cleanup of its own on the request or its pool.
+/// Whether another module waits for the request's end: it has a cleanup of its own on the request
+/// or its pool.
 pub(super) fn is_needed<H: Host>(request: Request) -> bool {
     let r: *mut ngx_http_request_s = request.as_raw();
     // SAFETY: the request is live, and so are the lists of its cleanups.
@@ -59,7 +60,8 @@ pub(super) fn is_needed<H: Host>(request: Request) -> bool {
 /// Frees the request.
 pub(super) fn detach<H: Host>(request: Request, id: ClientId) {
     let r: *mut ngx_http_request_s = request.as_raw();
-    // SAFETY: `may` has seen that nobody else uses the request. What outlives it is copied first.
+    // SAFETY: `may` has checked that nothing else uses the request. What outlives it is copied
+    // first.
     unsafe {
         let c = (*r).connection;
         request.unwatch_client::<H>(); // its log may still ask for the client's numbers
@@ -77,8 +79,8 @@ pub(super) fn detach<H: Host>(request: Request, id: ClientId) {
     }
 }
 
-/// Makes the connection the client's alone: `c->data` becomes its slot. The request has left this
-/// `unused` in the connection's pool; `more` is to come there.
+/// Makes the connection the client's alone: `c->data` becomes its slot. The request has left
+/// `unused` parts of the connection's pool; `more` says that more will be allocated there.
 fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: PoolRemains, more: bool) {
     let slot = with(|host: &mut H| host.slots().set_detached(id, unused, more)).flatten();
     // SAFETY: the connection is live. `destroyed` stays set, else nginx's
@@ -89,15 +91,15 @@ fn adopt<H: Host>(c: *mut ngx_connection_t, id: ClientId, unused: PoolRemains, m
     }
 }
 
-/// Frees what an idle keep-alive connection does without: the header buffers and OpenSSL's. Returns
-/// what described them, which nginx would keep for the next request's.
+/// Frees what an idle keep-alive connection does not need: the header buffers and OpenSSL's.
+/// Returns the structs that described them, which nginx would keep for the next request.
 unsafe fn free_buffers(
     c: *mut ngx_connection_t,
     http: *mut nginx_sys::ngx_http_connection_t,
 ) -> PoolRemains {
     let mut unused = PoolRemains::new();
-    // SAFETY: the request that used the buffers is gone; the pool is the connection's. nginx makes a
-    // buffer anew where the pointer to it is null, as it is at first.
+    // SAFETY: the request that used the buffers is gone; the pool is the connection's. nginx
+    // allocates a buffer again if the pointer to it is null, as it is at first.
     unsafe {
         for list in [&raw mut (*http).free, &raw mut (*http).busy] {
             while let Some(link) = (*list).as_mut() {
@@ -125,16 +127,17 @@ unsafe fn free_buffers(
     unused
 }
 
-/// What other modules have left with a request and a client takes along.
+/// State of other modules that a client keeps when its request is freed.
 struct Kept {
     counted: Vec<Counted>,
     address: Option<Address>,
 }
 
-/// limit_conn's count of the connection: what takes it back, with its data, a zone and a node.
+/// limit_conn's count of the connection: the function that takes it back, and its data, a zone and
+/// a node.
 type Counted = (unsafe extern "C" fn(*mut c_void), [usize; 2]);
 
-/// The address that realip has found.
+/// The client address that realip has set.
 struct Address {
     sockaddr: Vec<u8>,
     text: Vec<u8>,
@@ -143,7 +146,7 @@ struct Address {
 }
 
 impl Kept {
-    /// Takes it out of a request that is about to be freed.
+    /// Takes the state out of a request that is about to be freed.
     unsafe fn of(r: *mut ngx_http_request_s) -> Kept {
         // SAFETY: the caller's request is live; realip has set a valid address and text.
         unsafe {
@@ -163,16 +166,17 @@ impl Kept {
         self.counted.is_empty() && self.address.is_none()
     }
 
-    /// What is of no use once the request has been freed: realip's cleanup has put the proxy's
-    /// address back by then.
+    /// What becomes unused when the request is freed: realip's cleanup has restored the proxy's
+    /// address by then.
     unsafe fn unused(&self) -> Option<Unused> {
         let ngx_str_t { data, len } = self.address.as_ref()?.realip;
-        // SAFETY: realip has allocated its text from the connection's pool, and nobody points to it.
+        // SAFETY: realip has allocated its text from the connection's pool, and nothing points to
+        // it.
         Some(unsafe { Unused::before(data.wrapping_add(len), len) })
     }
 
-    /// Gives it to the client's connection. Out of memory, limit_conn counts the client no longer,
-    /// and its address is the proxy's.
+    /// Moves the state to the client's connection. If memory runs out, limit_conn no longer counts
+    /// the client, and its address is the proxy's.
     unsafe fn put(self, c: *mut ngx_connection_t) {
         // SAFETY: the connection is live.
         unsafe {
@@ -211,7 +215,7 @@ impl Address {
     }
 }
 
-/// The context that realip has set, if it has rewritten the address.
+/// The context that realip set; `None` if it has not rewritten the address.
 unsafe fn realip_context(r: *const ngx_http_request_s) -> Option<*mut c_void> {
     // SAFETY: contexts are indexed by the modules' numbers.
     unsafe {
@@ -240,7 +244,7 @@ unsafe fn is_realip(r: *const ngx_http_request_s, cleanup: &ngx_pool_cleanup_t) 
     unsafe { realip_context(r) == Some(cleanup.data) }
 }
 
-/// limit_conn's cleanup data begins with its zone: found by the zones' tag.
+/// The zone of limit_conn's cleanup data, which begins with it. It is found by the zones' tag.
 unsafe fn limit_conn_zone(
     r: *const ngx_http_request_s,
     cleanup: &ngx_pool_cleanup_t,

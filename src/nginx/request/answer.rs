@@ -36,7 +36,7 @@ impl Request {
         }
     }
 
-    /// Sends the 101 as `ngx_http_upstream_upgrade` prepares for one; nginx's header filter adds
+    /// Sends the 101, prepared as `ngx_http_upstream_upgrade` does; nginx's header filter adds
     /// `Connection: upgrade`. `Some`: finalize with this status instead.
     pub(in crate::nginx) fn send_switching_protocols(
         self,
@@ -59,8 +59,8 @@ impl Request {
         (has_failed || !self.write_header()).then_some(NGX_ERROR as isize)
     }
 
-    /// Writes out what the header filter has kept: a plain socket takes it by one `send`, and body
-    /// filters have no part in it; else nginx flushes it. False: the connection has failed.
+    /// Writes what the header filter has kept. On a plain socket this is one `send`, without body
+    /// filters; otherwise nginx flushes it. False: the connection has failed.
     fn write_header(self) -> bool {
         let r = self.as_raw();
         // SAFETY: the request is live; what waits in its `out` is a chain of buffers.
@@ -88,14 +88,14 @@ impl Request {
         }
     }
 
-    /// nginx's `$bytes_sent`: writes that bypass `c->send` are not in its own count.
+    /// Sets nginx's `$bytes_sent`: its own count lacks writes that bypass `c->send`.
     pub(in crate::nginx) fn set_bytes_sent(self, frames: u64) {
         let r = self.r();
         // SAFETY: a live request has a live connection.
         unsafe { (*r.connection).sent = (r.header_size as u64 + frames) as libc::off_t };
     }
 
-    /// Sends `response`; the value is for nginx's content phase or for [`Request::finalize`].
+    /// Sends `response`. Returns the value for nginx's content phase or for [`Request::finalize`].
     pub(in crate::nginx) fn respond(self, response: &Response) -> ngx_int_t {
         let headers = &response.headers;
         if !headers
@@ -110,7 +110,7 @@ impl Request {
         }
         // SAFETY: the request is live.
         unsafe {
-            // nginx does the same for an answer of its own: it discards the body only now, ends the
+            // nginx does the same for its own answers: it discards the body only now, ends the
             // connection after a 400, and does not let "error_page … =200" hide an error.
             let rc = ngx_http_discard_request_body(self.as_ptr());
             if rc != NGX_OK as isize {
@@ -126,12 +126,12 @@ impl Request {
         self.send_body(response)
     }
 
-    /// Whether `error_page` names this status in the location.
+    /// Whether the location has an `error_page` for this status.
     fn has_error_page(self, status: u16) -> bool {
         // SAFETY: the location's list of pages lives as long as its configuration.
         let pages = unsafe { self.core_conf().error_pages.as_ref() };
         pages.is_some_and(|pages| {
-            // SAFETY: nginx's arrays hold so many.
+            // SAFETY: nginx's arrays have this many elements.
             let pages = unsafe { pages.as_slice::<ngx_http_err_page_t>() };
             pages.iter().any(|page| page.status == status as ngx_int_t)
         })
@@ -164,7 +164,7 @@ impl Request {
             (buf.pos, buf.last) = (body.data, body.data.add(body.len));
             (buf.start, buf.end) = (buf.pos, buf.last);
             buf.set_memory(1);
-            // As `ngx_http_send_special`: the connection's last buffer is the main request's.
+            // As in `ngx_http_send_special`: the connection's last buffer is the main request's.
             buf.set_last_buf(self.is_main().into());
             buf.set_last_in_chain(1);
             (*link.as_ptr()).buf = buffer.as_ptr();

@@ -17,8 +17,8 @@ pub(super) fn is_missing(request: Request) -> bool {
     let Some(body) = (unsafe { request.r().request_body.as_ref() }) else {
         return request.has_body();
     };
-    // Of a body that was discarded, nginx reads the empty rest. A subrequest may have been given
-    // a body that was never read.
+    // Of a discarded body, nginx reads the empty rest. A subrequest may have been given a body that
+    // was never read.
     let may_be_empty = request.r().headers_in.chunked() != 0;
     let is_here = body.last_saved() != 0 && (may_be_empty || length(request) > 0);
     request.is_main() && request.has_body() && !is_here

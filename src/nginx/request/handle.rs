@@ -1,4 +1,4 @@
-//! The handle of a request, and what all its parts use.
+//! The handle of a request, and what the other files about requests use.
 
 use std::ptr::NonNull;
 
@@ -7,8 +7,8 @@ use nginx_sys::{ngx_connection_t, ngx_http_core_module, ngx_http_request_t, ngx_
 use super::super::bindings::{ngx_http_core_loc_conf_s, ngx_http_request_s};
 use super::super::index::context_index;
 
-/// A live request. The handle is valid until nginx tells of the request's end; a host keeps it only for
-/// requests that it has parked.
+/// A live request. The handle is valid until nginx reports the request's end; a host keeps it only
+/// for requests that it has parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
@@ -24,7 +24,7 @@ impl Request {
         self.0.as_ptr()
     }
 
-    /// By our own bindings, whose bit-fields are right in every version.
+    /// The request as our own bindings define it, whose bit-fields are right in every version.
     pub(in crate::nginx) fn as_raw(self) -> *mut ngx_http_request_s {
         self.0.as_ptr().cast()
     }
@@ -34,7 +34,7 @@ impl Request {
         unsafe { &*self.as_raw() }
     }
 
-    /// The request that the client sent: itself, or the one that a subrequest is part of.
+    /// The request that the client sent: this one, or the one that this subrequest is part of.
     pub(super) fn main_request(&self) -> &ngx_http_request_s {
         // SAFETY: a live request has a live main request, whose pool is its own.
         unsafe { &*self.r().main.cast() }

@@ -1,4 +1,4 @@
-//! What a request says.
+//! What the head of a request says.
 
 use std::ptr::{self, NonNull};
 
@@ -32,7 +32,7 @@ impl HttpRequest for Request {
 
     fn has_body(&self) -> bool {
         let headers = &self.r().headers_in;
-        // nginx counts the number down while it drops a body. A subrequest has a body of its own.
+        // nginx decrements the number while it discards a body. A subrequest has a body of its own.
         // SAFETY: the header line lives as long as the request.
         let announced = unsafe { headers.content_length.as_ref() };
         let is_announced = announced.is_some_and(|line| {
@@ -137,7 +137,7 @@ impl HttpRequest for Request {
     }
 }
 
-/// An empty list part, where an iterator over headers rests after its end.
+/// An empty list part, at which an iterator over headers stays after its end.
 struct EmptyPart(ngx_list_part_t);
 // SAFETY: never written.
 unsafe impl Sync for EmptyPart {}

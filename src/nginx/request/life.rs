@@ -1,4 +1,4 @@
-//! How a request goes on with nginx: what holds it, whose its events are, and who is told of its end.
+//! A request's life in nginx: what keeps it, who handles its events, and who learns of its end.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -18,7 +18,7 @@ pub(in crate::nginx) type Cleanup = unsafe extern "C" fn(*mut c_void);
 type RequestHandler = unsafe extern "C" fn(*mut ngx_http_request_t);
 
 impl Request {
-    /// What the client sent after its handshake, already read by nginx.
+    /// What the client sent after its handshake and nginx has already read.
     pub(in crate::nginx) fn take_early_bytes(self) -> Vec<u8> {
         // SAFETY: `header_in` is the buffer that nginx parses from.
         unsafe {
@@ -37,12 +37,12 @@ impl Request {
     }
 
     pub(in crate::nginx) fn has_unsent_output(self) -> bool {
-        // OpenSSL's buffer counts too: nginx's chain is empty once it is there.
+        // OpenSSL's buffer counts, too: nginx's chain is empty once the data is there.
         // SAFETY: a live request has a live connection.
         !self.r().out.is_null() || unsafe { (*self.r().connection).buffered() != 0 }
     }
 
-    /// The next read event, which is posted, is `handler`'s.
+    /// Sets the handler of the next read event, and posts that event.
     pub(in crate::nginx) fn read_with(self, handler: RequestHandler) {
         let r = self.as_raw();
         // SAFETY: the request is live.
@@ -53,7 +53,7 @@ impl Request {
         }
     }
 
-    /// A request that ends is no longer told of its connection's events.
+    /// Stops passing the connection's events to a request that ends.
     pub(in crate::nginx) fn ignore_events(self) {
         let r = self.as_raw();
         // SAFETY: the request is live.
@@ -63,7 +63,7 @@ impl Request {
         }
     }
 
-    /// The 101 did not fit the socket: the next write event is `handler`'s, which is to
+    /// The 101 did not fit the socket: sets the handler of the next write event, which must
     /// [flush](Request::flush).
     pub(in crate::nginx) fn flush_with(self, handler: RequestHandler) {
         let r = self.as_raw();
@@ -75,11 +75,11 @@ impl Request {
         }
     }
 
-    /// Writes out what the socket takes. True: all of it; else the next write event comes when it takes
-    /// more.
+    /// Writes what the socket takes. True if that was all; otherwise a write event comes when the
+    /// socket takes more.
     ///
     /// # Errors
-    /// The request is to be finalized with this status.
+    /// The request must be finalized with this status.
     pub(in crate::nginx) fn flush(self) -> Result<bool, ngx_int_t> {
         // SAFETY: an empty chain makes the write filter go on with what it holds.
         let rc = unsafe { ngx_http_output_filter(self.as_ptr(), ptr::null_mut()) };
@@ -94,15 +94,15 @@ impl Request {
         Ok(is_out)
     }
 
-    /// Ends the request, as far as nginx has no other use for it.
+    /// Ends the request, unless nginx has another use for it.
     pub(in crate::nginx) fn finalize(self, status: ngx_int_t) {
         // SAFETY: the request is live; the handle is not used afterwards.
         unsafe { ngx_http_finalize_request(self.as_ptr(), status) };
     }
 
-    /// nginx keeps the cleanups of a subrequest with its main request.
-    /// `handler` is called when nginx ends the request. False: out of memory.
+    /// Has `handler` called when nginx ends the request. False: out of memory.
     ///
+    /// nginx keeps the cleanups of a subrequest with its main request.
     pub(in crate::nginx) fn on_cleanup(self, handler: Cleanup, data: usize) -> bool {
         // SAFETY: the request is live.
         unsafe {
@@ -116,7 +116,7 @@ impl Request {
         }
     }
 
-    /// Those handlers that are meant are not called any more.
+    /// Removes the handlers for which `is_meant` is true.
     pub(in crate::nginx) fn unwatch(self, is_meant: impl Fn(Cleanup, usize) -> bool) {
         let mut cleanup = self.main_request().cleanup;
         // SAFETY: the list lives as long as the request.
@@ -129,7 +129,8 @@ impl Request {
         }
     }
 
-    /// The connection's events are not the request's while it waits: only its client's end is noticed.
+    /// Keeps the connection's events from the request while it waits. Only the client's disconnect
+    /// is noticed.
     pub(in crate::nginx) fn wait(self) {
         let r = self.as_raw();
         // SAFETY: the request is live.
@@ -139,12 +140,12 @@ impl Request {
         }
     }
 
-    /// One more waits for the request's end.
+    /// Adds a reference, which keeps the request open.
     pub(in crate::nginx) fn add_ref(self) {
         self.count(1);
     }
 
-    /// One who has [held](Request::hold) the request waits no more; others still do.
+    /// Releases a [reference](Request::add_ref). Others may remain.
     pub(in crate::nginx) fn release(self) {
         self.count(-1);
     }
@@ -165,12 +166,14 @@ type EventHandler = unsafe extern "C" fn(*mut ngx_event_t);
 
 static NGINX_HANDLER: OnceLock<EventHandler> = OnceLock::new();
 
-/// nginx's `ngx_http_request_handler`, which is static there: seen when a client is taken over.
+/// nginx's `ngx_http_request_handler`, which is static there. It is remembered when a client is
+/// taken over.
 pub(in crate::nginx) fn nginx_handler() -> Option<EventHandler> {
     NGINX_HANDLER.get().copied()
 }
 
-/// Called while the connection's read handler is nginx's, or OpenSSL's in its place.
+/// Remembers nginx's handler. Called while the connection's read handler is nginx's, or is
+/// OpenSSL's in its place.
 ///
 /// # Safety
 /// `c` is a live connection whose request is being handled.

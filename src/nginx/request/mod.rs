@@ -1,4 +1,4 @@
-//! An HTTP request: what its head says, its body, its answer, and its life with nginx.
+//! An HTTP request: its head, its body, its answer, and its life in nginx.
 
 mod answer;
 mod body;

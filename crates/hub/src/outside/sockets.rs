@@ -39,7 +39,7 @@ pub enum Received {
 pub enum Sent {
     /// This many bytes were taken. The socket may take more.
     Bytes(usize),
-    /// Nothing now. An event follows when there is room.
+    /// Nothing now. An event follows when there is space.
     Again,
     /// The connection is broken; the cause is logged.
     Failed,

@@ -149,7 +149,7 @@ impl Cause {
         std::iter::successors(Some(first), |cause| cause.next())
     }
 
-    /// The next cause of [`Cause::all`]. Being a total match, it makes the compiler ask for the
+    /// The cause after this one in [`Cause::all`]. The match is total, so the compiler asks for the
     /// place of a new cause.
     fn next(self) -> Option<Cause> {
         Some(match self {

@@ -54,7 +54,7 @@ crate::declare_settings! {
         Frame = c"websocket_frame" => frame: FrameKind as word = FrameKind::Auto;
         /// Which browsers' pages may connect.
         Origin = c"websocket_origin" => origin: &'static Policy as origin = &Policy::Same;
-        /// The subprotocols, the best first.
+        /// The subprotocols, in order of preference.
         Subprotocol = c"websocket_subprotocol" => subprotocols: &'static [String];
         /// Bytes of the largest message that a client may send.
         MaxMessage = c"websocket_max_message" => max_message: u64 as bytes = 64 << 10;
@@ -62,32 +62,32 @@ crate::declare_settings! {
         MaxFrame = c"websocket_max_frame" => max_frame: u64 = like max_message;
         /// Bytes that a client may be behind.
         SendQueue = c"websocket_send_queue" => send_queue: u64 as bytes = 1 << 20;
-        /// What becomes of a client that is further behind.
+        /// What happens to a client that is further behind.
         Slow = c"websocket_slow" => slow: SlowPolicy as word = SlowPolicy::Close;
         /// Unsent bytes that the kernel may hold for a client; 0 leaves the system's limit.
         Notsent = c"websocket_notsent" => notsent: usize as bytes = 64 << 10;
-        /// Milliseconds of silence before a ping; 0 is off.
+        /// Milliseconds of silence before a ping; 0 turns pings off.
         PingInterval = c"websocket_ping_interval" => ping_interval: u64 as time = 30_000;
-        /// Milliseconds of silence before a client counts as dead; 0 is off.
+        /// Milliseconds of silence before a client is considered dead; 0 turns this off.
         Timeout = c"websocket_timeout" => timeout: u64 as time = 60_000;
-        /// What a gap does to its clients.
+        /// What happens to clients that may have missed messages.
         Gap = c"websocket_gap" => gap: Gap as text = Gap::Close(CloseCode::SERVICE_RESTART);
-        /// How clients are told to go when the worker is about to exit.
+        /// How clients are closed when the worker is about to exit.
         Drain = c"websocket_drain" => drain: Drain as text = Drain {
             over: 4_000,
             code: CloseCode::SERVICE_RESTART,
         };
         /// Whether a client's request may be freed.
         Detach = c"websocket_detach" => detach: Detach as word = Detach::Auto;
-        /// permessage-deflate is agreed to.
+        /// Whether permessage-deflate is accepted.
         Deflate = c"websocket_deflate" => deflate: bool as word = false;
         /// zlib's level.
         DeflateLevel = c"websocket_deflate_level" => deflate_level: u8 as text = 3;
-        /// Bytes that a message must have to be compressed.
+        /// The least size in bytes of a message that is compressed.
         DeflateMinLength = c"websocket_deflate_min_length" => deflate_min_length: usize as bytes = 256;
-        /// Bits of the window towards clients, at most.
+        /// The largest window towards clients, in bits.
         DeflateWindow = c"websocket_deflate_window" => deflate_window: u8 as text = 15;
-        /// Bits of the window that is kept of each client's messages; 0 keeps none.
+        /// The window that is kept of each client's messages, in bits; 0 keeps none.
         DeflateTakeover = c"websocket_deflate_takeover" => deflate_takeover: u8 as text = 15;
     }
 }

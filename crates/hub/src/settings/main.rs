@@ -23,9 +23,9 @@ crate::declare_settings! {
     pub enum MainSetting {
         /// Bytes that a worker may hold for all its clients.
         Memory = c"websocket_memory" => memory: u64 as bytes = 256 << 20;
-        /// The part of all connections that stays free for HTTP.
+        /// The part of all connections that is kept free for HTTP.
         Reserve = c"websocket_reserve" => reserve: Fraction as text = Fraction { part: 1, whole: 16 };
-        /// Handshakes that may wait for Redis at a time.
+        /// Handshakes that may wait for Redis at the same time.
         MaxPending = c"websocket_max_pending" => max_pending: usize as text = 1000;
     }
 }

@@ -41,7 +41,7 @@ pub enum Published {
     To(i64),
     /// The broker refused it.
     Refused(String),
-    /// The broker's ACL does not allow us to publish it.
+    /// The broker forbids us to publish it.
     Forbidden(String),
     /// The broker was lost before it answered: the message may or may not have been published.
     Lost(String),

@@ -60,7 +60,8 @@ pub trait Outside: 'static {
     /// The cause, for the log.
     fn connect(&mut self, broker: usize, attempt: usize, id: PeerId) -> Result<Self::Peer, String>;
 
-    /// Sends are batched ([`Outside::send_each`]), which pays only for a large number of sockets.
+    /// Sends are batched ([`Outside::send_each`]). This pays only from a certain number of sockets
+    /// on.
     fn sends_together(&self) -> bool;
 
     /// Writes the same bytes to each socket that is not negative. `short` is called for each socket

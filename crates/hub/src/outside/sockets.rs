@@ -137,9 +137,9 @@ pub trait Io {
     /// Ends writing: TLS close_notify, then `shutdown(SHUT_WR)`. Reads continue, without TLS.
     fn shutdown(&self);
 
-    /// The connection is about to be closed, though its client may not be reading. Its unsent data
-    /// would stay in the kernel for minutes, outside every limit. The kernel drops it after
-    /// `patience_ms` without progress (`TCP_USER_TIMEOUT`).
+    /// The connection is about to be closed, though its client may not be reading. Data that the
+    /// client has not taken would stay in the kernel for minutes, outside every limit. The kernel
+    /// drops it after `patience_ms` without progress (`TCP_USER_TIMEOUT`).
     fn abandon(&self, patience_ms: i32);
 
     /// The process exits after a graceful quit that took too long. The connection is not used

@@ -22,7 +22,7 @@ pub(super) struct Delivery<'a> {
 const MOST_UNOFFERED: u64 = 4 << 20;
 const UNOFFERED_PART: u64 = 8;
 
-/// The same limit as work: each message counts once for every feed that it goes to.
+/// The same limit as work: consecutive messages count once for each feed that they go to.
 const HEAR_BUDGET: u64 = 50_000;
 
 /// [`Delivery::most_unoffered`] for a limit of the memory account.

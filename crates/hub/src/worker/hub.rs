@@ -66,7 +66,7 @@ pub struct Hub<O: Outside, B: Brokers<O> = Redis<O>> {
     pub(super) flushed: FlushResult,
     pub(super) shorts: Vec<Short>,
     pub(super) emptied: Vec<ChannelId>,
-    /// Clients whose sockets may not have got `websocket_notsent` yet. Some may have left.
+    /// Clients whose sockets may not have `websocket_notsent` set yet. Some may have left.
     pub(super) fresh: Vec<ClientId>,
     pub(super) due: Vec<u32>,
     /// Clients that are not read until the publisher links have space.

@@ -79,7 +79,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
             return None;
         }
         self.paused.pop(broker);
-        // Set first, so that the next client is served even if this turn panics.
+        // Set first, so that the next client is served whatever happens in this turn.
         self.turn |= !self.paused.is_empty(broker);
         let tick = self.session_tick(self.out.now());
         let (_, session) = self.clients.get(id)?;

@@ -36,7 +36,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     /// Called by the outside: a client's turn has come.
     pub fn take_turn(&mut self, id: ClientId) {
-        // Set first, so that the others get their turns even if this one panics.
+        // Set first, so that the others get their turns whatever happens in this one.
         self.turn |= !self.turns.is_empty();
         if let Some(broker) = self.resume(id) {
             self.read_turn(id);

@@ -1,6 +1,6 @@
-//! Promises 3 and 6 against clients that mean harm, each over ws and wss: the tenth attack adds
-//! nothing to the worker's memory over the first, other clients of the same worker hear every
-//! message in order, and the log stays at `info`, with a line per connection at most.
+//! Promises 3 and 6 against malicious clients, each over ws and wss. The tenth attack uses no more
+//! of the worker's memory than the first, other clients of the same worker get every message in
+//! order, and the log stays at `info`, with at most one line per connection.
 
 use std::time::{Duration, Instant};
 use t::frames::{self, Frame, close, cont, hex, ping, pong, text};
@@ -59,8 +59,8 @@ fn ten_thousand_messages_to_publish_in_one_write() {
     });
 }
 
-/// A message of 100 KB leaves as much where something smaller has come to lie above it in the heap: once,
-/// with whichever attack that happens. Ten of them would be more.
+/// A message of 100 KB can leave that much unused heap when a smaller allocation lies above it.
+/// This happens once, in any one of the attacks. Ten times would be more than this.
 const ONE_MESSAGE: u64 = 256 * 1024;
 
 #[test]
@@ -85,8 +85,8 @@ fn a_hundred_thousand_fragments_in_one_write() {
     );
 }
 
-/// It is answered as much as its socket takes, and then not read any more. When it reads on, it
-/// gets pongs in order, the last of them to its last ping.
+/// The client is answered as far as its socket accepts, and is then no longer read. When it reads
+/// on, it gets the pongs in order, the last of them for its last ping.
 #[test]
 fn a_flood_of_pings_by_one_that_does_not_read() {
     const LONGEST: usize = 125;
@@ -119,7 +119,7 @@ fn a_flood_of_pings_by_one_that_does_not_read() {
     });
 }
 
-/// What the kernel holds for a client that does not read; nothing for one that has been ended.
+/// What the kernel holds for a client that does not read. Zero once its connection has ended.
 fn kernel_bytes(stage: &Stage, raw: &Raw, transport: Transport) -> u64 {
     let server = match transport {
         Transport::Ws => stage.nginx.http(),
@@ -160,8 +160,8 @@ fn resets_anywhere_in_a_frame() {
     );
 }
 
-/// Empty buffers that the worker keeps for the next one who lags (`SPARE_BYTES` in
-/// `crates/fanout/src/log.rs`); how many it needed hangs on what it read of Redis at once.
+/// Empty buffers that the worker keeps for the next client that lags (`SPARE_BYTES` in
+/// `crates/fanout/src/log.rs`). How many it needed depends on how much it read from Redis at once.
 const SPARE: u64 = 4 << 20;
 
 #[test]
@@ -176,7 +176,7 @@ fn one_that_never_reads() {
             .publish_all(&[("flood", &message); 50]);
         assert!(kernel_bytes(stage, &stuck, transport) < 1024 * 1024);
         stage.until_only(2);
-        // Whole frames, then the Close, or the end within a frame: it had its time.
+        // Whole frames, then the Close, or the end inside a frame: the client had its time.
         while let Ok(frame) = stuck.receive() {
             assert!(frame.payload.len() == 100_000 || frame.close_code() == Some(1008));
         }
@@ -189,7 +189,7 @@ fn ten_mebibytes_after_its_own_close() {
     withstand("", IN_TURN, |stage, transport| {
         let mut raw = stage.accepted(transport, "/echo");
         raw.send_frame(&close(1000, "bye"));
-        // All of it is taken: a reset would lose the Close.
+        // The server reads all of it: a reset would lose the Close.
         raw.send(&upload);
         raw.expect_close(1000);
     });
@@ -206,8 +206,8 @@ fn a_message_without_end() {
     });
 }
 
-/// A client that only time ends: what it sends at first, what it goes on sending, and the code it is
-/// told. Masks are zero.
+/// A client that only a timeout ends: what it sends first, what it keeps sending, and the close
+/// code it gets. Masks are zero.
 const PATIENT: &[(&str, &str, &str, u16)] = &[
     ("answers no ping", "", "", 1001),
     ("never ends its frame", "81 fe 8000 00000000", "61", 1008),
@@ -234,21 +234,21 @@ fn those_that_only_time_ends() {
             })
             .collect();
         let begun = Instant::now();
-        // All of them stay connected.
+        // All of them keep their connections.
         until("none of them is left", || {
             for (raw, _, on, _) in &mut attackers {
-                // Refused once it has been ended.
+                // This fails once its connection has ended.
                 let _ = raw.try_send(on);
             }
             std::thread::sleep(Duration::from_millis(50));
             stage.nginx.get("/status").json()["connections"] == 2
         });
-        // The timeout, and two seconds twice for closing; the rest is for a busy machine.
+        // The timeout, and two seconds twice for closing. The rest is for a busy machine.
         assert!(begun.elapsed() < Duration::from_secs(15));
         for (raw, what, _, code) in &mut attackers {
             println!("{what} over {transport:?}");
             raw.expect_close_frame(*code);
-            // Who went on sending is reset in the end, behind its Close.
+            // A client that keeps sending is reset in the end, after its Close.
             assert!(matches!(raw.end(), End::Clean | End::Reset));
         }
     });
@@ -256,8 +256,8 @@ fn those_that_only_time_ends() {
 
 const KIB: usize = 1024;
 
-/// What is sent of a handshake of nginx's largest size (`large_client_header_buffers 4 8k`), and the
-/// status it gets.
+/// Part of a handshake of nginx's largest size (`large_client_header_buffers 4 8k`), and the status
+/// it gets.
 fn large_handshakes() -> Vec<(&'static str, Request, u16)> {
     let right = || Request::upgrade("/echo");
     let list = |item: &str, bytes: usize| item.repeat(bytes / item.len()) + "end";
@@ -314,7 +314,7 @@ fn handshakes_of_the_largest_size() {
     withstand(settings, IN_TURN, |stage, transport| {
         for (what, request, status) in &handshakes {
             let mut raw = stage.attacker(transport);
-            // Beyond its buffers nginx reads no more.
+            // nginx reads no more than fits its buffers.
             let _ = raw.try_send(request.wire());
             assert_eq!(raw.response().status, *status, "{what}");
         }

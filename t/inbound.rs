@@ -1,6 +1,7 @@
-//! What clients send costs what it makes of itself, not what it weighs: bytes that inflate a
-//! thousandfold, messages for a Redis that stalls, posts before it is there, echoes that nobody
-//! reads. Others are served meanwhile, memory stays within `websocket_memory`, nothing is lost.
+//! What a client sends is charged by the work and memory it causes, not by its size on the wire:
+//! bytes that inflate a thousandfold, messages for a stalled Redis, posts before the link is up,
+//! echoes that nobody reads. Others are served meanwhile, memory stays within `websocket_memory`,
+//! and nothing is lost.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -18,16 +19,17 @@ fn is_asan() -> bool {
     flavor() == Flavor::Asan
 }
 
-/// 65,000 zeros, as zlib compresses them: 79 bytes.
+/// 65,000 zeros as compressed by zlib: 79 bytes.
 fn zeros() -> Vec<u8> {
     let (begin, end) = (hex("ecc101010000008220ffaf6e484001"), hex("6f06"));
     [begin, vec![0; 62], end].concat()
 }
 
-/// What a numbered message is: ten digits and 65,000 zeros.
+/// Length of a numbered message: ten digits and 65,000 zeros.
 const LENGTH: usize = 10 + 65_000;
 
-/// A hundred bytes that are a message of 65,010: a stored block with its number, then the zeros.
+/// A hundred bytes that inflate to a message of 65,010: a stored block with its number, then the
+/// zeros.
 fn bomb(number: usize) -> Frame {
     let mut payload = hex("00 0a00 f5ff");
     payload.extend(format!("{number:010}").bytes());
@@ -67,7 +69,7 @@ fn conf(redis: &Redis) -> Conf {
         .location("/status", "websocket_status;")
 }
 
-/// What the worker's own memory grows by from now on, in bytes.
+/// Returns a function that tells how many bytes the worker's own memory has grown since this call.
 fn growth(nginx: &Nginx) -> impl Fn() -> u64 {
     let before = process::anonymous_bytes(nginx.worker());
     move || process::anonymous_bytes(nginx.worker()).saturating_sub(before)
@@ -75,7 +77,7 @@ fn growth(nginx: &Nginx) -> impl Fn() -> u64 {
 
 // --- work -----------------------------------------------------------------------------------------
 
-/// Sends bombs and drops the echoes, both as fast as it can, until it is over.
+/// Sends bombs and discards the echoes, both as fast as it can, until `is_over`.
 fn flood(raw: &Raw, wire: &[u8], is_over: &AtomicBool) {
     let socket = || raw.stream().socket().try_clone().expect("a second handle");
     let (mut upstream, mut downstream) = (socket(), socket());
@@ -91,7 +93,7 @@ fn flood(raw: &Raw, wire: &[u8], is_over: &AtomicBool) {
     });
 }
 
-/// Five clients send bombs while `work` is done, which gets the number of echoes so far.
+/// Five clients send bombs while `work` runs. `work` can ask for the number of echoes so far.
 fn while_five_send_bombs(nginx: &Nginx, work: impl FnOnce(&dyn Fn() -> u64)) {
     let wire = bombs(700);
     let flooders: Vec<Raw> = (0..5)
@@ -111,8 +113,9 @@ fn while_five_send_bombs(nginx: &Nginx, work: impl FnOnce(&dyn Fn() -> u64)) {
     });
 }
 
-/// What others have done before an answer comes is counted in the unit that it costs: no clock, so
-/// the same on a busy machine. Some rounds of the event loop pass, each with a few dozen bombs.
+/// The work done for others before an answer arrives is counted in echoes, not in time, so the
+/// result is the same on a busy machine. A few rounds of the event loop pass, each with a few dozen
+/// bombs.
 #[test]
 fn five_who_send_bombs_leave_http_its_turns() {
     const MOST: u64 = 500;
@@ -136,7 +139,7 @@ fn five_who_send_bombs_leave_http_its_turns() {
     assert!(slowest < Duration::from_secs(3), "{slowest:?}");
 }
 
-/// Who sends a little comes to his turn among those who send much.
+/// A client that sends little gets its turn among clients that send much.
 #[test]
 fn one_who_sends_little_is_answered_among_those_who_send_bombs() {
     let redis = Redis::start();
@@ -201,12 +204,13 @@ fn what_was_sent_before_the_end_is_published() {
     assert_eq!(raw.end(), t::End::Clean);
 }
 
-/// Its echoes stop at what its socket takes; then it is not read, and goes on where it was.
+/// Echoes stop when the client's socket is full. The client is then not read, and later continues
+/// where it stopped.
 #[test]
 fn what_one_write_asks_for_comes_in_order_however_slowly_it_is_read() {
     const COUNT: usize = 200;
     let redis = Redis::start();
-    // Echoes as they are: 65 KB each.
+    // Echoes are not compressed: 65 KB each.
     let nginx = Nginx::start(conf(&redis).http("websocket_deflate_min_length 1m;"));
     for transport in Transport::BOTH {
         let mut raw = deflating(&nginx, transport, "/echo");
@@ -233,7 +237,8 @@ fn what_one_write_asks_for_comes_in_order_however_slowly_it_is_read() {
     }
 }
 
-/// With one's Redis stopped nobody is read for long; when it goes on, all comes, in order.
+/// While Redis is stopped, its clients are soon no longer read. When it resumes, everything arrives
+/// in order.
 #[test]
 fn a_redis_that_stalls_stops_the_reading_and_nothing_is_lost() {
     const PLAIN: usize = 12_000;
@@ -287,7 +292,7 @@ fn a_redis_that_stalls_stops_the_reading_and_nothing_is_lost() {
 
 // --- memory ---------------------------------------------------------------------------------------
 
-/// A link to Redis that is not made yet, and a location for posts that wait for it.
+/// A link to Redis that is not up yet, and a location for posts that wait for it.
 fn posts_that_wait(settings: &str) -> (Redis, Proxy, Nginx) {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
@@ -299,13 +304,14 @@ fn posts_that_wait(settings: &str) -> (Redis, Proxy, Nginx) {
     (redis, proxy, Nginx::start(conf))
 }
 
-/// What is held for posts and the links, in bytes.
+/// Bytes held for posts and the links.
 fn replies(nginx: &Nginx) -> u64 {
     let held = nginx.get("/status").json()["memory"]["replies"].as_u64();
     held.expect("a number")
 }
 
-/// Posts wait for the link within `websocket_memory`; more get 503, and those that wait are published.
+/// Posts wait for the link within `websocket_memory`. Further ones get 503, and those that wait are
+/// published.
 #[test]
 fn posts_before_the_link_is_made_are_held_within_the_account() {
     const LIMIT: u64 = 8 * MIB;
@@ -343,7 +349,7 @@ fn posts_before_the_link_is_made_are_held_within_the_account() {
     assert!(nginx.count_log("a post of 1048576 bytes is refused") > 0);
 }
 
-/// Posts of those who do not wait for their answer are forgotten.
+/// A post is dropped when its client stops waiting for the answer.
 #[test]
 fn a_post_that_its_client_gives_up_is_held_no_longer() {
     let (_redis, _proxy, nginx) = posts_that_wait("client_max_body_size 2m;");
@@ -354,13 +360,13 @@ fn a_post_that_its_client_gives_up_is_held_no_longer() {
     until("it is held no longer", || replies(&nginx) < MIB);
 }
 
-/// Kernel memory in bytes of a server's side of each of its connections.
+/// Kernel memory in bytes of the server's side of each of its connections.
 #[track_caller]
 fn kernel_bytes(port: u16) -> Vec<i64> {
     kernel::memory(&format!("sport = :{port}"))
 }
 
-/// Sends on and on, as far as its socket takes it. Returns the bytes taken now.
+/// Sends for as long as the socket accepts bytes. Returns how many it accepted in this call.
 fn push(socket: &mut TcpStream, wire: &[u8], sent: &mut usize) -> usize {
     let mut taken = 0;
     loop {
@@ -421,7 +427,7 @@ fn echo_clients_that_never_read_cost_no_more_than_the_account() {
     reader.send("after");
     reader.expect(["after"]);
     drop(sockets);
-    // Who reads on hears all, in order: the socket is none that does not block.
+    // A client that reads on gets everything, in order. Its socket must block for this.
     let mut one = stuck.into_iter().next().expect("a client");
     one.stream()
         .socket()

@@ -1,4 +1,4 @@
-//! Harness of the end-to-end tests: a real nginx and a real Redis of one's own for each test, and
+//! Harness of the end-to-end tests. Each test has a real nginx and a real Redis of its own, and
 //! clients that share no code with the module.
 //!
 //! ```text
@@ -7,12 +7,12 @@
 //!                    Nginx (master, workers, error log) --- Proxy (holds, delays, cuts) --- Redis
 //! ```
 //!
-//! A test reads as a dialogue between them. `Nginx` fails its test at the end when the error log has
-//! an `alert`, `crit` or `emerg`, when a socket or a sanitizer's finding was left, or when a worker
+//! A test reads as a dialogue between them. When it is dropped, `Nginx` fails its test if the error
+//! log has an `alert`, `crit` or `emerg`, if a socket or a sanitizer report is left, or if a worker
 //! is not the one it started with. Nothing here waits for a fixed time: [`until`] polls, with a
-//! deadline that only a failure reaches.
+//! deadline that only a failing test reaches.
 //!
-//! The environment names what is tested: see [`settings`].
+//! Environment variables select what is tested: see [`settings`].
 #![forbid(unsafe_code)]
 
 mod harness;

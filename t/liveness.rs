@@ -1,15 +1,15 @@
-//! Promise: who is alive is not taken for dead. A client is judged by what it does, not by when a
-//! busy worker comes to look, nor by what the worker itself put off; and it is judged.
+//! Promise: a live client is not taken for dead. A client is judged by what it does, not by when a
+//! busy worker looks, nor by what the worker itself put off. A dead one is still found.
 
 use std::time::{Duration, Instant};
 use t::process::{self, Signal};
 use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, until};
 
-/// More clients than epoll tells of at once.
+/// More clients than one call of epoll reports.
 const CROWD: usize = 1_500;
 
-/// A worker is stopped for longer than `websocket_timeout`, and longer than a handshake may wait for
-/// Redis. What clients and Redis sent meanwhile lies in the sockets.
+/// A worker is stopped for longer than `websocket_timeout`, and for longer than a handshake may
+/// wait for Redis. What clients and Redis send meanwhile stays in the sockets.
 #[test]
 fn a_worker_that_stood_still_blames_nobody() {
     let redis = Redis::start();
@@ -20,7 +20,7 @@ fn a_worker_that_stood_still_blames_nobody() {
     let nginx = Nginx::start(conf);
     Client::connect(&nginx, "/ws?channel=first").close();
     let mut crowd = Crowd::accepted(&nginx, CROWD, |_| "/echo".to_owned());
-    // All are asked for a sign of life before they are read again.
+    // All are pinged before they are read again.
     std::thread::sleep(Duration::from_millis(1_200));
     proxy.hold_replies(true);
     let mut waits = Raw::open(&nginx, Transport::Ws);
@@ -72,7 +72,7 @@ fn a_frame_that_comes_steadily_may_take_longer_than_the_timeout() {
     });
 }
 
-/// The first is silent, the others are never silent for `websocket_timeout`.
+/// The first is silent. The others are never silent for as long as `websocket_timeout`.
 #[test]
 fn a_message_that_comes_drop_by_drop_ends_with_1008_and_silence_with_1001() {
     let nginx = echo(A_SECOND);
@@ -102,8 +102,8 @@ fn a_message_that_comes_drop_by_drop_ends_with_1008_and_silence_with_1001() {
     });
 }
 
-/// While Redis takes no more, the clients' messages are not read: that is not their silence, nor their
-/// delay.
+/// While Redis takes no more, the clients' messages are not read. This does not count as their
+/// silence or their delay.
 #[test]
 fn clients_that_are_paused_for_redis_lose_no_time() {
     let redis = Redis::start();
@@ -124,7 +124,7 @@ fn clients_that_are_paused_for_redis_lose_no_time() {
     midway
         .iter_mut()
         .for_each(|raw| raw.send_frame(&frames::text("be").more()));
-    // More than may be unanswered.
+    // More than may be unanswered at a time.
     let flood = frames::text("x").wire().repeat(10_500);
     talker.send(&flood);
     until("more is unanswered than may be", || {
@@ -149,7 +149,7 @@ fn clients_that_are_paused_for_redis_lose_no_time() {
     assert_eq!(nginx.count_log("websocket closed"), 0);
 }
 
-/// A client that is in the middle of a message takes the echo of the one before so slowly that it is
+/// A client in the middle of a message takes the echo of its previous message so slowly that it is
 /// not read for longer than the timeout.
 #[test]
 fn a_client_that_is_paused_for_its_echo_loses_no_time() {
@@ -180,7 +180,7 @@ fn an_echo_is_taken_slowly(nginx: &Nginx, transport: Transport) {
     raw.expect([frames::text("begun")]);
 }
 
-/// The worker is stopped before it has pinged anybody: late pings are answered in time.
+/// The worker is stopped before it has pinged any client. Late pings are answered in time.
 #[test]
 fn idle_clients_outlive_a_pause_of_the_worker_that_is_longer_than_the_timeout() {
     let nginx = echo("websocket_ping_interval 1s; websocket_timeout 2s;");

@@ -1,5 +1,5 @@
-//! All that is held for clients is in `websocket_memory`'s account, and more than that is not held,
-//! however an input is multiplied: what a message costs is paid once, not once per list or client.
+//! Everything held for clients is accounted in `websocket_memory` and stays within it, however an
+//! input is multiplied: a message is paid for once, not once per list or client.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Transport, kernel, patience, pro
 
 const MIB: u64 = 1024 * 1024;
 
-/// AddressSanitizer keeps freed memory and pads the rest, and all is slower.
+/// AddressSanitizer keeps freed memory, pads the rest, and slows everything down.
 fn is_asan() -> bool {
     flavor() == Flavor::Asan
 }
 
-/// What is held, how it grows, and how long HTTP is kept waiting, while something is done.
+/// What is held, how it grows, and how long HTTP waits while something is done.
 struct Watched {
-    /// By how much the worker's own memory has grown at most.
+    /// The largest growth of the worker's own memory.
     grown: u64,
-    /// The most that the account said of logs.
+    /// The largest figure that the account gave for logs.
     logs: u64,
     /// How long each GET waited for its answer.
     waits: Vec<Duration>,
@@ -34,7 +34,8 @@ impl Watched {
         println!("grown by {grown}, logs {logs}, GETs: p99 {p99:?}, longest {longest:?}");
         assert!(*logs < cap + cap / 2, "{logs} bytes of logs");
         assert!(is_asan() || *grown < 2 * cap, "grown by {grown} bytes");
-        // A worker that does all at once needs seconds; a busy machine some hundred milliseconds.
+        // A worker that does everything at once needs seconds. On a busy machine an answer takes
+        // some hundred milliseconds.
         assert!(
             is_asan() || *longest < Duration::from_secs(1),
             "{longest:?}"
@@ -42,7 +43,7 @@ impl Watched {
     }
 }
 
-/// Looks at the worker all the time that `deed` takes.
+/// Watches the worker while `deed` runs.
 #[track_caller]
 fn watching<R>(nginx: &Nginx, deed: impl FnOnce() -> R) -> (R, Watched) {
     struct Over<'a>(&'a AtomicBool);
@@ -93,12 +94,12 @@ fn nginx(redis: &Redis, directives: &str) -> Nginx {
     Nginx::start(conf)
 }
 
-/// Sixty thousand bytes that begin with a number.
+/// Sixty thousand bytes that start with a number.
 fn numbered(number: usize) -> Vec<u8> {
     format!("{number:.<60000}").into_bytes()
 }
 
-/// Readers of one channel share what is held for it: it is free when the last of them is gone.
+/// Readers of one channel share what is held for it. It is freed when the last of them is gone.
 #[test]
 fn memory_is_kept_within_its_limit_where_many_share_what_is_held() {
     let redis = Redis::start();
@@ -125,8 +126,8 @@ fn memory_is_kept_within_its_limit_where_many_share_what_is_held() {
     drop(stopped);
 }
 
-/// Redis is read no further than clients have been offered what it has brought: what waits for a
-/// first offer is nobody's lag, and no policy could take it.
+/// Redis is read only as far as clients have been offered what it has sent. What waits for a first
+/// offer is no client's lag, so no policy could drop it.
 #[test]
 fn what_no_client_was_offered_yet_is_bounded_too() {
     let redis = Redis::start();
@@ -152,10 +153,10 @@ fn what_no_client_was_offered_yet_is_bounded_too() {
     watched.is_within(8 * MIB);
 }
 
-/// Frames of a crowd that is read all the time: what each member has heard.
+/// Frames of a crowd that is read all the time: what each member has received.
 struct Heard {
     crowd: Crowd,
-    /// Bytes and messages of each.
+    /// Bytes and messages of each member.
     counts: Vec<(usize, usize)>,
 }
 
@@ -165,7 +166,7 @@ impl Heard {
         Self { crowd, counts }
     }
 
-    /// Reads until each has heard `messages`.
+    /// Reads until each member has received `messages`.
     #[track_caller]
     fn until_all(&mut self, messages: usize) {
         let end = Instant::now() + 2 * patience();
@@ -182,7 +183,8 @@ impl Heard {
     }
 }
 
-/// A burst of 820 KB for channels that many clients listen to, each with a channel of its own beside.
+/// A burst of 820 KB for channels that many clients listen to. Each client also has a channel of
+/// its own.
 fn burst_for_many_lists(clients: usize, location: &str, channels: &[&str]) {
     let redis = Redis::start();
     let nginx = nginx(&redis, "websocket_memory 32m;");
@@ -203,7 +205,7 @@ fn burst_for_many_lists(clients: usize, location: &str, channels: &[&str]) {
     });
 }
 
-/// What a message costs does not grow with the lists that its channel is in.
+/// The cost of a message does not grow with the number of lists that contain its channel.
 #[test]
 fn a_burst_for_many_lists_is_held_once() {
     burst_for_many_lists(many(), "both", &["all"]);
@@ -218,7 +220,7 @@ fn many() -> usize {
     if is_asan() { 100 } else { 250 }
 }
 
-/// The clients have to be as quick as those of a release build are.
+/// The clients must be as fast as in a release build.
 #[test]
 #[ignore = "for its figures: with --release, a quiet machine and --nocapture"]
 fn a_burst_for_thousands_of_lists_is_held_once() {
@@ -235,15 +237,15 @@ fn kernel_bytes(nginx: &Nginx) -> u64 {
     u64::try_from(held.iter().sum::<i64>()).unwrap_or(0)
 }
 
-/// Nearly a mebibyte that begins with a number.
+/// Nearly a mebibyte that starts with a number.
 fn large(number: usize) -> Vec<u8> {
     let mut message = format!("{number:.<60000}").into_bytes();
     message.resize(999_000, b'.');
     message
 }
 
-/// A thousand readers that stop, each in the first of four large messages. The second crowd are ten
-/// more.
+/// A thousand readers, each of which stops within the first of four large messages. The second
+/// crowd has ten more.
 fn thousand_that_stop(policy: &str) -> (Nginx, Crowd, Crowd) {
     let redis = Redis::start();
     let limits = format!("websocket_memory 32m; websocket_notsent 16k; websocket_slow {policy};");
@@ -265,7 +267,7 @@ fn thousand_that_stop(policy: &str) -> (Nginx, Crowd, Crowd) {
     (nginx, thousand, ten)
 }
 
-/// The rest of a frame begun is held once for all who have begun it.
+/// The rest of a partly sent frame is held once for all readers that are inside it.
 #[test]
 fn a_thousand_that_stop_in_a_large_message_and_are_closed_hold_it_once() {
     let (nginx, thousand, ten) = thousand_that_stop("close");
@@ -292,7 +294,7 @@ fn a_thousand_that_stop_in_a_large_message_and_lose_the_oldest_hold_it_once() {
         all.iter().all(|it| it.messages.last() == Some(&large(3)))
     });
     for member in ten.members() {
-        // The one begun is ended; the newest is within the limit.
+        // The frame it was in is completed, and the newest message is within the limit.
         let heard: Vec<usize> = member.messages.iter().map(number).collect();
         assert!(
             member.is_open() && heard.is_sorted_by(|a, b| a < b),
@@ -302,7 +304,8 @@ fn a_thousand_that_stop_in_a_large_message_and_lose_the_oldest_hold_it_once() {
     }
 }
 
-/// Frames begun are nobody's lag: where it is they that fill the memory, their readers are cut off.
+/// A partly sent frame does not count as lag. If such frames fill the memory, their readers are cut
+/// off.
 fn each_stops_in_a_frame_of_its_own(policy: &str) {
     let redis = Redis::start();
     let limits = format!("websocket_memory 8m; websocket_slow {policy};");

@@ -1,5 +1,5 @@
-//! Promise 4: Redis dies and returns. Clients stay or are told (`websocket_gap`), the worker
-//! reconnects with jittered backoff, resubscribes all, logs one line each way.
+//! Promise 4: Redis dies and returns. Clients stay or are told (`websocket_gap`). The worker
+//! reconnects with jittered backoff, resubscribes everything, and logs one line each way.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn killed_redis_closes_its_clients_with_1012_once_it_is_back() {
     crowd.until("all are told", |all| {
         all.iter().all(|m| m.close_code == Some(1012) && m.ended)
     });
-    // Who subscribes to nothing has missed nothing.
+    // A client without subscriptions has missed nothing.
     echo.send("still here");
     echo.expect(["still here"]);
     let mut again = Client::connect(&nginx, "/ws?channel=foo-1");
@@ -119,11 +119,11 @@ fn a_link_that_is_cut_again_and_again_is_renewed_each_time() {
         proxy.cut();
         until_heard(&redis, &mut client, &format!("round {round}"));
     }
-    // The publisher link may still wait for its next attempt.
+    // The publisher link may still be waiting for its next attempt.
     until("both links are back", || redis.links().len() == 2);
 }
 
-/// A port that refuses fails a later attempt by a read event alone.
+/// When the port refuses, a later attempt fails by a read event alone.
 #[test]
 fn a_redis_that_is_away_for_a_moment_has_all_its_links_back_soon() {
     const WORKERS: usize = 4;
@@ -140,13 +140,13 @@ fn a_redis_that_is_away_for_a_moment_has_all_its_links_back_soon() {
     redis.restart();
     let (back, away) = (Instant::now(), away.elapsed());
     until("all links are back", || all_are_there(&redis));
-    // No wait is longer than twice the absence; the rest is for a busy machine. An attempt to
-    // connect would be given up after five seconds.
+    // No wait is longer than twice the absence. The rest is for a busy machine. A connection
+    // attempt would be given up only after five seconds.
     let (took, allowed) = (back.elapsed(), 2 * away + Duration::from_secs(2));
     assert!(took < allowed, "{took:?} after {away:?}");
 }
 
-/// Publishes it until the client hears it: meanwhile the link may be down.
+/// Publishes the message until the client hears it: the link may be down meanwhile.
 fn until_heard(redis: &Redis, client: &mut Client, message: &str) {
     client.stream().set_read_timeout(Duration::from_millis(50));
     until(&format!("{message:?} is heard"), || {
@@ -172,7 +172,7 @@ fn one_line_each_way_is_logged() {
     until("it is back", || redis.publish("foo", "hello") == 1);
     while client.text() != "hello" {}
     assert!(lines_of_loss >= 1, "the loss is told");
-    // One for each of the two links, one for the refused handshake; not one for each attempt.
+    // One for each of the two links and one for the refused handshake, but not one per attempt.
     assert!(lines_of_loss <= 6, "{lines_of_loss} lines in three seconds");
     assert!(nginx.count_log("edis") > quiet_lines, "Redis is named");
 }
@@ -216,8 +216,8 @@ fn nonsense_from_redis_ends_the_link_and_nothing_else() {
     }
 }
 
-/// Redis is killed and restarted while a publisher counts and clients come back by themselves: at the
-/// end all hear the last word, and nobody ever heard a number twice or out of order.
+/// Redis is killed and restarted while a publisher counts and clients reconnect by themselves. In
+/// the end all hear the last message, and nobody ever heard a number twice or out of order.
 #[test]
 fn restarts_under_load_are_survived() {
     let mut redis = Redis::start();
@@ -252,7 +252,8 @@ fn restarts_under_load_are_survived() {
     crowd.members().iter().for_each(hears_each_once_in_order);
 }
 
-/// On one connection: the next may be another worker's, which may be behind the first.
+/// This holds within one connection: the next one may be with another worker, which may be behind
+/// the first.
 #[track_caller]
 fn hears_each_once_in_order(member: &Member) {
     let numbers = member.texts().into_iter();
@@ -264,7 +265,7 @@ fn last() -> String {
     "last".to_owned()
 }
 
-/// Clients that were closed connect again until all are open.
+/// Connects closed clients again until all are open.
 fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
     crowd.until("all were told", |all| {
         all.iter().all(|m| m.close_code == Some(1012))
@@ -301,7 +302,8 @@ fn a_publish_whose_redis_dies_is_answered() {
     });
 }
 
-/// Who comes after a loss has missed nothing by it: not at the start, nor later.
+/// A client that connects after a loss has missed nothing because of it, neither at the start nor
+/// later.
 #[test]
 fn a_redis_that_comes_late_closes_nobody() {
     let mut redis = Redis::start();
@@ -341,7 +343,7 @@ fn one_line_for_each_link_tells_of_a_unix_socket_that_is_not_there() {
     assert_eq!(nginx.count_log("[crit]"), 0);
 }
 
-/// The channels that a user may no longer hear are noticed when it comes back.
+/// Channels that the user may no longer read are noticed when Redis comes back.
 #[test]
 fn a_channel_that_is_forbidden_later_closes_its_clients_with_1008() {
     let redis = Redis::start();
@@ -349,21 +351,21 @@ fn a_channel_that_is_forbidden_later_closes_its_clients_with_1008() {
         let user = ["ACL", "SETUSER", "guest", "on", ">secret", "+@all", "~*"];
         redis.command(&[&user[..], &["resetchannels"], channels].concat());
     };
-    // The module's own channel proves that messages pass.
+    // The module's own channel shows that messages pass.
     allow(&["&foo", "&later", "&ngx_ws_probe:*"]);
     let url = redis.url().replace("//", "//guest:secret@");
     let nginx = Nginx::start(push_keep(&url));
     let mut stays = Client::connect(&nginx, "/ws?channel=foo");
     let mut goes = Client::connect(&nginx, "/ws?channel=later");
-    // Redis itself cuts links that listen to what it now forbids.
+    // Redis itself cuts links that are subscribed to what it now forbids.
     allow(&["&foo", "&ngx_ws_probe:*"]);
     goes.expect_close(1008);
     until_heard(&redis, &mut stays, "still here");
     assert_eq!(nginx.handshake("/ws?channel=later"), 403);
 }
 
-/// As many names are refused as there are clients. That is told by a line a second, not by one for each;
-/// and each refused handshake adds none.
+/// As many names are refused as there are clients. This takes one line a second, not one per name,
+/// and a refused handshake adds none.
 #[test]
 fn a_thousand_channels_that_are_forbidden_later_are_told_in_a_few_lines() {
     const CLIENTS: usize = 1_500;

@@ -1,9 +1,9 @@
-//! The ways to a Redis that `websocket_redis` can name: users and passwords, databases, Unix sockets,
-//! TLS.
+//! The kinds of address that `websocket_redis` accepts: users and passwords, databases, Unix
+//! sockets, TLS.
 
 use t::{Client, Conf, Nginx, Redis, Request, certificate, until};
 
-/// Subscribes and publishes by nginx with this address.
+/// Subscribes and publishes through nginx with this address.
 fn works(redis: &Redis, url: &str) {
     let conf = Conf::push_url(url).location("/pub", "websocket_publisher foo;");
     let nginx = Nginx::start(conf);
@@ -74,9 +74,9 @@ fn a_database_that_is_not_there_is_told() {
 fn tls_trusted_without_check_and_refused_with_it() {
     let (redis, port) = redis_with_tls();
     works(&redis, &format!("rediss://localhost:{port}/#insecure"));
-    // The certificate is one that no authority signed.
+    // No authority signed this certificate.
     let mut nginx = Nginx::start(Conf::push_url(&format!("rediss://localhost:{port}")));
-    // nginx's own words and level for it.
+    // nginx's own message and level.
     nginx.expect_log("certificate verify failed");
     until("it is refused", || {
         nginx.handshake("/ws?channel=foo") == 503

@@ -1,5 +1,5 @@
-//! Promise 5: on reload and quit every client gets its Close, spread out, the worker exits clean, no
-//! alerts in the error log. New workers serve meanwhile.
+//! Promise 5: on reload and quit every client gets its Close, and these are spread out. The worker
+//! exits cleanly, with no alerts in the error log. New workers serve meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn on_quit_everyone_gets_its_close_spread_out() {
     crowd.until("some are told", |all| closed(all) > 0);
     let (at_first, first) = (closed(crowd.members()), begin.elapsed());
     assert!(at_first < 400, "{at_first} of 500 at once, after {first:?}");
-    // Who was not yet told still hears.
+    // Clients that have not been told yet still receive messages.
     redis.publish("foo-0", "to the last ones");
     all_were_told(&mut crowd);
     assert!(
@@ -58,8 +58,8 @@ fn new_workers_serve_while_the_old_ones_drain() {
     assert!(new.members().iter().all(t::Member::is_open));
 }
 
-/// Older clients reject 1012. A location that says nothing of a code has the default, whatever is
-/// said above it.
+/// Older clients reject 1012. A location that names no code has the default, whatever the levels
+/// above it say.
 #[test]
 fn the_code_may_be_chosen() {
     let redis = Redis::start();
@@ -119,8 +119,8 @@ fn a_reader_that_stopped_does_not_hold_the_worker() {
     drop(stuck);
 }
 
-/// A message of 4 MB is under way to clients that take it in four seconds. There is no room for a
-/// Close before its end.
+/// Clients are receiving a message of 4 MB that takes them four seconds. A Close cannot go out
+/// before the message ends.
 #[test]
 fn a_steady_reader_has_its_message_and_its_close() {
     let redis = Redis::start();
@@ -174,8 +174,8 @@ fn worker_shutdown_timeout_cuts_the_drain_short() {
     until("it has exited", || nginx.has_exited());
 }
 
-/// A worker that stands still over `worker_shutdown_timeout` has not told all of them when it strikes:
-/// they are told by it.
+/// A worker that is stopped past `worker_shutdown_timeout` has not told all of its clients when
+/// that timeout fires. The timeout then tells them.
 #[test]
 fn who_is_open_when_worker_shutdown_timeout_strikes_is_told_before_it_is_cut() {
     let redis = Redis::start();
@@ -184,7 +184,7 @@ fn who_is_open_when_worker_shutdown_timeout_strikes_is_told_before_it_is_cut() {
         .main("worker_shutdown_timeout 5s;")
         .location("/echo", "websocket_echo;");
     let mut nginx = Nginx::start(conf);
-    // Many more than one event of the worker's own timer tells.
+    // Many more clients than one event of the worker's own timer tells.
     let mut crowd = Crowd::accepted(&nginx, 1_000, |_| "/ws?channel=foo".to_owned());
     let mut raws: Vec<_> = Transport::BOTH
         .into_iter()
@@ -276,8 +276,8 @@ fn who_waits_at_quit_is_answered() {
     until("it has exited", || nginx.has_exited());
 }
 
-/// `systemctl restart nginx` on Debian: QUIT, and TERM after five seconds. All of them have their Close
-/// by then, with the default `websocket_drain`.
+/// `systemctl restart nginx` on Debian sends QUIT, and TERM after five seconds. With the default
+/// `websocket_drain` all clients have their Close by then.
 #[test]
 fn a_restart_by_the_system_tells_everyone() {
     let redis = Redis::start();
@@ -294,7 +294,7 @@ fn a_restart_by_the_system_tells_everyone() {
     until("it has exited", || nginx.has_exited());
 }
 
-/// A drain that a second signal ends: those who were not yet told are told at once.
+/// A second signal ends the drain: clients that have not been told yet are told at once.
 #[test]
 fn a_drain_that_is_cut_short_tells_everyone() {
     let redis = Redis::start();
@@ -307,7 +307,8 @@ fn a_drain_that_is_cut_short_tells_everyone() {
     until("it has exited", || nginx.has_exited());
 }
 
-/// `nginx -s stop`: who listens, who talks and who was just sent something are told, over ws and wss.
+/// On `nginx -s stop` clients that listen, that send and that were just sent something are told,
+/// over ws and wss.
 #[test]
 fn a_fast_shutdown_tells_who_is_at_the_end_of_a_frame() {
     let redis = Redis::start();
@@ -322,7 +323,7 @@ fn a_fast_shutdown_tells_who_is_at_the_end_of_a_frame() {
         .flat_map(|over| ["/ws?channel=foo", "/echo"].map(|to| Raw::accepted(&nginx, over, to)))
         .collect();
     for raw in &mut raws {
-        // What it is sent ends with a frame, what it sends does not.
+        // What nginx sends here ends with a whole frame; what the client sends does not.
         raw.send_frame(&frames::ping("here"));
         raw.expect([frames::pong("here")]);
         raw.send_frame(&frames::text("begun").more());
@@ -343,7 +344,7 @@ fn a_fast_shutdown_tells_who_is_at_the_end_of_a_frame() {
     until("Redis sees the links go", || redis.links().is_empty());
 }
 
-/// Within a frame, a Close would be part of the message.
+/// Inside a frame, a Close would be read as part of the message.
 #[test]
 fn a_fast_shutdown_puts_no_close_into_a_frame() {
     let redis = Redis::start();
@@ -380,8 +381,8 @@ fn a_reload_may_take_the_module_away_and_bring_it_back() {
     client.expect(["hello"]);
 }
 
-/// Fifty reloads while clients that were closed connect again, messages flow and are published over
-/// HTTP; before each tenth of them a thousand handshakes wait for a Redis that is slow to answer.
+/// Fifty reloads while closed clients connect again, messages flow, and others are published over
+/// HTTP. Before every tenth reload a thousand handshakes wait for a Redis that is slow to answer.
 #[test]
 fn fifty_reloads_under_load_lose_nobody() {
     let redis = Redis::start();
@@ -418,7 +419,7 @@ fn publish_until(is_over: &AtomicBool, address: std::net::SocketAddr) {
     let mut number = 0;
     while !is_over.load(SeqCst) {
         let request = Request::post("/pub", number.to_string());
-        // A connection may meet a listener that is being handed over; an answer is never wrong.
+        // A connection may fail while a listener is handed over, but an answer is never wrong.
         if let Ok(answer) = t::http::try_send(address, &request) {
             assert!([200, 502, 503, 504].contains(&answer.status), "{answer:?}");
         }
@@ -426,7 +427,7 @@ fn publish_until(is_over: &AtomicBool, address: std::net::SocketAddr) {
     }
 }
 
-/// Reloads with a thousand handshakes in waiting; each of them gets an answer, and a Close after it.
+/// Reloads while a thousand handshakes wait. Each of them gets an answer, and then a Close.
 fn reload_with_waiting(nginx: &mut Nginx, proxy: &Proxy) {
     proxy.hold_replies(true);
     let mut waiting = Crowd::new();
@@ -454,7 +455,7 @@ fn reload_with_waiting(nginx: &mut Nginx, proxy: &Proxy) {
     });
 }
 
-/// Clients that were closed connect again, each only after it got its 1012.
+/// Connects closed clients again, each only after it got its 1012.
 fn come_back(nginx: &Nginx, crowd: &mut Crowd) {
     until("all are open again", || {
         for i in 0..crowd.members().len() {

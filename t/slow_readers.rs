@@ -1,5 +1,5 @@
-//! Readers that stop, among many that go on: what they cost, in the worker and in the kernel, what
-//! their policy does, and that the others miss nothing and publishing stays as cheap as it was.
+//! Readers that stop, among many that go on: what they cost the worker and the kernel, and what
+//! their policy does. The others miss nothing, and publishing stays as cheap as before.
 
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -14,10 +14,10 @@ use t::{
 const SEND_QUEUE: u64 = 256 << 10;
 /// `websocket_notsent`.
 const NOTSENT: u64 = 64 << 10;
-/// A message has so many bytes: more than a TLS record holds.
+/// Bytes of a message: more than a TLS record holds.
 const MESSAGE: usize = 20_000;
 
-/// AddressSanitizer keeps freed memory and pads the rest, and all is slower.
+/// AddressSanitizer keeps freed memory, pads the rest, and slows everything down.
 fn is_asan() -> bool {
     flavor() == Flavor::Asan
 }
@@ -38,22 +38,22 @@ fn number(text: &str) -> usize {
 #[derive(Clone, Copy, Debug)]
 enum Stop {
     InFrame,
-    /// Over TLS, in a frame that goes on in the next record.
+    /// Over TLS, inside a frame that continues in the next record.
     BetweenRecords,
     InRecord,
 }
 
-/// A socket that hands out TLS records one by one, so that a reader can stop within one.
+/// A socket that hands out TLS records one by one, so that a reader can stop inside one.
 struct Records {
     tcp: TcpStream,
-    /// Bytes taken from the socket, to be read first.
+    /// Bytes taken from the socket, which are read first.
     held: Vec<u8>,
-    /// Bytes of the record begun that are still in the socket.
+    /// Bytes of the current record that are still in the socket.
     left: usize,
 }
 
 impl Records {
-    /// Takes the head of the next record from the socket. Returns the length of the rest.
+    /// Takes the header of the next record from the socket. Returns the length of the rest.
     fn head(&mut self) -> io::Result<usize> {
         assert_eq!((self.held.len(), self.left), (0, 0), "between records");
         self.held.resize(5, 0);
@@ -62,7 +62,7 @@ impl Records {
         Ok(self.left)
     }
 
-    /// Takes the head and half of the next record.
+    /// Takes the header and half of the next record.
     fn half(&mut self) -> io::Result<()> {
         let half = self.head()? / 2;
         self.held.resize(5 + half, 0);
@@ -114,7 +114,7 @@ impl Read for Wire {
     }
 }
 
-/// A reader with small buffers that stops at a place of the test's choice.
+/// A reader with small buffers that stops where the test wants it to.
 struct Reader {
     wire: Wire,
     unread: Vec<u8>,
@@ -162,14 +162,14 @@ impl Reader {
         sent.expect("bytes sent");
     }
 
-    /// Reads on to where it is to stop.
+    /// Reads up to the point where it stops.
     #[track_caller]
     fn stop(&mut self) {
         while self.unread.is_empty() {
             self.read(5_000).expect("the beginning of a message");
         }
         if let Wire::Tls(tls) = &mut self.wire {
-            // What rustls has of the record is read first.
+            // What rustls already has of the record is read first.
             let mut rest = vec![0; 1 << 14];
             let n = tls.conn.reader().read(&mut rest).unwrap_or_default();
             self.unread.extend_from_slice(&rest[..n]);
@@ -180,7 +180,7 @@ impl Reader {
         }
     }
 
-    /// The next frame; none when the connection has ended.
+    /// The next frame. `None` when the connection has ended.
     fn frame(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, length)) = Frame::parse(&self.unread) {
@@ -200,8 +200,8 @@ impl Reader {
         read
     }
 
-    /// Reads on to the message of this number, whole messages in ascending order. Returns how many
-    /// there were.
+    /// Reads up to the message of this number. The messages must be whole and in ascending order.
+    /// Returns how many there were.
     #[track_caller]
     fn catch_up(&mut self, last: usize) -> usize {
         let mut heard = vec![];
@@ -222,8 +222,8 @@ impl Reader {
 
 // --- what they cost -------------------------------------------------------------------------------
 
-/// Kernel memory in bytes of nginx's side of the connection from that port, as `ss` tells it:
-/// data received, sent, on its way, and memory set aside for more.
+/// Kernel memory in bytes of nginx's side of the connection from that port, as `ss` reports it:
+/// data received, sent and in flight, and memory set aside for more.
 #[track_caller]
 fn kernel_bytes(nginx: &Nginx, port: u16) -> u64 {
     let served = [nginx.http().port(), nginx.https().port()];
@@ -234,27 +234,29 @@ fn kernel_bytes(nginx: &Nginx, port: u16) -> u64 {
     u64::try_from(held.iter().sum::<i64>()).unwrap_or(0)
 }
 
-/// What the kernel may hold of one that stopped: `websocket_notsent`, one write more (a message, or
-/// what TLS makes of it), twice as the kernel counts whole buffers, and what is in flight towards
-/// 8 KiB of the reader's buffer.
+/// What the kernel may hold for a stopped reader: `websocket_notsent` and one more write (a
+/// message, or what TLS makes of it), twice as the kernel counts whole buffers, and what is in
+/// flight towards the 8 KiB of the reader's buffer.
 const KERNEL: u64 = 2 * (NOTSENT + MESSAGE as u64) + (32 << 10);
 
-/// What the logs may hold for all who stopped: they share one, as long as the limit allows the one
-/// furthest behind to be; each may keep the message it has begun, and the newest comes on top.
+/// What the logs may hold for all stopped readers. They share one log, as long as the limit allows
+/// the reader furthest behind. Each may also keep the message it is inside of, and the newest
+/// message is added.
 const fn log_bytes(stopped: u64) -> u64 {
     SEND_QUEUE + (stopped + 2) * (MESSAGE as u64 + 4)
 }
 
-/// What the worker may grow by: that, a TLS record of 16 KiB each, sealed and not taken yet, with
-/// its buffers, 4 MiB of buffers kept for the next laggards (`SPARE_BYTES` of `crates/fanout`),
-/// whatever their number, and half a MiB that the heap may not give back.
+/// How much the worker may grow: by that, by a TLS record of 16 KiB for each reader, sealed and not
+/// yet taken, with its buffers, by 4 MiB of buffers kept for the next clients that lag
+/// (`SPARE_BYTES` of `crates/fanout`), however many readers there are, and by half a MiB that the
+/// heap may not give back.
 const fn worker_bytes(stopped: u64) -> u64 {
     log_bytes(stopped) + stopped * (32 << 10) + (4 << 20) + (512 << 10)
 }
 
 // --- one in ten stops -----------------------------------------------------------------------------
 
-/// Ten that are to stop, over ws and wss.
+/// Ten readers that will stop, over ws and wss.
 #[track_caller]
 fn stopping(nginx: &Nginx) -> Vec<Reader> {
     let stops = [Stop::InFrame, Stop::BetweenRecords, Stop::InRecord];
@@ -262,7 +264,7 @@ fn stopping(nginx: &Nginx) -> Vec<Reader> {
     (0..10).map(reader).collect()
 }
 
-/// Ninety that read, ten that stop.
+/// Ninety clients that read, and ten that stop.
 struct Scene {
     redis: Redis,
     nginx: Nginx,
@@ -275,7 +277,7 @@ struct Scene {
 impl Scene {
     fn new(policy: &str) -> Self {
         let redis = Redis::start();
-        // Who stops is to be struck by its policy, not for its silence.
+        // Stopped readers are to meet their policy, not the timeout for silence.
         let limits = format!(
             "websocket_slow {policy}; websocket_send_queue {SEND_QUEUE}; \
              websocket_notsent {NOTSENT}; websocket_ping_interval 0; websocket_timeout 0;"
@@ -298,8 +300,8 @@ impl Scene {
         }
     }
 
-    /// Ten stop in the first message. Each message is published when all others have heard the one
-    /// before it. Returns by how much the worker has grown since the first.
+    /// Ten readers stop in the first message. Each message is published when all others have
+    /// received the one before it. Returns how much the worker has grown since the first.
     #[track_caller]
     fn play(&mut self) -> u64 {
         let mut publisher = self.redis.session();
@@ -333,7 +335,7 @@ impl Scene {
         self.stopped.iter().map(of).collect()
     }
 
-    /// They cost what the limits say, whatever was published.
+    /// They cost what the limits say, however much was published.
     #[track_caller]
     fn is_within_the_limits(&self, grown: u64) {
         let (kernel, logs) = (self.kernel_bytes(), &self.status()["memory"]["logs"]);
@@ -346,7 +348,7 @@ impl Scene {
         assert!(is_asan() || grown <= most, "grown by {grown} bytes");
     }
 
-    /// Nobody is behind any more, and nothing is held.
+    /// Waits until no client is behind and nothing is held.
     #[track_caller]
     fn until_calm(&self) {
         until("nothing is held", || {
@@ -355,7 +357,7 @@ impl Scene {
         });
     }
 
-    /// Who went on reading heard what its policy had left; what it lost is counted.
+    /// A reader that goes on gets what its policy left. What it lost is counted.
     #[track_caller]
     fn catch_up(mut self) {
         let kernel = self.kernel_bytes();
@@ -411,7 +413,7 @@ fn one_in_ten_stops_and_is_closed() {
     );
     until("they are gone", || scene.status()["connections"] == 90);
     scene.until_calm();
-    // What they were sent before is whole messages, and all of them up to there.
+    // What they were sent before consists of whole messages, and none up to there is missing.
     for reader in &mut scene.stopped {
         let mut heard = 0;
         while let Some(frame) = reader.frame() {
@@ -426,7 +428,7 @@ fn one_in_ten_stops_and_is_closed() {
     }
 }
 
-/// The kernel does not keep for long what it still has for those who were closed and read no more.
+/// The kernel does not keep data for long for closed clients that do not read it.
 #[test]
 fn what_closed_readers_never_read_leaves_the_kernel() {
     let redis = Redis::start();
@@ -450,7 +452,7 @@ fn what_closed_readers_never_read_leaves_the_kernel() {
     });
 }
 
-/// What was held for those who stopped is there for others when they are gone, however they go.
+/// Memory held for stopped readers is available to others once they are gone, however they go.
 #[test]
 fn what_stopped_readers_held_comes_back() {
     let mut scene = Scene::new("drop_oldest");
@@ -478,8 +480,8 @@ fn cpu_nanoseconds(pid: u32) -> u64 {
     used.parse().expect("a number")
 }
 
-/// Publishes messages of 2 KB to fifty that never read and one that does. Returns the processor
-/// time that the worker took for each.
+/// Publishes messages of 2 KB to fifty clients that never read and one that does. Returns the
+/// processor time that the worker took per message.
 fn cost_of_publishing(directives: &str, messages: usize) -> u64 {
     let redis = Redis::start();
     let nginx = Nginx::start(Conf::push(&redis).http(directives));
@@ -501,8 +503,8 @@ fn cost_of_publishing(directives: &str, messages: usize) -> u64 {
     used
 }
 
-/// Four times the messages are four times the work; where what is held is searched or moved for
-/// each, it is sixteen times and more.
+/// Four times the messages take four times the work. If what is held were searched or moved for
+/// each message, they would take sixteen times the work or more.
 #[test]
 fn publishing_to_fifty_that_never_read_costs_each_message_the_same() {
     let messages = if is_asan() { 500 } else { 2_000 };

@@ -1,5 +1,5 @@
-//! The demo's pages in a real browser: clicks, messages through Redis, what the page shows.
-//! `WS_PICTURES` names a directory to keep pictures of the pages in.
+//! The demo's pages in a real browser: clicks, messages through Redis, and what the pages show.
+//! `WS_PICTURES` names a directory for screenshots of the pages.
 
 use serde_json::json;
 use std::net::TcpListener;
@@ -63,7 +63,7 @@ fn the_push_page_shows_what_is_published() {
     browser.until_text("#publish-result", "redis_receivers");
     browser.until_text("#log", "by POST");
     keep_picture(&browser, "push");
-    // A reload of nginx: told, and back by itself.
+    // On a reload of nginx the page is told, and reconnects by itself.
     nginx.reload();
     browser.until_text("#log", "1012");
     browser.until_state("open");
@@ -148,7 +148,7 @@ fn a_page_hears_what_it_is_sent_right_after_onopen() {
     let nginx = demo(&redis);
     let browser = Browser::start(800, 600);
     browser.open(&page(&nginx, "index.html"));
-    // `onopen` publishes at once, by HTTP, and the socket must hear it: promise 1 in a browser.
+    // Promise 1 in a browser: `onopen` publishes at once over HTTP, and the socket must hear it.
     let script = "const heard = []; let left = 20; (function next() {
         const channel = 'js-' + left, socket = new WebSocket(`ws://${location.host}/ws?channel=${channel}`);
         socket.onopen = () => fetch(`publish?channel=${channel}`, {method: 'POST', body: channel});
@@ -163,7 +163,7 @@ fn a_page_hears_what_it_is_sent_right_after_onopen() {
     assert_eq!(browser.script("return window.heard"), json!(expected));
 }
 
-/// Takes one client after the other, and closes each with the next of `codes`.
+/// Accepts one client after the other and closes each with the next of `codes`.
 fn close_each(listener: &TcpListener, codes: &Receiver<u16>) {
     while let Ok((stream, _)) = listener.accept() {
         let mut client = tungstenite::accept(stream).expect("a handshake");
@@ -179,7 +179,8 @@ fn close_each(listener: &TcpListener, codes: &Receiver<u16>) {
     }
 }
 
-/// Soon after a restart, later after what takes longer, and not after what would end the same way.
+/// The page reconnects soon after a restart, later after what takes longer, and not at all after
+/// what would end the same way again.
 #[test]
 fn a_page_comes_back_after_what_passes() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -201,7 +202,7 @@ fn a_page_comes_back_after_what_passes() {
     let browser = Browser::start(800, 600);
     browser.open(&page(&nginx, "push.html?channel=foo"));
     browser.until_state("open");
-    // The page's delays are noted, and kept short. Its log is drawn after 30 ms.
+    // Records the page's delays and keeps them short. The page draws its log after 30 ms.
     browser.script(
         "const wait = window.setTimeout; window.delays = [];
          window.setTimeout = (work, ms) => {

@@ -1,9 +1,9 @@
-//! `error_page` leads a request from one location of the module to another, with its body: one address
-//! for WebSockets and for posts.
+//! `error_page` passes a request from one location of the module to another, with its body: one
+//! address for WebSockets and for posts.
 
 use t::{Client, Conf, Nginx, Raw, Redis, Request, Transport, http2};
 
-/// One address for both: a WebSocket location whose 405 leads to a publisher.
+/// One address for both: a WebSocket location whose 405 is passed to a publisher.
 fn one_address(redis: &Redis) -> Conf {
     let leads = |how: &str| format!("websocket_subscribe foo; error_page 405 {how};");
     Conf::with(redis)
@@ -21,7 +21,7 @@ fn one_address(redis: &Redis) -> Conf {
         .http2()
 }
 
-/// A POST whose body comes in chunks; its connection goes on.
+/// A POST with a chunked body. Its connection is kept alive.
 fn chunked(target: &str, body: &[u8]) -> Vec<u8> {
     let mut wire = Request::new("POST", target)
         .header("Transfer-Encoding", "chunked")
@@ -71,7 +71,7 @@ fn error_page_leads_a_post_with_its_body_from_a_websocket_location() {
     }
 }
 
-/// Without `=` the answer would be 405; by a URI nginx makes a GET of it.
+/// Without `=` the answer would be 405. With a URI nginx turns the request into a GET.
 #[test]
 fn error_page_that_shows_the_405_publishes_nothing() {
     let redis = Redis::start();
@@ -86,7 +86,7 @@ fn error_page_that_shows_the_405_publishes_nothing() {
         assert_eq!(answer, 405, "{target} over HTTP/2");
     }
     nginx.until_log("publish refused: \"error_page\" shows an error of status 405 by it");
-    // What fails is not told as 200.
+    // A failure is not answered with 200.
     let answer = nginx.send(&Request::post("/other", "x"));
     assert_eq!(
         (answer.status, &*answer.text()),
@@ -105,7 +105,7 @@ fn a_post_whose_body_was_discarded_before_is_500_and_no_message() {
         one_address(&redis)
             .http("recursive_error_pages on;")
             .location("/big", "client_max_body_size 1k; error_page 413 = @post;")
-            // Only while it reads does nginx see that chunks are too much.
+            // nginx sees that chunks are too large only while it reads them.
             .location(
                 "@small",
                 "websocket_publisher foo; client_max_body_size 1k; error_page 413 = @post;",
@@ -135,7 +135,7 @@ fn a_post_whose_body_was_discarded_before_is_500_and_no_message() {
     client.expect(["last"]);
 }
 
-/// What is refused leaves nothing of its body in the way of the next request.
+/// A refused request leaves nothing of its body in front of the next request.
 #[test]
 fn a_connection_goes_on_after_a_refused_post() {
     let redis = Redis::start();

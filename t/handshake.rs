@@ -1,4 +1,4 @@
-//! The opening handshake: the right status for each wrong one, and tolerance where the RFCs ask for it.
+//! The opening handshake: the right status for each error, and tolerance where the RFCs ask for it.
 
 use t::http::{ACCEPT, KEY};
 use t::{Client, Conf, Nginx, Raw, Redis, Request, Transport, frames, http2};
@@ -8,7 +8,7 @@ fn echo(redis: &Redis) -> Conf {
     conf.location("/ws", "websocket_subscribe $websocket_arg_channel;")
 }
 
-/// What is wrong, and the status of the answer.
+/// What is wrong, the request, and the status of the answer.
 fn wrong() -> Vec<(&'static str, Request, u16)> {
     let right = || Request::upgrade("/echo");
     let key = "Sec-WebSocket-Key";
@@ -119,7 +119,8 @@ fn each_wrong_handshake_gets_its_status() {
     assert_eq!(nginx.handshake("/echo"), 101);
 }
 
-/// RFC 9110, 15.5.22: a 426 names the protocol; RFC 6455, 4.4: a wrong version the right one.
+/// RFC 9110, 15.5.22: a 426 names the protocol. RFC 6455, 4.4: the answer to a wrong version names
+/// the right one.
 fn check_426(what: &str, answer: &t::Response) {
     let upgrade = answer.header("Upgrade").map(str::to_ascii_lowercase);
     if what.contains("version") {
@@ -240,7 +241,7 @@ fn a_handshake_split_at_every_byte_is_accepted() {
     for at in 1..wire.len() {
         let mut raw = Raw::open(&nginx, Transport::Ws);
         raw.send(&wire[..at]);
-        // The pieces must not be read as one: nginx answers others in between.
+        // The pieces must not be read at once, so nginx answers another request in between.
         if at % 16 == 0 {
             assert_eq!(nginx.get("/plain").status, 200);
         }
@@ -329,7 +330,7 @@ fn frames_sent_while_the_handshake_waits_are_heard_after_it() {
     }
 }
 
-/// With so many lines of cookies, each of so many bytes.
+/// A request with this many lines of cookies, each with this many bytes.
 fn with_cookies(request: Request, lines: usize, bytes: usize) -> Vec<u8> {
     let cookie = "c".repeat(bytes);
     let line = |request: Request, _| request.header("Cookie", &cookie);
@@ -353,7 +354,7 @@ fn clients_are_served_alike_whatever_the_size_of_their_headers() {
                 let channel = format!("{transport:?}-{lines}");
                 let upgrade = Request::upgrade(&format!("/both?channel={channel}"));
                 let proxied = upgrade.clone().header("X-Real-IP", "192.0.2.7");
-                // The first waits for Redis, the others don't.
+                // The first waits for Redis, the others do not.
                 for (before, upgrade) in [
                     (Vec::new(), upgrade.clone()),
                     (Vec::new(), upgrade.clone()),
@@ -407,7 +408,7 @@ fn a_subrequest_is_refused() {
     let guarded = "auth_request /echo; websocket_echo;";
     let nginx = Nginx::start(echo(&redis).location("/guarded", guarded));
     let answer = nginx.send(&Request::upgrade("/guarded").header("Connection", "close"));
-    // nginx's auth_request makes 500 of a subrequest's 400.
+    // nginx's auth_request turns a subrequest's 400 into 500.
     assert_eq!(answer.status, 500, "{answer:?}");
     assert_eq!(nginx.count_log("auth request unexpected status: 400"), 1);
     assert_eq!(nginx.handshake("/echo"), 101);
@@ -562,7 +563,7 @@ fn a_refusal_can_have_a_page_of_its_own() {
         let answer = nginx.send(&request.with("Connection", "close"));
         assert_eq!(answer.text(), "sorry", "{answer:?}");
     }
-    // Also when the refusal comes later, out of Redis' event.
+    // This also holds when the refusal comes later, from an event of Redis.
     nginx.reconfigure(
         Conf::push_url("redis://127.0.0.1:1")
             .server("error_page 503 /sorry;")

@@ -8,7 +8,7 @@ use t::{Client, Conf, Nginx, Proxy, Raw, Redis, Request, Transport, settings, un
 
 const DETACH: [&str; 3] = ["auto", "on", "off"];
 
-/// Bytes of cookies: none to speak of, and more than nginx reads without a further buffer.
+/// Bytes of cookies: almost none, and more than nginx reads without another buffer.
 const COOKIES: [usize; 2] = [1, 4_000];
 
 fn nginx_with(redis: &Redis, detach: &str, http: &str, location: &str) -> Nginx {
@@ -22,7 +22,7 @@ fn nginx_with(redis: &Redis, detach: &str, http: &str, location: &str) -> Nginx 
     )
 }
 
-/// Connects, hears, closes: the whole life with that neighbour.
+/// Connects, hears a message and closes: a client's whole life next to that module.
 fn lives(redis: &Redis, nginx: &Nginx, headers: &[(&str, &str)]) {
     for transport in Transport::BOTH {
         let mut client = Client::try_connect(nginx, transport, "/ws?channel=foo", headers)
@@ -130,7 +130,7 @@ fn limit_conn_counts_a_websocket_until_it_ends() {
             let headers = [("Cookie", &*"c".repeat(cookies))];
             Client::try_connect(&nginx, Transport::Ws, target, &headers).expect("a 101")
         });
-        // Time enough for a detach that comes after the 101.
+        // This leaves time for a detach that comes after the 101.
         redis.publish("foo", "hello");
         second.expect(["hello"]);
         assert_eq!(nginx.handshake(target), 503, "websocket_detach {detach}");
@@ -184,8 +184,8 @@ fn mirror_keeps_the_request_busy_for_a_while() {
     }
 }
 
-/// Its request is still the mirror's when a client is lost: by what it cannot take in the very
-/// wake-up that accepts it, or by its own leaving before and after the 101.
+/// The mirror still holds the client's request when the client is lost: because of what it cannot
+/// take in the very wake-up that accepts it, or because it leaves before or after the 101.
 #[test]
 fn a_mirror_that_hangs_outlives_its_client() {
     let redis = Redis::start();
@@ -202,7 +202,7 @@ fn a_mirror_that_hangs_outlives_its_client() {
             .server("mirror /hang;")
             .location("= /hang", &hang);
         let nginx = Nginx::start(conf);
-        // The very first client of a worker, and all for it comes in one wake-up.
+        // This is the worker's very first client, and everything for it comes in one wake-up.
         nginx.until_log("subscriber link is up");
         proxy.hold_replies(true);
         let mut slow = Raw::open_narrow(&nginx, Transport::Ws);
@@ -224,7 +224,7 @@ fn a_mirror_that_hangs_outlives_its_client() {
         proxy.hold_replies(false);
         Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo").reset();
         lives(&redis, &nginx, &[]);
-        // Mirrors that hang would keep nginx from quitting.
+        // Mirrors that hang would keep nginx from exiting.
         drop(silent);
     }
 }
@@ -244,7 +244,7 @@ fn rewrites_try_files_and_named_locations_lead_to_it() {
     }
 }
 
-/// The proxy's location that docs/operation.md shows, with this backend.
+/// The proxy's location from docs/operation.md, with this backend.
 fn documented_proxy(backend: SocketAddr) -> String {
     let document = settings::examples().join("../docs/operation.md");
     let document = std::fs::read_to_string(document).expect("docs/operation.md");
@@ -263,7 +263,8 @@ fn a_proxy_in_front_passes_it_through() {
     lives(&redis, &front, &[]);
 }
 
-/// `websocket_origin same` compares ports, too: the proxy must keep the one that the page wrote.
+/// `websocket_origin same` compares ports, too, so the proxy must keep the port that the page
+/// wrote.
 #[test]
 fn a_page_at_the_port_of_the_proxy_is_of_the_same_origin() {
     let redis = Redis::start();

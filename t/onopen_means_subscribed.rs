@@ -1,5 +1,5 @@
-//! Promise 1: the 101 is sent after Redis has confirmed the subscription. No message published after
-//! a client's `onopen` is missed; who can't be promised that is refused.
+//! Promise 1: the 101 is sent after Redis has confirmed the subscription. No message published
+//! after a client's `onopen` is missed. A client that cannot be promised this is refused.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use t::{
     Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until,
 };
 
-/// Long enough to see an answer that should not be there.
+/// Long enough for a wrong answer to arrive.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-/// nginx behind a proxy, its links up: one client has been there.
+/// nginx behind a proxy. Its links are up, as one client has already been there.
 fn linked(redis: &Redis) -> (Proxy, Nginx) {
     let proxy = Proxy::start(redis.port());
     let nginx = Nginx::start(Conf::push_url(&proxy.url()));
@@ -124,8 +124,8 @@ fn an_unsubscribe_whose_reply_is_on_its_way_is_no_confirmation() {
     raw.expect([frames::text("hello")]);
 }
 
-/// Channels are emptied and wanted again around the moment of their delayed unsubscription, over a
-/// link that is slow; each time what is published after `onopen` must come.
+/// Channels lose their last client and get a new one around the moment of their delayed
+/// unsubscription, over a slow link. Every message published after `onopen` must arrive.
 #[test]
 fn leaving_and_coming_back_around_the_unsubscribe_misses_nothing() {
     let redis = Redis::start();
@@ -154,7 +154,8 @@ fn leaving_and_coming_back_around_the_unsubscribe_misses_nothing() {
     });
 }
 
-/// A publisher counts; whoever opens is told every number from the first one after its `onopen`.
+/// A publisher counts. Each client that opens gets every number from the first one after its
+/// `onopen`.
 #[test]
 fn no_number_after_onopen_is_missed() {
     let redis = Redis::start();
@@ -296,8 +297,8 @@ fn a_client_that_leaves_while_it_waits_is_forgotten() {
     client.expect(["hello"]);
 }
 
-/// Redis has not yet said a word when a name is given up and asked for again in the same wake-up of
-/// the worker, and then another name is asked for: each hears its own.
+/// Before Redis has answered, a name is given up and asked for again in the same wake-up of the
+/// worker, and then another name is asked for. Each client hears its own channel.
 #[test]
 fn a_name_asked_for_again_before_its_release_was_heard_is_not_mixed_up() {
     let redis = Redis::start();

@@ -185,7 +185,7 @@ fn a_connection_is_kept_for_many_posts_in_order() {
     client.expect((0..100).map(|i| i.to_string()));
 }
 
-/// Replies come in the order of the commands: each request gets its own.
+/// Replies come in the order of the commands, so each request gets its own.
 #[test]
 fn many_at_once_get_each_its_own_answer() {
     let redis = Redis::start();
@@ -207,7 +207,7 @@ fn many_at_once_get_each_its_own_answer() {
         })
         .collect();
     proxy.until_command("PUBLISH", "many-299");
-    // Every seventh does not wait for its answer.
+    // Every seventh client does not wait for its answer.
     posts
         .iter()
         .step_by(7)
@@ -234,7 +234,7 @@ fn many_at_once_get_each_its_own_answer() {
     });
 }
 
-/// The answer; none if nginx took the half-closed client for one that left.
+/// The answer. `None` if nginx took the half-closed client for one that has left.
 fn answer_of(raw: &mut Raw) -> Option<Response> {
     let mut bytes = Vec::new();
     while let Some(byte) = raw.try_byte() {
@@ -275,7 +275,7 @@ fn a_channel_that_an_acl_forbids_is_403() {
     assert_eq!(post("ok").status, 200);
 }
 
-/// What is said before the first connection is made waits for it, and goes out.
+/// Messages published before the first connection is up wait for it, and then go out.
 #[test]
 fn what_comes_right_after_the_start_waits_for_the_link() {
     let redis = Redis::start();
@@ -310,8 +310,8 @@ fn what_comes_right_after_the_start_waits_for_the_link() {
     talker.close();
 }
 
-/// A subrequest is answered as a request is, with the body that it was given or its main
-/// request's: here a mirror's.
+/// A subrequest is answered like a request. Its body is the one that it was given or that of its
+/// main request: here a mirror's.
 #[test]
 fn a_subrequest_publishes() {
     let redis = Redis::start();
@@ -330,7 +330,7 @@ fn a_subrequest_publishes() {
     }
 }
 
-/// Whose page posts is a matter of the main request's headers and target.
+/// The origin is judged by the main request's headers and target.
 #[test]
 fn a_subrequest_is_of_its_main_request_s_origin() {
     let redis = Redis::start();
@@ -360,7 +360,8 @@ fn a_subrequest_is_of_its_main_request_s_origin() {
     assert_eq!(listener.push().1, "last");
 }
 
-/// The main request and its subrequest wait for Redis at a time, and clients go meanwhile.
+/// The main request and its subrequest wait for Redis at the same time, and clients leave
+/// meanwhile.
 #[test]
 fn who_goes_while_its_subrequest_waits_costs_nothing() {
     let redis = Redis::start();
@@ -397,7 +398,7 @@ fn who_goes_while_its_subrequest_waits_costs_nothing() {
     client.expect(["after"]);
 }
 
-/// `ngx.location.capture`, by Debian's Lua module.
+/// `ngx.location.capture` of Debian's Lua module.
 mod by_lua {
     use super::*;
     use t::settings::{Flavor, flavor};
@@ -406,7 +407,7 @@ mod by_lua {
         {method = ngx.HTTP_POST, body = 'hello from Lua'});
         ngx.status = answer.status; ngx.print(answer.body)";
 
-    /// Five at a time, of which the third has no channel.
+    /// Five subrequests at a time, the third without a channel.
     const FIVE: &str = "local calls = {};
         for i = 1, 5 do
             calls[i] = {'/publish?channel=' .. (i == 3 and '' or i),

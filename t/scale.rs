@@ -1,5 +1,5 @@
-//! Many clients, many channels, much coming and going: nothing is lost, and each costs what
-//! docs/scale.md says. Those that are ignored are of the size of that page and print its figures:
+//! Many clients and many channels that come and go: nothing is lost, and each costs what
+//! docs/scale.md says. The ignored tests have the size of that page and print its figures:
 //!
 //!     scripts/test e2e -- --release --test scale -- --ignored --nocapture --test-threads 1
 
@@ -17,12 +17,12 @@ fn numbered(number: usize) -> String {
     format!("{number:.<128}")
 }
 
-/// Only what operators run has the size that is told.
+/// Only the build that operators run has the documented size.
 fn memory_is_measurable() -> bool {
     flavor() == Flavor::Debian && build() == Build::Release
 }
 
-/// All is slower under AddressSanitizer.
+/// AddressSanitizer slows everything down.
 fn many(number: usize) -> usize {
     if flavor() == Flavor::Asan {
         number / 10
@@ -33,14 +33,14 @@ fn many(number: usize) -> usize {
 
 // --- clients --------------------------------------------------------------------------------------
 
-/// A process with clients: `t/scale_clients.rs` tells what it can be asked.
+/// A process with clients. `t/scale_clients.rs` tells what it can be asked.
 struct Clients {
     process: Child,
     answers: BufReader<ChildStdout>,
 }
 
 impl Clients {
-    /// Of the server at this address, from source addresses of this number.
+    /// Starts clients of the server at this address, with source addresses of this number.
     fn start(address: SocketAddr, source: usize) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_scale_clients"))
             .args([address.to_string(), source.to_string()])
@@ -58,7 +58,7 @@ impl Clients {
         writeln!(input, "{what}").expect("the clients are there");
     }
 
-    /// Waits until what was asked is done. Returns when the last message had come.
+    /// Waits until the request is done. Returns when the last message had arrived.
     #[track_caller]
     fn answer(&mut self) -> Duration {
         let mut said = String::new();
@@ -70,14 +70,14 @@ impl Clients {
 }
 
 impl Drop for Clients {
-    /// They go with their input.
+    /// The process exits when its input ends.
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-/// Those who listen to a server, which may be several processes.
+/// The clients that listen to a server, which may be several processes.
 struct Audience {
     servers: Vec<u32>,
     crowds: Vec<Clients>,
@@ -94,7 +94,7 @@ impl Audience {
         }
     }
 
-    /// Asks all processes at once; returns when the last message had come to any client.
+    /// Asks all processes at once. Returns when the last message had arrived at any client.
     #[track_caller]
     fn all(&mut self, what: impl Fn(usize) -> String) -> Duration {
         for (n, crowd) in self.crowds.iter_mut().enumerate() {
@@ -104,14 +104,15 @@ impl Audience {
         times.max().expect("clients")
     }
 
-    /// So many more for each process; "{}" in the target is a number of each client's own.
+    /// Adds this many clients per process. "{}" in the target is a different number for each
+    /// client.
     #[track_caller]
     fn join(&mut self, each: usize, target: &str) {
         self.all(|n| format!("join {each} {} {target}", n * each));
     }
 
-    /// While all are listening, does what makes each of them hear so many messages. Returns how
-    /// long it took to the last.
+    /// Runs `publish` while all listen. It must make each client hear this many messages. Returns
+    /// how long it took until the last one arrived.
     #[track_caller]
     fn hear(&mut self, messages: usize, publish: impl FnOnce()) -> Duration {
         for crowd in &mut self.crowds {
@@ -123,7 +124,7 @@ impl Audience {
         times.max().expect("clients").saturating_sub(begun)
     }
 
-    /// One message for all, to the last of them.
+    /// Publishes one message for all. Returns how long it took to the last of them.
     #[track_caller]
     fn broadcast(&mut self, publisher: &mut Session, channel: &str) -> Duration {
         let message = numbered(self.published);
@@ -139,7 +140,7 @@ impl Audience {
         servers.map(|&pid| process::proportional_bytes(pid)).sum()
     }
 
-    /// By how much the servers have grown since.
+    /// How much the servers have grown since.
     fn grown(&self, since: u64) -> u64 {
         self.bytes().saturating_sub(since)
     }
@@ -158,7 +159,7 @@ impl Audience {
 
 // --- the scene ------------------------------------------------------------------------------------
 
-/// An nginx of some workers, and as many processes with clients.
+/// An nginx with some workers, and as many processes with clients.
 struct Scene {
     audience: Audience,
     nginx: Nginx,
@@ -167,7 +168,7 @@ struct Scene {
 
 impl Scene {
     fn new(workers: usize, directives: &str) -> Self {
-        // The bare loops come from another loopback address.
+        // The bare loops connect from another loopback address.
         let redis = Redis::start_with(&["--protected-mode", "no"]);
         let silence = "websocket_ping_interval 0; websocket_timeout 0;";
         let conf = Conf::push(&redis)
@@ -177,7 +178,7 @@ impl Scene {
             .worker_connections(16_384)
             .reuseport();
         let nginx = Nginx::start(conf);
-        // What is made with the first clients is there already when memory is compared.
+        // What is created for the first clients must exist before memory is compared.
         let mut first = Clients::start(nginx.http(), 200);
         first.ask("join 100 0 /ws?channel=first-{}");
         first.answer();
@@ -192,7 +193,7 @@ impl Scene {
         scene
     }
 
-    /// Workers leave a channel some time after its last client.
+    /// Waits until the workers have left these channels, some time after their last client.
     #[track_caller]
     fn until_nobody_listens(&self, pattern: &str) {
         until(&format!("{pattern} is left"), || {
@@ -201,7 +202,7 @@ impl Scene {
     }
 }
 
-/// Memory of the kernel's slabs: what idle sockets take is there, at both of their ends.
+/// Memory of the kernel's slabs, which contains what idle sockets take, at both of their ends.
 fn kernel_bytes() -> u64 {
     let read = |path| std::fs::read_to_string(path).expect("a file of /proc");
     let slabs = read("/proc/meminfo");
@@ -212,12 +213,12 @@ fn kernel_bytes() -> u64 {
 
 // --- many clients of one channel ------------------------------------------------------------------
 
-/// What subscribers of one channel cost.
+/// The cost of subscribers of one channel.
 struct Subscribers {
     joined: Duration,
     bytes_each: u64,
     kernel_bytes_each: u64,
-    /// How long messages took to the last, in ascending order.
+    /// How long messages took to reach the last client, in ascending order.
     to_last: Vec<Duration>,
 }
 
@@ -269,15 +270,15 @@ fn sixty_thousand_over_four_workers() {
 
 // --- the cost of a delivery -----------------------------------------------------------------------
 
-/// Loops that do nothing but `send`, as many as the workers they are compared with, with as many
-/// clients. They end with this.
+/// Loops that do nothing but `send`: as many as the workers they are compared with, with as many
+/// clients. Dropping this ends them.
 struct BareLoops {
     loops: Vec<Child>,
     audience: Audience,
 }
 
 impl BareLoops {
-    /// `program` is the one of `crates/bench`.
+    /// `program` is the program of `crates/bench`.
     #[track_caller]
     fn start(program: &Path, redis: &Redis, number: usize) -> Self {
         let (mut loops, mut crowds) = (Vec::new(), Vec::new());
@@ -311,8 +312,9 @@ impl Drop for BareLoops {
     }
 }
 
-/// Turns of `messages` each to the module's clients and, if there are any, to as many of bare
-/// loops: nanoseconds of the servers' processor time per delivery, medians of all turns.
+/// Sends turns of `messages` to the module's clients and, if there are any, to as many clients of
+/// bare loops. Returns nanoseconds of the servers' processor time per delivery, as medians of all
+/// turns.
 #[track_caller]
 fn delivery(workers: usize, each: usize, messages: usize) -> (u64, Option<u64>) {
     let mut scene = Scene::new(workers, "");
@@ -345,7 +347,7 @@ fn delivery(workers: usize, each: usize, messages: usize) -> (u64, Option<u64>) 
     (costs[0][7], costs.get(1).map(|costs| costs[7]))
 }
 
-/// `WS_BARE_LOOP` may name the program of `crates/bench`, for a comparison.
+/// `WS_BARE_LOOP` may name the program of `crates/bench` for a comparison.
 #[test]
 #[ignore = "takes some minutes and most of a machine"]
 fn a_delivery_to_ten_and_to_sixty_thousand() {
@@ -367,8 +369,8 @@ fn a_delivery_to_ten_and_to_sixty_thousand() {
 
 // --- many channels --------------------------------------------------------------------------------
 
-/// Each client has a channel of its own, and hears what is published there. Returns bytes per
-/// client and channel, and how long a round of messages to all took to the last.
+/// Each client has a channel of its own and hears what is published there. Returns the bytes per
+/// client and channel, and how long a round of messages to all took to reach the last.
 #[track_caller]
 fn a_channel_each(workers: usize, each: usize) -> (u64, Duration) {
     let mut scene = Scene::new(workers, "");
@@ -406,14 +408,14 @@ fn a_hundred_thousand_clients_with_a_channel_each() {
     println!("100,002 clients and channels, 7 workers: {bytes} bytes each, a round took {took:?}");
 }
 
-/// What a client of a thousand channels costs, in bytes.
+/// The cost of a client of a thousand channels, in bytes.
 #[derive(Debug)]
 struct Thousand {
-    /// The first: channels and all.
+    /// The first client, channels included.
     first: u64,
-    /// Each of those with the same channels, one of them thousandfold.
+    /// Each client with the same channels, one of them a thousand times.
     equal: u64,
-    /// Each of those with one channel of their own and 999 of the others'.
+    /// Each client with one channel of its own and 999 that others have.
     unequal: u64,
 }
 
@@ -435,7 +437,7 @@ fn a_thousand_channels(equal: usize, unequal: usize) -> Thousand {
         let before = audience.bytes();
         audience.join(clients, target);
         let grown = audience.grown(before) / clients as u64;
-        // All who are there hear of ten channels that all have.
+        // All clients get the messages of ten channels that all of them have.
         let message = |n: usize| (format!("name-{}", 1 + n * 100), numbered(published + n));
         let messages: Vec<_> = (0..10).map(message).collect();
         audience.hear(10, || publisher.publish_all(&messages));
@@ -454,7 +456,7 @@ fn clients_of_a_thousand_channels_share_what_is_equal() {
     let found = a_thousand_channels(100, 100);
     println!("{found:?}");
     if memory_is_measurable() {
-        // 48 bytes for each feed and channel.
+        // 48 bytes per feed and channel.
         assert!(found.unequal < 48 * 1_000, "{found:?}");
         assert!(found.equal < 4_000, "{found:?}");
         assert!(found.first < 1 << 20, "{found:?}");
@@ -467,7 +469,8 @@ fn clients_of_a_thousand_channels() {
     println!("{:?}", a_thousand_channels(1_000, 500));
 }
 
-/// Each client has a thousand channels of its own, all with one worker. Returns bytes per channel.
+/// Each client has a thousand channels of its own, all with one worker. Returns the bytes per
+/// channel.
 #[track_caller]
 fn a_thousand_channels_each(clients: usize) -> u64 {
     let names = (0..1_000).map(|n| format!(" own-$websocket_arg_own-{n}"));
@@ -503,9 +506,9 @@ fn a_hundred_thousand_channels_of_a_hundred_clients() {
 
 // --- storms ---------------------------------------------------------------------------------------
 
-/// While messages go to those who stay, `at_once` clients come and go in a process of
-/// their own. Returns how many came and went, in how long, and by how much the workers are larger
-/// at the end than ever in the first half.
+/// While messages go to those who stay, `at_once` clients come and go in a process of their own.
+/// Returns how many came and went, how long that took, and how much larger the workers are at the
+/// end than at any time in the first half.
 #[track_caller]
 fn storm(workers: usize, each: usize, turns: usize, at_once: usize) -> (usize, Duration, u64) {
     let mut scene = Scene::new(workers, "");
@@ -515,7 +518,8 @@ fn storm(workers: usize, each: usize, turns: usize, at_once: usize) -> (usize, D
     let (half, begun) = (at_once / 2, Instant::now());
     let mut most = 0;
     for turn in 0..turns {
-        // Half go where the message is, half to channels that come and go with them.
+        // Half connect to the channel with the messages, half to channels that come and go with
+        // them.
         storm.ask(&format!("join {half} 0 /ws?channel=foo"));
         storm.ask(&format!("join {half} {} /ws?channel=bar-{{}}", turn * half));
         storm.ask(&format!("leave {}", 2 * half));
@@ -555,7 +559,7 @@ fn who_stays_hears_all_while_a_hundred_thousand_come_and_go() {
 
 // --- several Redises ------------------------------------------------------------------------------
 
-/// As docs/scale.md shows it: the channel's name decides which Redis it is at.
+/// The channel's name decides which Redis has it, as docs/scale.md shows.
 #[test]
 fn channels_are_split_over_two_redises() {
     let redises = [Redis::start(), Redis::start()];

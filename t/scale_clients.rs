@@ -1,8 +1,8 @@
-//! Thousands of clients of a server, in a process of their own, as one process may not have
-//! descriptors enough for all; they cost little, so that the machine is left to the server.
+//! Thousands of clients of a server, in a process of their own, as one process may not have enough
+//! descriptors for all. They cost little, which leaves the machine to the server.
 //!
-//! `scale_clients ADDRESS SOURCE` connects to ADDRESS from 127.SOURCE.0.0/16, does what each line of
-//! its standard input says, and then says that it is done:
+//! `scale_clients ADDRESS SOURCE` connects to ADDRESS from 127.SOURCE.0.0/16, does what each line
+//! of its standard input says, and then reports that it is done:
 //!
 //! ```text
 //! join COUNT FIRST TARGET   so many more; the nth asks for TARGET, "{}" in it being FIRST + n
@@ -10,9 +10,9 @@
 //! leave COUNT               the last so many go, by RST
 //! ```
 //!
-//! Messages begin with a number, and the next that a client hears has the next number: anything
-//! else ends the process. `hear` is answered by the time (of the system's clock, in nanoseconds) at
-//! which the last message had come.
+//! Messages start with a number, and a client's next message must have the next number: anything
+//! else ends the process. `hear` is answered with the time (of the system's clock, in nanoseconds)
+//! at which the last message had arrived.
 #![forbid(unsafe_code)]
 
 use mio::net::TcpStream;
@@ -53,9 +53,9 @@ struct Clients {
     poll: Poll,
     events: Events,
     list: Vec<Client>,
-    /// Those who have been accepted.
+    /// Clients whose handshake was accepted.
     accepted: usize,
-    /// Messages that all of them have heard.
+    /// Messages that all of them have received together.
     heard: usize,
     last_heard: Duration,
 }
@@ -112,7 +112,7 @@ impl Clients {
             self.heard -= client.heard;
             self.accepted -= 1;
             let socket = socket2::SockRef::from(&client.stream);
-            // By RST: ports that wait for late packets would not do for those to come.
+            // By RST: waiting for late packets would leave too few ports for later clients.
             socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
         }
     }

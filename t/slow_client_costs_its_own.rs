@@ -1,5 +1,5 @@
 //! Promise 3: a slow or dead client costs its own limit, kernel memory included, and nobody else
-//! anything; all clients together cost `websocket_memory`; WebSockets never starve the site's HTTP.
+//! anything. All clients together cost `websocket_memory`. WebSockets never starve the site's HTTP.
 
 use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,7 +8,7 @@ use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Transport, frames, proces
 
 const MIB: u64 = 1024 * 1024;
 
-/// AddressSanitizer keeps freed memory and pads the rest: there only what is said is checked.
+/// AddressSanitizer keeps freed memory and pads the rest. There, only what clients hear is checked.
 fn memory_is_measurable() -> bool {
     t::settings::flavor() != t::settings::Flavor::Asan
 }
@@ -18,7 +18,8 @@ fn payload(i: usize) -> Vec<u8> {
     vec![letter; 100_000]
 }
 
-/// The reader stops inside a frame, all is published and read by another, then it goes on.
+/// The reader stops inside a frame, everything is published and another client reads it, then the
+/// reader goes on.
 #[test]
 fn a_reader_that_stops_in_a_frame_and_goes_on_gets_every_byte() {
     let redis = Redis::start();
@@ -85,7 +86,8 @@ fn a_reader_that_is_too_far_behind_is_closed_and_nobody_else_feels_it() {
     }
 }
 
-/// Who is closed for being slow is told so behind what it was sent before, when it reads on at once.
+/// A client closed for being slow gets its Close after what it was sent before, if it reads on at
+/// once.
 #[test]
 fn a_slow_reader_is_told_1008() {
     let redis = Redis::start();
@@ -116,7 +118,8 @@ fn a_slow_reader_is_told_1008() {
     }
 }
 
-/// Own frames are sent between those of a large message, of which one write is only a part.
+/// The server's own frames go out only between frames, even while a large message takes several
+/// writes.
 #[test]
 fn pongs_do_not_tear_a_large_message() {
     let redis = Redis::start();
@@ -152,8 +155,8 @@ fn numbered(number: usize) -> String {
     format!("{number}{}", ".".repeat(10_000))
 }
 
-/// A reader that stops while 3,000 numbered messages of 10 KB go to two channels in turn, and then
-/// reads on: the numbers it hears, up to the last.
+/// A reader stops while 3,000 numbered messages of 10 KB go to two channels in turn, and then reads
+/// on. Returns the numbers it hears, up to the last.
 fn heard_by_a_slow_reader(policy: &str) -> Vec<usize> {
     let redis = Redis::start();
     let directives = format!("websocket_slow {policy}; websocket_send_queue 200k;");
@@ -204,7 +207,7 @@ fn latest_keeps_the_newest_of_each_channel() {
     assert_eq!(numbers[numbers.len() - 2..], [2998, 2999]);
 }
 
-/// The limit is on frames not yet begun: one message may be larger.
+/// The limit covers frames not yet begun, so one message may be larger.
 #[test]
 fn a_message_larger_than_the_queue_reaches_who_reads() {
     let redis = Redis::start();
@@ -219,7 +222,7 @@ fn a_message_larger_than_the_queue_reaches_who_reads() {
     }
 }
 
-/// What clients publish while Redis is silent is held back in their own sockets.
+/// While Redis is silent, what clients publish is held back in their own sockets.
 #[test]
 fn a_flood_towards_a_silent_redis_is_held_back_and_not_lost() {
     let redis = Redis::start();
@@ -327,7 +330,7 @@ fn memory_comes_back_when_nobody_lags() {
     }
 }
 
-/// Partial messages are memory, too: what is announced is not allocated.
+/// Partial messages use memory, too, so an announced length is not allocated in advance.
 #[test]
 fn announced_lengths_cost_nothing() {
     let redis = Redis::start();
@@ -340,7 +343,7 @@ fn announced_lengths_cost_nothing() {
     let liars: Vec<_> = (0..100)
         .map(|_| {
             let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
-            // A binary frame of 60 MiB, of which eight bytes come.
+            // A binary frame of 60 MiB, of which eight bytes arrive.
             raw.send(frames::hex(
                 "82 ff 0000000003c00000 00000000 0102030405060708",
             ));
@@ -462,7 +465,7 @@ fn a_dead_client_is_found_by_its_silence() {
             alive.send_frame(&frames::pong(ping.payload));
         }
         redis.until_subscribers("bar", 0);
-        // It was asked, and then told.
+        // It was pinged first, and then closed.
         assert_eq!(dead.frame().opcode, frames::PING);
         dead.expect_close(1001);
         redis.publish("foo", "hello");
@@ -470,7 +473,8 @@ fn a_dead_client_is_found_by_its_silence() {
     }
 }
 
-/// Also for one that answers: what stands between closes connections that are idle for long.
+/// A client that answers is pinged, too: proxies on the way close connections that are idle for
+/// long.
 #[test]
 fn a_silent_client_is_pinged_each_interval() {
     let redis = Redis::start();
@@ -498,7 +502,7 @@ fn a_client_that_reads_needs_no_pong_and_a_message_begun_must_end() {
     for transport in Transport::BOTH {
         let mut raw = Raw::accepted(&nginx, transport, "/echo");
         raw.send_frame(&frames::text("begun").more());
-        // It is alive, and still does not come to the end.
+        // The client is alive, but does not finish its message.
         for _ in 0..8 {
             raw.send_frame(&frames::ping("alive"));
             raw.expect([frames::pong("alive")]);
@@ -508,7 +512,7 @@ fn a_client_that_reads_needs_no_pong_and_a_message_begun_must_end() {
     }
 }
 
-/// A message is always under way, but each one ends in time.
+/// The client is always inside a message, but each message ends in time.
 #[test]
 fn a_steady_sender_is_neither_silent_nor_unfinished() {
     let redis = Redis::start();
@@ -548,7 +552,7 @@ fn a_thousand_readers_that_stop_leave_the_site_served() {
     let redis = Redis::start();
     let limits = "websocket_memory 32m; websocket_send_queue 256k; websocket_notsent 16k;";
     let nginx = Nginx::start(Conf::push(&redis).http(limits));
-    // Accepted, and from then on never read: they are not pumped.
+    // These clients are accepted and then never read.
     let crowd = Crowd::accepted(&nginx, 1000, |_| "/ws?channel=foo".to_owned());
     let mut fast = Client::connect(&nginx, "/ws?channel=foo");
     let mut publisher = redis.session();

@@ -1,11 +1,11 @@
-//! Clients that do anything at any time, from a fixed seed: at the end nginx is well, nobody is left
-//! over, and who behaved has lost nothing.
+//! Clients that do anything at any time, from a fixed seed. At the end nginx is healthy, no client
+//! is left over, and well-behaved clients have lost nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use t::frames::{self, Frame};
 use t::{Client, Conf, Nginx, Raw, Redis, Request, Transport, until};
 
-/// xorshift64*: the same actions in every run.
+/// xorshift64*: every run takes the same actions.
 struct Dice(u64);
 
 impl Dice {
@@ -19,7 +19,7 @@ impl Dice {
 
 const CHANNELS: u64 = 5;
 
-/// One client's life: a handshake, some frames, whole or not, then one of several ends.
+/// One client's life: a handshake, some frames, whole or partial, then one of several ends.
 fn live(nginx: &Nginx, dice: &mut Dice) {
     let transport = Transport::BOTH[dice.below(2) as usize];
     let place = ["/ws", "/chat", "/own"][dice.below(3) as usize];
@@ -102,7 +102,7 @@ fn nginx_with(redis: &Redis, detach: &str) -> Nginx {
     Nginx::start(conf)
 }
 
-/// Hears a count that goes on all the time, and echoes: it must miss nothing.
+/// Reads a count that never stops, and its own echoes. It must miss nothing.
 fn behave(nginx: &Nginx, redis: &Redis, transport: Transport, is_over: &AtomicBool) {
     let mut client = Client::connect_over(nginx, transport, "/calm");
     let mut publisher = redis.session();

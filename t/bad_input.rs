@@ -1,5 +1,5 @@
-//! Promise 6: bad input gets the close code that the RFC names, and the client really receives it,
-//! one log line at `info`, and nothing else happens.
+//! Promise 6: bad input gets the close code that the RFC names, the client really receives it, the
+//! log has one line at `info`, and nothing else happens.
 
 use std::time::Duration;
 use t::frames::{self, close, close_empty, cont, hex, ping, pong, text};
@@ -13,7 +13,8 @@ fn echo(redis: &Redis) -> Nginx {
     Nginx::start(conf.location("/ws", "websocket_subscribe $websocket_arg_channel;"))
 }
 
-/// RFC 6455's section, what the client sends, the code it must get. Masks are zero but where said.
+/// RFC 6455's section, what the client sends, and the code it must get. Masks are zero unless
+/// stated.
 const MISDEEDS: &[(&str, &str, u16)] = &[
     ("5.1 not masked", "81 02 6869", 1002),
     ("5.2 RSV1 without an extension", "c1 80 00000000", 1002),
@@ -123,7 +124,7 @@ fn each_misdeed_gets_its_code_byte_by_byte() {
         let mut raw = Raw::accepted(&nginx, Transport::Ws, "/echo");
         println!("{section}");
         for byte in hex(digits) {
-            // The first bad byte may have ended it.
+            // The first bad byte may have ended the connection.
             if raw.try_send([byte]).is_err() {
                 break;
             }
@@ -194,7 +195,7 @@ fn the_rfc_is_kept_where_input_is_good() {
             peer.send_frame(&frames::binary(vec![0xff; size]));
             peer.expect([frames::binary(vec![0xff; size])]);
         }
-        // A code point split between fragments.
+        // A code point that is split between fragments.
         peer.send_frame(&text(hex("e282")).more());
         peer.send_frame(&cont(hex("ac")));
         peer.expect([text("€")]);
@@ -241,7 +242,7 @@ fn nothing_follows_a_close() {
     peer.expect_close(1000);
 }
 
-/// FACTS: with unread input at the end of the connection the Close was lost 20 of 20 times.
+/// FACTS: with unread input at the end of the connection, the Close was lost 20 of 20 times.
 #[test]
 fn an_uploader_of_ten_mebibytes_sees_its_1009() {
     let redis = Redis::start();
@@ -250,7 +251,7 @@ fn an_uploader_of_ten_mebibytes_sees_its_1009() {
     for transport in Transport::BOTH {
         for _ in 0..10 {
             let mut peer = Raw::accepted(&nginx, transport, "/echo");
-            // All of it is taken: the server goes on reading after its Close.
+            // The server takes all of it: it goes on reading after its Close.
             peer.send(&upload);
             peer.expect_close(1009);
         }
@@ -346,7 +347,7 @@ fn a_client_may_not_talk_where_nothing_is_done_with_it_but_is_read() {
     let redis = Redis::start();
     let nginx = echo(&redis);
     let mut peer = Raw::accepted(&nginx, Transport::Ws, "/ws?channel=foo");
-    // Nothing is echoed or published there; a Ping is answered still.
+    // Nothing is echoed or published there, but a Ping is still answered.
     for _ in 0..100 {
         peer.send_frame(&text("into the void"));
     }

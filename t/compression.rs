@@ -1,5 +1,5 @@
-//! permessage-deflate (RFC 7692) as agreed with clients: what is answered, what is kept of what they
-//! send, how often a message is compressed.
+//! permessage-deflate (RFC 7692) as agreed with clients: what offers are answered, what is kept of
+//! what clients send, and how often a message is compressed.
 
 use serde_json::Value;
 use t::{Conf, Frame, Nginx, Raw, Redis, Request, Transport, frames, inflate, until};
@@ -29,7 +29,7 @@ fn nginx(redis: &Redis) -> Nginx {
     Nginx::start(conf)
 }
 
-/// A client that offers this, and what it is answered.
+/// Connects a client that offers this. Returns it with the answer to its offer.
 #[track_caller]
 fn offers(nginx: &Nginx, target: &str, offer: &str) -> (Raw, Option<String>) {
     let mut client = Raw::open(nginx, Transport::Ws);
@@ -75,7 +75,7 @@ fn an_answer_has_no_parameter_that_was_not_offered() {
             "permessage-deflate; client_max_window_bits",
             Some("permessage-deflate"),
         ),
-        // It wants to be answered both.
+        // This client wants both answered.
         ("gorilla", "/echo", both, Some(both)),
         (
             "a small device",
@@ -120,7 +120,7 @@ fn a_client_may_refer_to_what_it_sent_before() {
         client.send_frame(&compressed(message));
         client.expect([frames::text("Hello")]);
     }
-    // Who said that it would not is held to it.
+    // A client that agreed not to use its context is held to that.
     let offer = "permessage-deflate; client_no_context_takeover";
     let (mut other, _) = offers(&nginx, "/echo", offer);
     other.send_frame(&compressed(HELLO));
@@ -136,7 +136,8 @@ fn where_messages_go_nowhere_nothing_is_kept_or_inflated() {
     let redis = Redis::start();
     let nginx = nginx(&redis);
     let mut client = agreed(&nginx, "/listen");
-    // As good as the others: what refers to nothing, what is no DEFLATE, a text that is not UTF-8.
+    // Nothing is inflated here, so all are accepted: also a reference to nothing, bytes that are
+    // not DEFLATE, and text that is not UTF-8.
     for message in [&HELLO[..], &AGAIN, b"\x06", b"\x00\x01\x00\xfe\xff\xff\x00"] {
         client.send_frame(&compressed(message));
     }
@@ -153,7 +154,7 @@ fn where_messages_go_nowhere_nothing_is_kept_or_inflated() {
     client.expect_close(1009);
 }
 
-/// 32 KB, compressed as it may be done: not at all.
+/// 32 KB in a stored block, that is, not really compressed.
 fn a_whole_window() -> Frame {
     let data = vec![0x5a; 32 << 10];
     let length = (data.len() as u16).to_le_bytes();
@@ -179,7 +180,7 @@ fn contexts_are_in_the_account_and_beyond_its_half_declined() {
     }
     let held = status(&nginx, "/memory/contexts");
     assert!((15 * 32 * 1024..512 * 1024).contains(&held), "{held} bytes");
-    // One more finds no memory, comes back, and is served as it is.
+    // One more client finds no memory. It comes back, and is served without compression.
     refused.send_frame(&a_whole_window());
     assert_eq!(refused.frame().opcode, frames::BINARY);
     refused.expect_close(1013);
@@ -189,11 +190,11 @@ fn contexts_are_in_the_account_and_beyond_its_half_declined() {
     assert_eq!(status(&nginx, "/counters/contexts_declined"), 1);
     back.send_frame(&frames::text("hello"));
     back.expect([frames::text("hello")]);
-    // Who listens, or will not refer to what it said, needs none.
+    // A client that only listens, or that does not refer to its earlier messages, needs no context.
     drop(agreed(&nginx, "/listen"));
     let offer = "permessage-deflate; client_no_context_takeover";
     assert_eq!(offers(&nginx, "/echo", offer).1.as_deref(), Some(offer));
-    // The others have what they said.
+    // The others still have their contexts.
     for client in &mut clients {
         for message in [&HELLO[..], &AGAIN] {
             client.send_frame(&compressed(message));
@@ -213,7 +214,7 @@ fn clients_of_seven_windows_make_a_message_be_compressed_twice() {
     let redis = Redis::start();
     let nginx = nginx(&redis);
     let asks = |bits: u8| format!("permessage-deflate; server_max_window_bits={bits}");
-    // 8 cannot be done; the next offer may be.
+    // 8 is not supported, but the next offer may be.
     assert_eq!(offers(&nginx, "/listen", &asks(8)).1, None);
     let (_, answer) = offers(&nginx, "/listen", &format!("{}, {}", asks(8), asks(11)));
     assert_eq!(answer, Some(asks(9)));
@@ -226,7 +227,7 @@ fn clients_of_seven_windows_make_a_message_be_compressed_twice() {
         })
         .collect();
     let plain = Raw::accepted(&nginx, Transport::Ws, "/listen");
-    // Far enough apart that a window of 15 bits is of use, and one of 9 is not.
+    // The copies are so far apart that a window of 15 bits helps, and one of 9 does not.
     let message = |i: u64| {
         let noise: String = (0..600u64)
             .map(|k| char::from(b'a' + ((k * k * 31 + k * i) % 23) as u8))

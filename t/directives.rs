@@ -1,5 +1,5 @@
-//! Every directive: what `nginx -t` says to wrong values, where it may stand, what it inherits, and
-//! what those do that have no file of their own.
+//! Every directive: what `nginx -t` says about wrong values, where it is allowed, what it inherits,
+//! and the effect of those that have no test file of their own.
 
 use t::{Client, Conf, Nginx, Raw, Redis, Transport, frames};
 use tungstenite::Message;
@@ -8,7 +8,7 @@ fn conf() -> Conf {
     Conf::with_url("redis://127.0.0.1:6379")
 }
 
-/// Wrong directives of a location, and what the error must contain.
+/// Wrong directives in a location, and what the error must contain.
 const WRONG: &[(&str, &str)] = &[
     (
         "websocket_subscribe;",
@@ -181,7 +181,7 @@ fn wrong_values_are_told_with_value_and_directive() {
             text.contains(expected),
             "{directives}\n  wanted: {expected}\n  got: {text}"
         );
-        // Unknown variables nginx itself tells of, once the whole file is read.
+        // nginx itself reports unknown variables, once it has read the whole file.
         let has_line = text.contains("nginx.conf:") || expected.starts_with("unknown");
         assert!(has_line, "{text}");
     }
@@ -483,7 +483,7 @@ fn what_a_location_serves_is_not_inherited_by_one_within_it() {
     room.subscribe("room");
     let mut other = redis.session();
     other.subscribe("other");
-    // Who may not speak is heard by nobody: what is published after it comes first.
+    // No one hears a client that may not send: what is published after it arrives first.
     for reader in ["/chat/readonly", "/chat/all", "/chat/echo"] {
         let mut client = Client::connect(&nginx, reader);
         client.send("unheard");

@@ -1,9 +1,9 @@
 //! A message for many clients goes out by one system call where the system has io_uring, and by one
-//! each where it has not: both keep the same promises.
+//! call per client where it does not. Both keep the same promises.
 
 use t::{Conf, Crowd, Nginx, Raw, Redis, Transport, frames, until};
 
-/// What `websocket_io_uring` can be, and what the log then says.
+/// The values of `websocket_io_uring`, and what the log then says.
 const WAYS: [(&str, &str); 2] = [("auto", "by io_uring"), ("off", "one by one")];
 
 fn nginx(redis: &Redis, way: &str, http: &str) -> Nginx {
@@ -96,7 +96,7 @@ fn all_hear_all_messages_of_any_size_in_order() {
     }
 }
 
-/// Slow, stopped and vanishing readers, among many, while others come: nobody loses a message.
+/// Slow, stopped and vanishing readers among many, while others connect: no one loses a message.
 #[test]
 fn readers_that_stop_or_vanish_lose_nothing_and_disturb_nobody() {
     const BYTES: usize = 5_000;
@@ -117,7 +117,7 @@ fn readers_that_stop_or_vanish_lose_nothing_and_disturb_nobody() {
                 client.reset();
             }
             if at == MESSAGES / 2 {
-                // Inside a frame.
+                // This is inside a frame.
                 for client in &mut stopped {
                     let begun = client.bytes(BYTES / 2);
                     client.unread(&begun);
@@ -147,7 +147,8 @@ fn readers_that_stop_or_vanish_lose_nothing_and_disturb_nobody() {
     }
 }
 
-/// Policies hold for who stops among many: whole messages, in order, the newest among them.
+/// A policy applies to the clients that stop: they get whole messages, in order, the newest among
+/// them.
 #[test]
 fn policies_strike_stopped_readers_only() {
     const BYTES: usize = 10_000;

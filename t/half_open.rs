@@ -1,5 +1,5 @@
-//! Half-open handshakes, by the thousand and of every kind: whoever comes meanwhile is served, or
-//! refused as documented, other clients notice nothing, and nothing is left.
+//! Half-open handshakes, thousands of every kind. New clients are served or refused as documented,
+//! other clients notice nothing, and nothing is left afterwards.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ struct HalfOpen {
 }
 
 impl HalfOpen {
-    /// Starts one that opens so many connections and says the same over each.
+    /// Opens this many connections and sends the same over each.
     fn start(address: SocketAddr, connections: usize, said: Option<&PathBuf>) -> Self {
         let holder = Command::new(env!("CARGO_BIN_EXE_half_open_holder"))
             .args([address.to_string(), connections.to_string()])
@@ -28,7 +28,7 @@ impl HalfOpen {
         }
     }
 
-    /// Waits until it has opened all.
+    /// Waits until all connections are open.
     #[track_caller]
     fn until_open(&mut self) {
         let mut said = String::new();
@@ -39,14 +39,14 @@ impl HalfOpen {
 }
 
 impl Drop for HalfOpen {
-    /// It ends with its input, and resets all.
+    /// The process exits when its input ends, and resets all connections.
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();
     }
 }
 
-/// What half-open handshakes say.
+/// What half-open handshakes send.
 struct Halves {
     request: PathBuf,
     waiting: PathBuf,
@@ -54,7 +54,8 @@ struct Halves {
 }
 
 impl Halves {
-    /// Those that wait do so for a channel of this number: one that was there keeps nobody waiting.
+    /// Those that wait do so for a channel of this number, as a handshake for a known channel does
+    /// not wait.
     fn write(stage: &Stage, number: usize) -> Self {
         let file = |name: &str, said: &[u8]| {
             let path = stage.nginx.dir().join(name);
@@ -62,7 +63,7 @@ impl Halves {
             path
         };
         let whole = Request::upgrade(&format!("/waits?channel=new-{number}")).wire();
-        // A TLS record that is to have 512 bytes, the beginning of a ClientHello.
+        // The beginning of a ClientHello, in a TLS record that announces 512 bytes.
         let hello = [hex("16 0301 0200 01 0001fc 0303"), vec![0x5a; 100]].concat();
         Self {
             request: file("request", &whole[..whole.len() / 2]),
@@ -72,7 +73,7 @@ impl Halves {
     }
 }
 
-/// An nginx, those who are to notice nothing, and a second Redis, behind a proxy: for handshakes
+/// An nginx, bystanders that must notice nothing, and a second Redis behind a proxy, for handshakes
 /// that wait.
 fn stage(change: impl FnOnce(Conf) -> Conf) -> (Stage, Redis, Proxy) {
     let (redis, silent) = (Redis::start(), Redis::start());
@@ -89,15 +90,15 @@ fn stage(change: impl FnOnce(Conf) -> Conf) -> (Stage, Redis, Proxy) {
     (stage, silent, proxy)
 }
 
-/// Descriptors of all workers.
+/// Number of descriptors of all workers.
 fn held(stage: &Stage) -> usize {
     let workers = stage.nginx.workers();
     workers.into_iter().map(process::descriptors).sum()
 }
 
-/// A quarter of them have said nothing, a quarter half a request, a quarter half of TLS' first
-/// record; a quarter wait for a Redis that is silent, as far as `websocket_max_pending` allows it.
-/// Returns once nginx has descriptors for them all.
+/// A quarter of the connections send nothing, a quarter half a request, and a quarter half of the
+/// first TLS record. A quarter wait for a silent Redis, as many as `websocket_max_pending` allows.
+/// Returns once nginx has descriptors for all of them.
 #[track_caller]
 fn all_kinds(stage: &Stage, halves: &Halves, count: usize) -> [HalfOpen; 4] {
     let (http, https) = (stage.nginx.http(), stage.nginx.https());
@@ -112,7 +113,7 @@ fn all_kinds(stage: &Stage, halves: &Halves, count: usize) -> [HalfOpen; 4] {
     holders
 }
 
-/// Who comes while they are there.
+/// Connects new clients while the half-open ones are there.
 #[track_caller]
 fn newcomers_are_served(stage: &Stage) {
     for transport in Transport::BOTH {
@@ -123,7 +124,7 @@ fn newcomers_are_served(stage: &Stage) {
     assert_eq!(stage.nginx.get("/plain").text(), "plain");
 }
 
-/// One process may not have descriptors enough for so many: two workers share them.
+/// One process may not have enough descriptors for so many, so two workers share them.
 #[test]
 fn twenty_thousand_at_once() {
     let two_workers = |conf: Conf| conf.workers(2).worker_connections(16_384).reuseport();
@@ -147,7 +148,7 @@ fn the_tenth_thousand_adds_nothing_over_the_first() {
     let mut sizes = Vec::new();
     beside_bystanders(&stage, |_| {
         let before = held(&stage);
-        // A heap in which so many lay at once takes some rounds to settle.
+        // A heap that held so many at once takes some rounds to settle.
         for round in 0..2 * rounds() {
             let halves = Halves::write(&stage, round);
             proxy.hold_replies(true);
@@ -168,7 +169,8 @@ fn the_tenth_thousand_adds_nothing_over_the_first() {
     adds_nothing(&sizes[rounds()..], SLACK);
 }
 
-/// Where they take what `websocket_reserve` keeps, WebSocket clients are refused, requests are not.
+/// When they use up what `websocket_reserve` keeps, WebSocket clients are refused and requests are
+/// not.
 #[test]
 fn the_reserve_is_kept() {
     let redis = Redis::start();

@@ -1,8 +1,9 @@
-//! Half-open handshakes, for the test that many of them harm nobody: a process of its own holds
-//! them, as one process may not have descriptors enough for all.
+//! Half-open handshakes, for the test that many of them harm no one. A process of its own holds
+//! them, as one process may not have enough descriptors for all.
 //!
-//! `half_open_holder ADDRESS COUNT [FILE]` opens COUNT connections to ADDRESS, sends what FILE holds over
-//! each, says `open` and holds them until its standard input ends; then all are reset.
+//! `half_open_holder ADDRESS COUNT [FILE]` opens COUNT connections to ADDRESS, sends the contents
+//! of FILE over each, prints `open` and holds them until its standard input ends. Then it resets
+//! all of them.
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
@@ -21,7 +22,7 @@ fn main() {
     let _ = std::io::stdin().read(&mut [0]);
     for connection in &connections {
         let socket = socket2::SockRef::from(connection);
-        // By RST: ports that wait for late packets would not do for the next round.
+        // By RST: waiting for late packets would leave too few ports for the next round.
         socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     }
 }

@@ -1,4 +1,5 @@
-//! What an idle client costs: no more, whatever came with its handshake and whoever looked at it.
+//! The cost of an idle client: it is the same whatever came with its handshake and whichever module
+//! looked at it.
 
 use std::sync::Mutex;
 
@@ -7,12 +8,12 @@ use t::{Conf, Nginx, Raw, Redis, Request, Transport, process};
 
 const CLIENTS: usize = 2_000;
 
-/// Only what operators run has the size that is told.
+/// Only the build that operators run has the documented size.
 fn is_of_use() -> bool {
     flavor() == Flavor::Debian && build() == Build::Release
 }
 
-/// A handshake with so many lines of cookies, each of so many bytes.
+/// A handshake with this many lines of cookies, each with this many bytes.
 fn handshake(lines: usize, bytes: usize) -> Vec<u8> {
     let upgrade = Request::upgrade("/ws?channel=foo").header("X-Real-IP", "192.0.2.7");
     let cookie = "c".repeat(bytes);
@@ -20,10 +21,10 @@ fn handshake(lines: usize, bytes: usize) -> Vec<u8> {
     (0..lines).fold(upgrade, line).wire()
 }
 
-/// Bytes of the worker's memory for each idle client whose handshake was this.
+/// Bytes of the worker's memory per idle client with this handshake.
 #[track_caller]
 fn bytes_each(directives: &str, handshake: &[u8]) -> i64 {
-    // A neighbour that ends leaves its part of the shared pages to this one.
+    // When another nginx exits, its share of the shared pages is charged to this one.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock();
     let redis = Redis::start();
@@ -43,11 +44,11 @@ fn bytes_each(directives: &str, handshake: &[u8]) -> i64 {
         client
     };
     let bytes = || {
-        // By the time that it answers the worker has done with the last client's handshake.
+        // When this is answered, the worker has finished the last client's handshake.
         assert_eq!(nginx.get("/plain").status, 200);
         process::proportional_bytes(nginx.worker()) as i64
     };
-    // What is made with the first clients is there already when memory is compared.
+    // What is created for the first clients must exist before memory is compared.
     let first: Vec<Raw> = (0..100).map(join).collect();
     let before = bytes();
     let clients: Vec<Raw> = (0..CLIENTS).map(join).collect();

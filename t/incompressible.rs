@@ -1,9 +1,9 @@
-//! With permessage-deflate, what can't be compressed costs nobody anything: messages of noise arrive
-//! as they were, at each level, and other clients' messages after them.
+//! With permessage-deflate, what cannot be compressed costs nobody anything: messages of noise
+//! arrive unchanged, at each level, and so do other clients' messages after them.
 
 use t::{Conf, Deflated, Nginx, Redis};
 
-/// Each level, with the window that a client asks for, in bits: it gets the largest or the smallest.
+/// Each level, with the window in bits that a client asks for: it gets the largest or the smallest.
 const COMPRESSORS: [(u8, u8); 12] = [
     (1, 15),
     (1, 9),
@@ -65,8 +65,8 @@ impl Source {
     }
 }
 
-/// Runs of what once broke the compressor on end, then all kinds at sizes around its blocks: each
-/// batch is less than a client may be behind.
+/// Runs of messages that once broke the compressor, and then all kinds at sizes around its block
+/// sizes. Each batch is less than a client may lag.
 fn batches() -> Vec<Vec<Vec<u8>>> {
     let mut source = Source(1);
     let mut batches: Vec<Vec<Vec<u8>>> = Vec::new();

@@ -1,5 +1,5 @@
-//! What cannot work fails `nginx -t`, what works otherwise than it reads is a warning, and each line
-//! names the place to mend.
+//! A configuration that cannot work fails `nginx -t`, one that works differently than it reads gets
+//! a warning, and each message names the line to fix.
 
 use t::{Conf, settings};
 
@@ -7,8 +7,8 @@ fn conf() -> Conf {
     Conf::with_url("redis://127.0.0.1:6379")
 }
 
-/// What `nginx -t` says above `notice` about a location `/x` with these lines; each line of it ends
-/// in the number of its line in the location, counted from 0.
+/// What `nginx -t` says above `notice` about a location `/x` with these lines. Each message ends in
+/// the number of its line in the location, counted from 0.
 #[track_caller]
 fn judged(conf: Conf, lines: &[&str]) -> (bool, Vec<String>) {
     let conf = conf.location("/x", &lines.join("\n"));
@@ -25,7 +25,7 @@ fn judged(conf: Conf, lines: &[&str]) -> (bool, Vec<String>) {
     (is_fine, said.collect())
 }
 
-/// A line on stderr; the log has it once more.
+/// A line on stderr. The log has the same line again.
 fn is_loud(line: &str) -> bool {
     line.strip_prefix("nginx: [")
         .is_some_and(|rest| !rest.starts_with("notice") && !rest.starts_with("info"))
@@ -62,13 +62,13 @@ fn a_ping_must_come_before_the_timeout() {
             "must be less than \"websocket_timeout\"",
         );
     }
-    // Inherited values are judged where they meet.
+    // Inherited values are checked where they are combined.
     let inherited = conf().http("websocket_ping_interval 2m;");
     let (is_fine, said) = judged(inherited, &["", "", "websocket_echo;"]);
     assert!(!is_fine);
     let line = "\"websocket_ping_interval\" 120s must be less than \"websocket_timeout\" 60s @2";
     assert!(said.len() == 1 && said[0].ends_with(line), "{said:?}");
-    // The interval was not chosen: clients that speak by themselves may be meant.
+    // The interval is the default: the clients may be meant to send by themselves.
     warns(
         &["websocket_echo;", "websocket_timeout 10s;"],
         "set a shorter \"websocket_ping_interval\", or 0 for none @0",
@@ -116,7 +116,7 @@ fn a_frame_has_the_limit_of_its_message_too() {
     );
 }
 
-/// Whichever comes first, and in blocks within the location.
+/// This holds for either order, and for blocks within the location.
 #[test]
 fn a_location_has_one_content_handler() {
     let others = ["proxy_pass http://127.0.0.1:1;", "empty_gif;"];
@@ -145,7 +145,7 @@ fn a_location_has_one_content_handler() {
                 ),
             );
         }
-        // Each has a block of its own. `empty_gif` may not stand in an `if`.
+        // Each has a block of its own. `empty_gif` is not allowed in an `if`.
         if other != "empty_gif;" {
             fails(
                 &[other, "if ($arg_x) {", "websocket_echo;", other, "}"],
@@ -193,7 +193,7 @@ fn a_wildcard_or_a_comma_in_a_channel_is_told() {
         conf(),
         &["websocket_subscribe foo bar $arg_a; websocket_psubscribe a* [b]?;"],
     );
-    // Who means it says it by a variable.
+    // An operator who means such a name can use a variable.
     is_quiet(
         conf().http("map '' $names { default 'a,b*'; }"),
         &["websocket_subscribe $names;"],
@@ -280,7 +280,7 @@ fn settings_that_nothing_uses_are_told() {
     }
 }
 
-/// Also where it stands above all locations: it looks as if it turned compression on.
+/// This also holds above all locations, where it looks as if it turned compression on.
 #[test]
 fn a_detail_of_deflate_without_deflate_is_told() {
     let conf = conf().http("websocket_deflate_level 9;");
@@ -300,7 +300,7 @@ fn settings_above_what_they_are_for_are_no_mistake() {
         conf().http(defaults).server(defaults),
         &["websocket_status;"],
     );
-    // Set in a location, used in one within.
+    // Set in a location, used in a nested one.
     is_quiet(
         conf(),
         &[defaults, "location /x/y {", "websocket_subscribe foo;", "}"],
@@ -323,7 +323,8 @@ fn settings_above_what_they_are_for_are_no_mistake() {
     );
 }
 
-/// A file that several locations include is judged by all of them together.
+/// The settings in a file that several locations include are unused only if none of these uses
+/// them.
 #[test]
 fn a_shared_file_of_settings_is_used_by_whoever_uses_it() {
     let shared = tempfile::NamedTempFile::new().expect("a file");
@@ -347,7 +348,7 @@ fn a_shared_file_of_settings_is_used_by_whoever_uses_it() {
     );
 }
 
-/// Each once, however often its file is included.
+/// Each line is reported once, however often its file is included.
 #[test]
 fn a_shared_line_is_told_once() {
     let shared = tempfile::NamedTempFile::new().expect("a file");

@@ -1,5 +1,5 @@
-//! Promise 7: no worker ever blocks: no blocking call, no thread, no busy loop; no event takes longer
-//! than its budget.
+//! Promise 7: no worker ever blocks. There is no blocking call, no thread and no busy loop, and no
+//! event takes longer than its budget.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use t::{
     Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Request, Transport, frames, process, until,
 };
 
-/// The worker uses next to no processor time for a second: at most a tenth of it. What led here must
-/// be over.
+/// The worker uses next to no processor time for a second: at most a tenth of it. Earlier work must
+/// have ended by then.
 #[track_caller]
 fn rests(worker: u32, when: &str) {
     let used = ticks_in_a_second(worker);
@@ -16,7 +16,7 @@ fn rests(worker: u32, when: &str) {
     assert_eq!(process::threads(worker), 1, "{when}: one thread");
 }
 
-/// Processor time of a second, in ticks of 10 ms.
+/// Processor time used in a second, in ticks of 10 ms.
 fn ticks_in_a_second(pid: u32) -> u64 {
     let before = process::cpu_ticks(pid);
     std::thread::sleep(Duration::from_secs(1));
@@ -86,8 +86,8 @@ fn a_worker_rests_while_it_quits() {
     crowd.until("all have ended", |all| all.iter().all(|m| m.ended));
 }
 
-/// While a thousand subscribers get a flood, plain requests on the same worker are answered in
-/// between, not after it.
+/// While a thousand subscribers get a flood, plain requests to the same worker are answered during
+/// it, not after it.
 #[test]
 fn http_is_answered_while_a_thousand_get_a_fan_out() {
     let redis = Redis::start();
@@ -129,7 +129,7 @@ fn a_client_that_floods_does_not_keep_others_from_being_served() {
     std::thread::scope(|scope| {
         let (nginx, is_over) = (&nginx, &is_over);
         scope.spawn(move || {
-            // Pongs are free to send: nothing slows this client down but the worker.
+            // Pongs cost the client nothing to send: only the worker slows it down.
             let mut flood = Raw::accepted(nginx, Transport::Ws, "/ws?channel=foo");
             let pongs = frames::pong("x").wire().repeat(10_000);
             while !is_over.load(SeqCst) {

@@ -1,6 +1,7 @@
-//! A panic in a session costs that session only: it gets 1011, the log an `alert` with place and
-//! message. A panic while a published message is framed costs that message only. Debug builds have a
-//! door for it (feature `test-panic`): the message `panic, please`. A release has none.
+//! A panic in a session ends that session only: it gets 1011, and the log gets an `alert` with
+//! place and message. A panic while a published message is framed costs that message only. In debug
+//! builds (feature `test-panic`) the message `panic, please` causes one. In release builds it does
+//! not.
 
 use serde_json::Value;
 use t::settings::{Build, build};
@@ -92,7 +93,8 @@ fn with_every_form(redis: &Redis) -> Nginx {
     nginx
 }
 
-/// Small, compressed, and so large that it is held by reference; each with a panic if it may be.
+/// Small messages, compressed ones, and some so large that they are held by reference. Each asks
+/// for a panic if `panics`.
 fn messages(panics: bool) -> Vec<String> {
     let ask = if panics { "panic, please" } else { "" };
     let sizes = [0, 1, 300, 70_000];
@@ -100,7 +102,8 @@ fn messages(panics: bool) -> Vec<String> {
     (0..12).map(message).collect()
 }
 
-/// Good messages, and among them those that ask for a panic; what clients are to hear of them.
+/// Good messages mixed with messages that ask for a panic, and the messages that clients are to
+/// hear.
 fn asked_and_heard() -> (Vec<String>, Vec<String>) {
     let (good, bad) = (messages(false), messages(true));
     let asked: Vec<String> = good
@@ -125,7 +128,7 @@ fn a_panic_while_a_message_is_framed_costs_that_message_only() {
     let mut alone = Client::connect(&nginx, "/alone");
     let (asked, heard) = asked_and_heard();
     let mut publisher = redis.session();
-    // Each by itself, then all that one read brings.
+    // Each message by itself, then all of them in one read.
     for message in &asked {
         publisher.publish("foo", message);
         publisher.publish("bar", message);
@@ -145,7 +148,7 @@ fn a_panic_while_a_message_is_framed_costs_that_message_only() {
             assert_eq!(client.message(), message.as_bytes());
         }
     }
-    // Forms of foo: plain, json, deflated with either window; of bar one.
+    // The forms of foo are plain, json, and deflated with either window. bar has one.
     let counters = nginx.get("/status").json()["counters"].clone();
     let dropped = 2 * (asked.len() - heard.len()) as u64;
     assert_eq!(counters["unframed"], 5 * dropped);
@@ -154,7 +157,7 @@ fn a_panic_while_a_message_is_framed_costs_that_message_only() {
     assert_eq!(counters["unwanted"], 0);
     assert_eq!(nginx.worker(), worker);
     let lines = nginx.count_log("websocket panic at crates/hub/src/worker/encoders.rs");
-    // Once a second at most.
+    // At most one line a second.
     assert!(
         (build() == Build::Debug) == (lines > 0) && lines < 10,
         "{lines}"

@@ -1,4 +1,5 @@
-//! Which process does what: links, workers, nginx's cache processes, a module that has nothing to do.
+//! Which process does what: links, workers, nginx's cache processes, and a module that has nothing
+//! to do.
 
 use std::time::Duration;
 use t::settings::{self, Build, Flavor};
@@ -92,7 +93,7 @@ fn loaded_but_not_configured_it_does_nothing() {
     assert_eq!(with.get("/plain").text(), "plain");
     assert_eq!(without.get("/plain").text(), "plain");
     let (with_pid, without_pid) = (with.worker(), without.worker());
-    // nginx itself keeps a connection that lingers for a moment.
+    // nginx itself keeps a lingering connection for a moment.
     until("as many descriptors", || {
         process::descriptors(with_pid) == process::descriptors(without_pid)
     });
@@ -141,7 +142,7 @@ fn a_worker_that_logs_all_it_does_lives() {
     assert!(!log.contains("Sanitizer"), "{log}");
 }
 
-/// README, Memory: an idle subscriber's part of the worker's memory.
+/// README, Memory: what an idle subscriber takes of the worker's memory.
 #[test]
 fn an_idle_subscriber_costs_less_than_a_thousand_bytes() {
     let redis = Redis::start();
@@ -156,13 +157,14 @@ fn an_idle_subscriber_costs_less_than_a_thousand_bytes() {
     crowd.until("a tenth of them hears", |all| {
         all.iter().filter(|m| m.texts() == ["hello"]).count() == 200
     });
-    // The debug build and AddressSanitizer have their own sizes.
+    // The debug build and AddressSanitizer have sizes of their own.
     if settings::flavor() != Flavor::Asan && settings::build() == Build::Release {
         assert!(each < 1000, "{each} bytes for each");
     }
 }
 
-/// As docs/operation.md tells of an upgrade: what is loaded under a path stays, and a new name is new.
+/// As docs/operation.md says about an upgrade: a module that is loaded under a path stays, and one
+/// under a new name is loaded.
 #[test]
 fn a_reload_loads_the_module_by_a_new_name_only() {
     let redis = Redis::start();

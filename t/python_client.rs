@@ -1,5 +1,5 @@
-//! Python's `websockets`: a client by other people in another language. The dialogues are in
-//! python_client.py, one function each; this runs them.
+//! Python's `websockets`: a client by other authors in another language. The dialogues are in
+//! python_client.py, one function each; this file runs them.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,6 @@
-//! Clients by other people, as they come, where messages are compressed: what each offers and does of
-//! its own accord is understood. Each is a program of `t/clients/`; this runs them and publishes.
+//! Clients by other authors, unmodified, where messages are compressed. Whatever each offers and
+//! does on its own is understood. Each is a program in `t/clients/`; this file runs them and
+//! publishes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use t::{Browser, Conf, Nginx, Redis, settings, until};
 
-/// What is sent and must come back: like messages, for a context to be of use, and a big one.
+/// What is sent and must come back: similar messages, so that a context helps, and a big one.
 const WORDS: [&str; 4] = [
     "40*the same words again and again, ",
     "41*the same words again and again, ",
@@ -23,7 +24,7 @@ fn program(name: &str) -> PathBuf {
 
 fn python(script: &str) -> Command {
     let mut command = Command::new(settings::python());
-    // Without leaving its bytecode beside the sources.
+    // -B: Python writes no bytecode next to the sources.
     command.arg("-B").arg(program(script));
     command
 }
@@ -61,7 +62,7 @@ fn published() -> String {
     "published to all who listen, ".repeat(100)
 }
 
-/// All was echoed, and the client has compressed it.
+/// Checks that everything was echoed, and that the client compressed it.
 #[track_caller]
 fn check_echoed(nginx: &Nginx) {
     let status = nginx.get("/status").json();
@@ -70,7 +71,7 @@ fn check_echoed(nginx: &Nginx) {
     assert!(bytes_in < 10_000, "{bytes_in} bytes");
 }
 
-/// Runs a client; what the answer to its offer was.
+/// Runs a client. Returns the answer to its offer.
 #[track_caller]
 fn talks(mut client: Command) -> String {
     let (redis, nginx) = stage();

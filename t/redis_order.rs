@@ -1,11 +1,11 @@
-//! Promise 2: in Redis's order, per client, across its channels; never a torn or interleaved frame,
-//! on `ws:` and `wss:` alike.
+//! Promise 2: each client gets messages in Redis's order, across its channels, and never a torn or
+//! interleaved frame, over `ws:` and `wss:` alike.
 
 use t::{Client, Conf, Nginx, Raw, Redis, Transport, frames, until};
 
 const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Numbers 0..n, spread over the channels in a fixed disorder.
+/// Numbers 0..n, spread over the channels in a fixed irregular pattern.
 fn numbered(n: usize) -> Vec<(&'static str, String)> {
     (0..n)
         .map(|i| (CHANNELS[(i * 7 + i / 3) % CHANNELS.len()], i.to_string()))
@@ -59,7 +59,7 @@ fn a_message_that_matches_channel_and_pattern_comes_as_redis_sends_it() {
     ]);
 }
 
-/// Frames of every length class, echoes and pongs come to a client that reads bit by bit.
+/// Frames of every length class, echoes and pongs go to a client that reads in small pieces.
 #[test]
 fn frames_of_all_sizes_pongs_and_echoes_are_never_torn() {
     let redis = Redis::start();
@@ -130,7 +130,7 @@ fn clients_that_come_and_go_during_a_burst_get_unbroken_runs() {
     until("the guests are gone", || redis.subscribers("a") == 1);
 }
 
-/// The first number a guest hears; none when the burst is over.
+/// The first number that a guest hears. `None` when the burst is over.
 fn soon(guest: &mut Client) -> Option<u32> {
     use std::time::Duration;
     guest.stream().set_read_timeout(Duration::from_secs(2));

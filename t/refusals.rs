@@ -1,4 +1,5 @@
-//! A refused request tells its sender what to mend, and the operator's log that there are such.
+//! The answer to a refused request tells its sender what to fix, and the log tells the operator
+//! that there are such requests.
 
 use std::fs;
 use t::http::KEY;
@@ -94,7 +95,7 @@ fn a_line_of_text_tells_what_is_wrong() {
     let head = Request::new("HEAD", "/echo").header("Connection", "close");
     let head = nginx.send(&head);
     assert_eq!((head.status, head.header("Content-Type")), (405, TEXT));
-    // Other refusals are nginx's own pages.
+    // Other refusals use nginx's own pages.
     let foreign = Request::upgrade("/echo").header("Origin", "http://evil.example");
     let answer = nginx.send(&foreign.header("Connection", "close"));
     assert_eq!((answer.status, answer.header("Content-Type")), (403, HTML));
@@ -156,7 +157,7 @@ fn error_page_replaces_the_text_where_it_names_the_status() {
     assert!(answer.text().contains("Sec-WebSocket-Key"), "{answer:?}");
 }
 
-/// Sends each of some refused requests so often.
+/// Sends each of these requests this many times. All are refused.
 fn refuse(nginx: &Nginx, times: usize) {
     for _ in 0..times {
         let foreign = Request::upgrade("/echo").header("Origin", "http://evil.example");
@@ -190,7 +191,7 @@ fn each_reason_is_told_by_a_warning_once_a_second_with_its_counter() {
         assert!(lines.all(|line| line.contains("[warn]")), "{told}");
         assert_eq!(nginx.count_log(told), 1, "{told}");
     }
-    // Each has its own line at info.
+    // Each has a line of its own at info.
     assert_eq!(
         nginx.count_log("[info]"),
         150 + nginx.count_log("link is up")
@@ -202,7 +203,7 @@ fn each_reason_is_told_by_a_warning_once_a_second_with_its_counter() {
     stage::refusals_are_told_once_a_second(&nginx.log());
 }
 
-/// Debian's nginx.conf names no level, which means `error`.
+/// Debian's nginx.conf names no level, so it is `error`.
 #[test]
 fn refusals_are_told_at_the_default_log_level() {
     let redis = Redis::start();

@@ -5,9 +5,9 @@
 //! of its standard input says, and then reports that it is done:
 //!
 //! ```text
-//! join COUNT FIRST TARGET   so many more; the nth asks for TARGET, "{}" in it being FIRST + n
-//! hear COUNT                each has now heard so many messages since it joined, or since `hear`
-//! leave COUNT               the last so many go, by RST
+//! join COUNT FIRST TARGET   COUNT more clients. The nth asks for TARGET, with FIRST + n for "{}"
+//! hear COUNT                waits until each has heard COUNT messages since it joined or `hear`
+//! leave COUNT               the last COUNT clients leave, by RST
 //! ```
 //!
 //! Messages start with a number, and a client's next message must have the next number: anything

@@ -1,11 +1,11 @@
 //! The services of the tutorials, as the examples in nginx-conf/ configure them: push, echo, chat,
-//! request and response.
+//! and request and response.
 
 use serde_json::{Value, json};
 use t::{Client, Conf, Nginx, Redis, Request, SumWorker, Transport};
 use tungstenite::Message;
 
-/// nginx with one example of the checkout.
+/// nginx with one example from the checkout.
 fn example(redis: &Redis, name: &str) -> Nginx {
     Nginx::start(Conf::with(redis).example(name))
 }

@@ -32,7 +32,7 @@ fn number(text: &str) -> usize {
     number.expect("a message's number")
 }
 
-// --- who stops ------------------------------------------------------------------------------------
+// --- readers that stop ----------------------------------------------------------------------------
 
 /// Where a reader stops.
 #[derive(Clone, Copy, Debug)]
@@ -239,15 +239,15 @@ fn kernel_bytes(nginx: &Nginx, port: u16) -> u64 {
 /// flight towards the 8 KiB of the reader's buffer.
 const KERNEL: u64 = 2 * (NOTSENT + MESSAGE as u64) + (32 << 10);
 
-/// What the logs may hold for all stopped readers. They share one log, as long as the limit allows
-/// the reader furthest behind. Each may also keep the message it is inside of, and the newest
-/// message is added.
+/// What the logs may hold for all stopped readers. They share one log, which is as long as the
+/// limit lets the reader furthest behind lag. Each may also keep the message it is inside of, and
+/// the newest message is added.
 const fn log_bytes(stopped: u64) -> u64 {
     SEND_QUEUE + (stopped + 2) * (MESSAGE as u64 + 4)
 }
 
-/// How much the worker may grow: by that, by a TLS record of 16 KiB for each reader, sealed and not
-/// yet taken, with its buffers, by 4 MiB of buffers kept for the next clients that lag
+/// How much the worker may grow: by the logs, by a TLS record of 16 KiB for each reader, sealed and
+/// not yet taken, with its buffers, by 4 MiB of buffers kept for the next clients that lag
 /// (`SPARE_BYTES` of `crates/fanout`), however many readers there are, and by half a MiB that the
 /// heap may not give back.
 const fn worker_bytes(stopped: u64) -> u64 {

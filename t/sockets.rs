@@ -1,6 +1,6 @@
-//! What the kernel is told of a client's socket: no delay (`TCP_NODELAY`), and how much it may hold
-//! unsent (`TCP_NOTSENT_LOWAT`). The tests do nothing where the system lets nobody look at another
-//! process's sockets.
+//! The options that the module sets on a client's socket: no delay (`TCP_NODELAY`), and how much it
+//! may hold unsent (`TCP_NOTSENT_LOWAT`). The tests do nothing where the system does not allow
+//! access to another process's sockets.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,8 +8,9 @@ use std::net::TcpStream;
 use socket2::Socket;
 use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Transport, frames, process, until};
 
-/// More than nginx's queue of connections that wait for `accept`: those who may have been there when
-/// the listener was told, and set the option themselves, are among the first of them.
+/// More than nginx's queue of connections that wait for `accept`. Connections that were in the
+/// queue when the option was set on the listener set it themselves, and they are among the first of
+/// these.
 const MORE_THAN_A_QUEUE: usize = 600;
 
 #[derive(Debug, PartialEq)]
@@ -25,13 +26,14 @@ fn options(socket: &Socket) -> Options {
     }
 }
 
-/// Of the sockets of all clients.
+/// Options of the sockets of all clients.
 fn of_all(nginx: &Nginx) -> Option<Vec<Options>> {
     let sockets = process::accepted_at(nginx.worker(), nginx.http().port())?;
     Some(sockets.iter().map(options).collect())
 }
 
-/// Waits until there are so many sockets, and all are like this, if one may look.
+/// Waits until there are this many sockets and `is_right` holds for all. Does nothing where access
+/// is not allowed.
 #[track_caller]
 fn come_to_be(nginx: &Nginx, count: usize, is_right: impl Fn(&Options) -> bool) {
     if of_all(nginx).is_none() {
@@ -78,8 +80,8 @@ fn a_client_is_bounded_before_its_own_frames() {
     come_to_be(&nginx, 1, |socket| socket.most_unsent == 32 << 10);
 }
 
-/// Clients that come and go without a message are not bounded one by one: those who stay are when
-/// enough have come.
+/// Clients that come and go without a message do not get a bound one by one. Once enough have come,
+/// those that stay have it.
 #[test]
 fn many_that_hear_nothing_are_bounded_too() {
     let redis = Redis::start();
@@ -95,7 +97,7 @@ fn many_that_hear_nothing_are_bounded_too() {
     });
 }
 
-/// `tcp_nodelay off` is the operator's word for plain HTTP.
+/// `tcp_nodelay off` is the operator's choice for plain HTTP.
 #[test]
 fn plain_http_is_delayed_where_nginx_is_told_to() {
     let redis = Redis::start();

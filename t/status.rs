@@ -1,4 +1,4 @@
-//! `websocket_status`: what the worker tells of itself, as JSON.
+//! `websocket_status`: what the worker reports about itself, as JSON.
 
 use serde_json::Value;
 use t::{Client, Conf, Crowd, Nginx, Raw, Redis, Request, Transport, frames, until};
@@ -20,7 +20,7 @@ fn status(nginx: &Nginx) -> Value {
     nginx.get("/status").json()
 }
 
-/// Waits until this place of the status has this value.
+/// Waits until the status has this value at this place.
 #[track_caller]
 fn until_is(nginx: &Nginx, pointer: &str, value: u64) {
     let mut last = Value::Null;

@@ -1,4 +1,4 @@
-//! The harness itself: what it promises to the tests, on an nginx without the module.
+//! The harness itself: what it promises the tests, with an nginx without the module.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -114,7 +114,7 @@ fn tls_is_spoken_and_trusted() {
     );
 }
 
-/// An nginx that proxies `/echo` to tungstenite's server: the clients must get on with it.
+/// An nginx that proxies `/echo` to tungstenite's server. The clients must work with it.
 fn echo_by_tungstenite() -> Nginx {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = listener.local_addr().unwrap();

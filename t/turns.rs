@@ -1,5 +1,5 @@
-//! Promise: one who sends on and on does not keep others from being heard, though Redis takes less
-//! than is sent.
+//! Promise: a client that sends without pause does not keep others from being heard, even if Redis
+//! takes less than is sent.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -9,10 +9,10 @@ use t::{Conf, Nginx, Proxy, Raw, Redis, Transport, frames, until};
 /// A turn ends with the read that exceeds it: 64 KB of messages of seven bytes.
 const A_TURN: usize = 2 * (64 << 10) / 7;
 
-/// So many publishes may be unanswered before clients are paused.
+/// This many publishes may be unanswered before clients are paused.
 const ROOM: u64 = 10_000;
 
-/// Ends a client, also if the test fails.
+/// Ends a client even if the test fails.
 struct Hangup(TcpStream);
 
 impl Drop for Hangup {
@@ -21,8 +21,8 @@ impl Drop for Hangup {
     }
 }
 
-/// Redis answers a few messages at a time: then there is room for so many more. Who waits longest has
-/// it.
+/// Redis answers a few messages at a time, which makes room for as many more. The client that has
+/// waited longest gets it.
 #[test]
 fn who_waits_for_redis_comes_to_its_turn_though_another_floods() {
     let redis = Redis::start();
@@ -55,7 +55,7 @@ fn who_waits_for_redis_comes_to_its_turn_though_another_floods() {
         for (number, raw) in modest.iter_mut().enumerate() {
             raw.send_frame(&frames::text(number.to_string()));
         }
-        // What came before this request has been looked at when it is answered.
+        // When this is answered, the worker has seen everything that came before it.
         status();
         proxy.slow_replies(Duration::from_millis(1), 64);
         proxy.hold_replies(false);

@@ -1,5 +1,5 @@
-//! A client whose message was not published is told so, by Close 1013, whenever that is known; and
-//! nobody else is.
+//! A client whose message was not published is told so by Close 1013, whenever that becomes known.
+//! No other client is.
 
 use t::frames::{self, CLOSE, Frame};
 use t::{Client, Conf, Crowd, Nginx, Proxy, Raw, Redis, Transport, until};
@@ -17,7 +17,7 @@ fn talking(url: &str) -> Conf {
         .location("/status", "websocket_status;")
 }
 
-/// The Close that ends this client says 1013 and why.
+/// This client's Close must have code 1013 and this reason.
 #[track_caller]
 fn expect_told(raw: &mut Raw, reason: &str) {
     let Frame {
@@ -44,7 +44,7 @@ fn one_whose_channel_an_acl_forbids_is_told_and_others_talk_on() {
     for transport in Transport::BOTH {
         let mut may = Client::connect_over(&nginx, transport, "/say?channel=ok");
         let mut may_not = Raw::accepted(&nginx, transport, "/say?channel=other");
-        // More than one is lost, and it is told once.
+        // Several messages are lost, and the client is told once.
         may_not.send(frames::text("lost").wire().repeat(10));
         expect_told(&mut may_not, "redis forbids the channel");
         may.send("hello");
@@ -85,7 +85,7 @@ fn those_whose_answer_is_outstanding_when_redis_goes_are_told_and_no_others() {
             assert_eq!(listener.push().1, format!("outstanding {number}"));
         }
     }
-    // One has gone when the answer is known, and another has its place.
+    // One client has gone when the answer is known, and another has its slot.
     let mut gone = Raw::accepted(&nginx, Transport::Ws, target);
     gone.send_frame(&frames::text("gone"));
     assert_eq!(listener.push().1, "gone");
@@ -110,8 +110,8 @@ fn those_whose_answer_is_outstanding_when_redis_goes_are_told_and_no_others() {
     }
 }
 
-/// One has gone before Redis answers, and its id is now that of a client that publishes nothing. The
-/// log names channels, so that there are notes of such clients, too.
+/// One client has gone before Redis answers, and its id now belongs to a client that publishes
+/// nothing. The log names channels, so such clients have notes, too.
 #[test]
 fn who_publishes_nothing_is_not_told_of_the_message_of_one_that_has_left() {
     let redis = Redis::start();
@@ -164,7 +164,7 @@ fn who_publishes_nothing_is_not_told_of_the_message_of_one_that_has_left() {
     assert_eq!(nginx.count_log("websocket closed with 1013"), 0);
 }
 
-/// More than are told in one round of the event loop.
+/// More clients than are told in one round of the event loop.
 #[test]
 fn hundreds_are_told_while_http_is_served() {
     let redis = Redis::start();

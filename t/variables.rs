@@ -1,6 +1,6 @@
 //! The variables, in the access log and in names, of a connection whose request is kept (attached)
-//! and of one whose request was freed (detached). `websocket_detach auto` keeps it when a log asks
-//! for what is known only at the end.
+//! and of one whose request was freed (detached). `websocket_detach auto` keeps the request when a
+//! log uses a variable that is known only at the end.
 
 use std::collections::HashSet;
 use t::{Client, Conf, Nginx, Raw, Redis, Request, Transport, frames, until};
@@ -15,7 +15,7 @@ fn logged(redis: &Redis, detach: &str) -> Nginx {
     Nginx::start(conf.location("/ws", both).access_log(FORMAT))
 }
 
-/// The fields of the log's line about a connection.
+/// The fields of the log line about a connection.
 fn fields(nginx: &Nginx) -> Vec<String> {
     until("a WebSocket is logged", || {
         nginx
@@ -198,8 +198,8 @@ fn plain_requests_have_no_values() {
     }
 }
 
-/// `encodeURIComponent` writes a space as %20 and a plus as %2B; forms and `URLSearchParams` write a
-/// space as a plus, which stays one.
+/// `encodeURIComponent` writes a space as %20 and a plus as %2B. Forms and `URLSearchParams` write
+/// a space as a plus, which stays a plus.
 #[test]
 fn a_plus_in_the_query_is_a_plus() {
     let redis = Redis::start();
@@ -231,7 +231,7 @@ fn arguments_work_in_map_and_if() {
     known.expect(["to one"]);
 }
 
-/// What would end a line of HTTP, and what else no header and no name should have.
+/// Characters that would end a line of HTTP, and others that no header or name should have.
 const CONTROL: [&str; 7] = ["%0d%0a", "%0D", "%0a", "%00", "%09", "%1f", "%7f"];
 
 #[test]
@@ -308,7 +308,7 @@ fn no_channel_is_made_of_an_argument_with_a_control_character() {
         }
         let post = Request::post(&format!("/post?x=a{control}b"), "unheard");
         assert_eq!(nginx.send(&post).status, 400, "{control}");
-        // nginx.conf does not ask for these.
+        // nginx.conf does not use these.
         assert_eq!(nginx.handshake(&format!("/part?x=a&y={control}")), 101);
         assert_eq!(nginx.handshake(&format!("/fixed?x={control}")), 101);
     }

@@ -1,7 +1,7 @@
-//! The WebSocket core beside other servers, on the same bytes.
+//! Compares the WebSocket core with other servers, on the same bytes.
 //!
-//! A bar is the time of a row's whole stream: its copy out of a socket in memory, and all that the
-//! server does with it. README.md has the table and says how to run this.
+//! A bar is the time for a row's whole stream: copying it out of a socket in memory, and everything
+//! that the server does with it. README.md has the table and says how to run this.
 #![allow(unexpected_cfgs)] // `all_contenders`, see `contenders`
 
 mod contenders;
@@ -76,7 +76,7 @@ impl Display for Case {
 }
 
 impl Case {
-    /// `bytes` are those that `run` goes through.
+    /// `bytes` is the number of bytes that `run` processes.
     fn new(
         row: impl Display,
         who: &str,
@@ -90,7 +90,7 @@ impl Case {
         }
     }
 
-    /// Of a connection that stays open.
+    /// A case on a connection that stays open.
     fn of<C: Contender>(
         row: &Row,
         turn: impl Fn(&mut C, &Row) + Copy + Send + Sync + 'static,
@@ -189,7 +189,7 @@ fn greeting() -> Vec<Case> {
     ]
 }
 
-/// Headers alone: a whole stream's, one after the other.
+/// Headers only: those of a whole stream, one after the other.
 fn parsing() -> Vec<Case> {
     fn case(who: &str, parse: impl Fn(&[u8]) -> u64 + Send + Sync + 'static) -> Case {
         let row = receive_rows().remove(0);
@@ -227,7 +227,7 @@ fn parsing() -> Vec<Case> {
 const SIZES: [usize; 5] = [16, 128, 4 << 10, 64 << 10, 1 << 20];
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Unmasking alone, in place, where a payload begins behind a header of 6 to 14 bytes.
+/// Unmasking only, in place, where a payload begins after a header of 6 to 14 bytes.
 fn unmasking() -> Vec<Case> {
     fn case(size: usize, who: &str, unmask: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Case {
         let begin = match size {
@@ -263,7 +263,7 @@ fn unmasking() -> Vec<Case> {
         .collect()
 }
 
-/// Checking UTF-8 alone.
+/// UTF-8 validation only.
 fn validating() -> Vec<Case> {
     fn case(
         name: &str,
@@ -281,7 +281,8 @@ fn validating() -> Vec<Case> {
         .into_iter()
         .flat_map(|size| [("ASCII", ascii(size)), ("multi-byte", multibyte(size))])
         .flat_map(|(name, text)| {
-            // One copy for all: where in memory a text lies makes up to a fifth.
+            // All share one copy: the place of a text in memory makes a difference of up to a
+            // fifth.
             let text = Arc::from(text);
             [
                 case(name, &text, "std", |text| str::from_utf8(text).is_ok()),

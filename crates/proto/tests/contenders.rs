@@ -1,8 +1,8 @@
-//! What the benchmark compares does the same work.
+//! The servers that the benchmark compares do the same work.
 #![allow(unexpected_cfgs)] // `all_contenders`
 
 #[path = "../benches/contenders/mod.rs"]
-#[allow(dead_code)] // what the benchmark alone calls
+#[allow(dead_code)] // called by the benchmark only
 mod contenders;
 
 #[test]

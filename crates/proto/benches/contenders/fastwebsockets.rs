@@ -1,4 +1,4 @@
-//! fastwebsockets, asynchronous over tokio's traits. Its handshake wants hyper, and is left out.
+//! fastwebsockets, asynchronous over tokio's traits. Its handshake needs hyper, and is left out.
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket};
 

@@ -1,8 +1,8 @@
 //! WebSocket servers behind one trait, each driven through its own API over a socket in memory, and
-//! the proof that they hear the same.
+//! the check that all of them read the same.
 //!
-//! Three of them need a newer compiler than this crate does, or bring many crates with them. They
-//! take part only with `RUSTFLAGS='--cfg all_contenders'`.
+//! Three of them need a newer compiler than this crate, or bring many crates with them. They take
+//! part only with `RUSTFLAGS='--cfg all_contenders'`.
 
 mod fastwebsockets;
 mod ours;
@@ -39,7 +39,7 @@ pub use yawc::Yawc;
 /// No row has a larger message.
 pub const MAX_MESSAGE: usize = 16 << 20;
 
-/// What a contender says of its client.
+/// What a contender reports of its client.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// The server's side of one connection, after the handshake.
@@ -50,23 +50,23 @@ pub trait Contender {
     /// A connection over `socket`.
     fn new(socket: Socket) -> Self;
 
-    /// Reads so many messages and hands each of them on.
+    /// Reads this many messages and hands each of them on.
     fn receive(&mut self, messages: usize, deliver: impl FnMut(MessageKind, &[u8])) -> Outcome;
 
-    /// Reads so many messages and sends each of them back.
+    /// Reads this many messages and sends each of them back.
     fn echo(&mut self, messages: usize) -> Outcome;
 
     /// Sends a message.
     fn send(&mut self, kind: MessageKind, payload: &[u8]);
 }
 
-/// One that can also open a connection.
+/// A contender that can also open a connection.
 pub trait Greeter {
     /// Reads a request and answers 101.
     fn greet(socket: Socket);
 }
 
-/// The value of a future that waits for nothing, as those over a socket in memory.
+/// The value of a future that never waits, such as those over a socket in memory.
 pub fn ready<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     match future
@@ -78,7 +78,7 @@ pub fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Panics unless all contenders hear, say and answer what they should.
+/// Panics unless all contenders read, send and answer what they should.
 pub fn assert_all_agree() {
     assert_honest::<Proto>();
     assert_honest::<Tungstenite>();
@@ -97,8 +97,8 @@ pub fn assert_all_agree() {
     }
 }
 
-/// Panics unless `C` hears each row's messages, sends each of them back as it came, and refuses a
-/// text that is not UTF-8 if it says so.
+/// Panics unless `C` reads each row's messages, sends each of them back as it came, and, if it
+/// claims to check UTF-8, refuses a text that is not UTF-8.
 fn assert_honest<C: Contender>() {
     let name = std::any::type_name::<C>();
     for row in receive_rows() {
@@ -136,7 +136,7 @@ fn assert_honest<C: Contender>() {
     assert_eq!(heard.is_err(), C::CHECKS_UTF8, "{name}: bad UTF-8");
 }
 
-/// Panics unless `G` answers the request with its key's 101.
+/// Panics unless `G` answers the request with the 101 for its key.
 fn assert_greets<G: Greeter>() {
     let socket = Socket::new(&Row::request());
     let sent = socket.sent();

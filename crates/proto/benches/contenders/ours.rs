@@ -1,5 +1,5 @@
-//! This crate: one read buffer, parsed and answered in place. The rest of a long message is read to
-//! where it stays.
+//! This crate: one read buffer, parsed and answered in place. The rest of a long message is read
+//! directly to its final place.
 
 use std::io::{IoSlice, Read as _};
 use std::mem;
@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits {
     max_frame: MAX_MESSAGE as u64,
 };
 
-/// Of a long message so much at least is read in place; less comes with what follows it.
+/// At least this much of a long message is read in place. Less is read with what follows it.
 const WORTH_A_READ: usize = 8 << 10;
 
 pub struct Proto {
@@ -26,7 +26,8 @@ pub struct Proto {
 }
 
 impl Proto {
-    /// One read: how many messages it ended. `heed` is called with each, the socket and the buffer.
+    /// Does one read and returns how many messages it ended. `heed` is called with each of them,
+    /// the socket and the buffer.
     #[inline]
     fn hear(
         &mut self,
@@ -49,7 +50,7 @@ impl Proto {
         Ok(heard)
     }
 
-    /// The next bytes, to the buffer unless they go to their place: how many are in the buffer.
+    /// Reads the next bytes, in place or to the buffer. Returns how many are in the buffer.
     fn read(&mut self) -> Result<usize, Misbehaved> {
         let room = self.connection.room();
         if room >= WORTH_A_READ {
@@ -128,7 +129,7 @@ fn opcode(kind: MessageKind) -> Opcode {
     }
 }
 
-/// nginx parses HTTP; here `httparse` does.
+/// nginx parses HTTP in the module. Here `httparse` does.
 impl Greeter for Proto {
     fn greet(mut socket: Socket) {
         let mut buf = [0; 4096];

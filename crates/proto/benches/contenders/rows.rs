@@ -8,12 +8,12 @@ use proto::websocket::mask::Mask;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A client's byte stream, how it comes, and what it says.
+/// A client's byte stream, how it arrives, and the messages in it.
 #[derive(Clone)]
 pub struct Row {
     pub name: &'static str,
     pub stream: Vec<u8>,
-    /// A read gives no more than so many bytes.
+    /// A read gives at most this many bytes.
     pub read_bytes: usize,
     pub messages: Vec<(MessageKind, Vec<u8>)>,
 }
@@ -24,7 +24,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// A message in one frame, so often as 16 KiB take it, at least once; the stream comes in one read.
+/// A message in one frame, repeated to fill 16 KiB, at least once. The stream arrives in one read.
 fn whole(name: &'static str, kind: MessageKind, payload: Vec<u8>) -> Row {
     let times = (16 << 10) / (payload.len() + 8);
     let messages = vec![(kind, payload); times.max(1)];
@@ -40,7 +40,7 @@ fn whole(name: &'static str, kind: MessageKind, payload: Vec<u8>) -> Row {
     }
 }
 
-/// One message in so many frames.
+/// One message in this many frames.
 fn fragmented(name: &'static str, kind: MessageKind, payload: Vec<u8>, fragments: usize) -> Row {
     let mut stream = Vec::new();
     let mut pieces = payload.chunks(payload.len().div_ceil(fragments)).peekable();
@@ -58,7 +58,7 @@ fn fragmented(name: &'static str, kind: MessageKind, payload: Vec<u8>, fragments
     }
 }
 
-/// One that takes its first byte as it stands.
+/// Appends a masked frame with this first byte.
 fn append_masked(stream: &mut Vec<u8>, first: u8, payload: &[u8]) {
     let (mut header, len) = frame::header(true, false, Opcode::Text, payload.len());
     header[0] = first;
@@ -77,14 +77,14 @@ fn opcode(kind: MessageKind) -> Opcode {
     }
 }
 
-/// So many bytes of English.
+/// This many bytes of English.
 pub fn ascii(bytes: usize) -> Vec<u8> {
     let mut text = "The quick brown fox jumps over the lazy dog. ".repeat(bytes / 45 + 1);
     text.truncate(bytes);
     text.into()
 }
 
-/// So many bytes of Greek and Japanese.
+/// This many bytes of Greek and Japanese.
 pub fn multibyte(bytes: usize) -> Vec<u8> {
     let mut text = "Ξεσκεπάζω τὴν ψυχοφθόρα βδελυγμία. いろはにほへと ".repeat(bytes / 88 + 1);
     let end = (0..=bytes).rev().find(|&end| text.is_char_boundary(end));
@@ -168,7 +168,7 @@ pub fn echo_rows() -> Vec<Row> {
 }
 
 impl Row {
-    /// The payloads' bytes.
+    /// The number of bytes in all payloads.
     pub fn payload_bytes(&self) -> usize {
         self.messages.iter().map(|(_, payload)| payload.len()).sum()
     }
@@ -182,7 +182,7 @@ impl Row {
         frames
     }
 
-    /// A text with one bad byte amid good ones.
+    /// A text with one bad byte among good ones.
     pub fn of_one_text_that_is_not_utf8() -> Self {
         let mut text = ascii(300);
         text[200] = 0xff;

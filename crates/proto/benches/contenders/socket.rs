@@ -1,7 +1,7 @@
 //! A socket in memory: its client sends the same stream again and again.
 //!
-//! How fast a copy is depends on where in their pages source and destination lie, up to ten times
-//! for an unlucky pair. So that no contender wins by such luck, both ends are moved on now and then.
+//! The speed of a copy depends on where in their pages source and destination lie: an unlucky pair
+//! is up to ten times slower. Both ends are moved now and then, so that no contender wins by luck.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,13 +12,14 @@ use std::task::{Context, Poll};
 
 use super::Row;
 
-/// What is sent is forgotten beyond so many bytes, as if the client had taken it.
+/// Sent bytes beyond this many are dropped, as if the client had taken them.
 const SEND_BUFFER: usize = 2 << 20;
 
 const PAGE: usize = 4096;
-/// The stream stays in one place for so many turns.
+/// The stream stays in one place for this many turns.
 const TURNS: usize = 64;
-/// From one place to the next, modulo a page: a prime, so that all alignments have their turn.
+/// The distance from one place to the next, modulo a page. It is a prime, so that all alignments
+/// occur.
 const STRIDE: usize = 1543;
 
 pub struct Socket {
@@ -29,7 +30,7 @@ pub struct Socket {
     at: usize,
     read_bytes: usize,
     sent: Rc<RefCell<Vec<u8>>>,
-    /// Where in its page what is sent begins.
+    /// Where in its page the sent data begins.
     sent_from: usize,
 }
 
@@ -51,12 +52,13 @@ impl Socket {
         self.sent.clone()
     }
 
-    /// No read gives more bytes.
+    /// A read gives at most this many bytes.
     pub fn read_bytes(&self) -> usize {
         self.read_bytes
     }
 
-    /// One read's bytes, at most `room`. None goes on beyond the stream's end: the next begins anew.
+    /// The bytes of one read, at most `room`. A read stops at the stream's end, and the next begins
+    /// anew.
     pub fn next(&mut self, room: usize) -> &[u8] {
         if self.at == self.stream.len() {
             self.begin_anew();

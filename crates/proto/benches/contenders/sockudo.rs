@@ -15,7 +15,7 @@ pub struct Sockudo {
 }
 
 impl Sockudo {
-    /// One read, taken apart to `messages`.
+    /// One read, parsed to `messages`.
     fn read(&mut self) -> Outcome {
         let read_bytes = self.socket.read_bytes();
         self.buf.reserve(read_bytes);

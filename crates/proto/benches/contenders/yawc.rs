@@ -1,4 +1,4 @@
-//! yawc, asynchronous over tokio's traits. Its handshake wants hyper, and is left out.
+//! yawc, asynchronous over tokio's traits. Its handshake needs hyper, and is left out.
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;

@@ -1,4 +1,4 @@
-//! Connecting, and trying again.
+//! Connecting and reconnecting.
 
 use proto::redis::Role;
 

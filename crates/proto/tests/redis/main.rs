@@ -1,4 +1,4 @@
-//! Dialogues of a link with a small Redis, in virtual time.
+//! Dialogues between a link and a small Redis, in virtual time.
 
 mod greeting;
 mod login;

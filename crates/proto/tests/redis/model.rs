@@ -1,8 +1,9 @@
-//! Random operations against a server that takes commands in order, with any delay between.
+//! Random operations on a link whose server handles commands in order, with any delay between them.
 //!
-//! Promise 1, checked after every step: a name that the link has called confirmed (or "already"),
-//! and that is still wanted, is subscribed at the server at that very moment. And its messages
-//! arrive, each once. When all is quiet, the server has what is wanted and nothing else.
+//! Promise 1 is checked after every step: a name that the link has reported as confirmed (or
+//! "already"), and that is still wanted, is subscribed on the server at that moment, and each of
+//! its messages arrives once. When everything is quiet, the server has exactly the names that are
+//! wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +18,11 @@ const NAMES: u32 = 6;
 enum Operation {
     Subscribe(u32),
     Unsubscribe(u32),
-    /// What the link has to send reaches the server.
+    /// The link's output reaches the server.
     Send,
-    /// The server takes one command.
+    /// The server handles one command.
     TakeOne,
-    /// So many bytes of the replies reach the link.
+    /// This many bytes of the replies reach the link.
     Deliver(usize),
     /// Somebody publishes to a name.
     Publish(u32),
@@ -29,7 +30,7 @@ enum Operation {
     Cut,
     /// The ACL changes for a name.
     Forbid(u32, bool),
-    /// All that is under way arrives.
+    /// Everything in transit arrives.
     Settle,
 }
 
@@ -66,7 +67,7 @@ fn spelled(name: u32) -> String {
 struct World {
     pair: Pair,
     wanted: BTreeSet<u32>,
-    /// Wanted, and said to be confirmed.
+    /// Wanted, and reported as confirmed.
     confirmed: BTreeSet<u32>,
     /// Names whose ids the link holds.
     held: BTreeSet<u32>,
@@ -193,7 +194,7 @@ impl World {
         let Some(due) = self.due.get_mut(&name).filter(|due| !due.is_empty()) else {
             return;
         };
-        // What was published before the confirmation may still come first.
+        // A message published before the confirmation may still come first.
         if payload.parse::<u32>().unwrap() >= due[0].parse::<u32>().unwrap() {
             assert_eq!(due.remove(0), payload, "{name} missed a message");
         }
@@ -218,7 +219,7 @@ impl World {
         }
     }
 
-    /// Everything arrives, and time enough passes for all that lingers to leave.
+    /// Everything arrives, and enough time passes for all lingering names to be released.
     fn check_quiet(&mut self) {
         self.pair.server.forbidden.clear();
         for _ in 0..3 {

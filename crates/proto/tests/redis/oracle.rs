@@ -1,9 +1,9 @@
-//! The reply parser and the `redis` crate's, side by side.
+//! Compares the reply parser with that of the `redis` crate.
 
 use proto::redis::resp::{self, Malformed, Message, Parsed, Reply};
 use redis::Value as Theirs;
 
-/// Our reading of `bytes` as the crate would tell it, and its length.
+/// Our reading of `bytes` in the crate's types, and its length.
 pub fn ours(bytes: &[u8]) -> Result<Option<(Theirs, usize)>, Malformed> {
     match resp::parse(bytes)? {
         Parsed::Partial { need } => {
@@ -69,12 +69,13 @@ fn translated_value(value: &resp::Value, bytes: &[u8]) -> Theirs {
     }
 }
 
-/// What we read whole the crate reads alike, and nothing shorter is whole to it; what is a
-/// beginning to us is nothing whole to it. (We are stricter: "+5" or " 5" is no number.)
+/// The crate reads a reply that we read whole in the same way, and does not take anything shorter
+/// for whole. Nor does it take for whole what is incomplete to us. (We are stricter: "+5" or " 5"
+/// is no number.)
 pub fn compare(bytes: &[u8]) {
     match ours(bytes) {
         Ok(Some((value, len))) => {
-            // Lines need not be UTF-8 here; the crate wants them so.
+            // The crate requires lines to be UTF-8, we do not.
             if str::from_utf8(&bytes[..len]).is_ok() {
                 assert_eq!(redis::parse_redis_value(&bytes[..len]).unwrap(), value);
             }

@@ -7,7 +7,7 @@ use proto::redis::{Event, Link, Role, Subscribed, SubscriptionKind, url};
 
 use super::server::FakeRedis;
 
-/// What the link told, kept.
+/// What the link has reported, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Disconnect(String),
@@ -32,15 +32,15 @@ pub struct Pair {
     pub is_connected: bool,
     /// The link has asked for a socket.
     pub wants_socket: bool,
-    /// Probes are published and answered, as a publisher link would.
+    /// Probes are published and answered, as a publisher link would do.
     pub carries_probes: bool,
-    /// What follows a message is asked for by `each_of`.
+    /// After a message, `each_of` is asked for those that follow it.
     pub hears_runs: bool,
     told: Vec<Told>,
 }
 
 impl Pair {
-    /// A link at its first attempt.
+    /// A link at its first attempt to connect.
     pub fn new(role: Role, at: &str) -> Self {
         let server = Arc::new(url::parse(at).unwrap());
         let mut pair = Self {
@@ -100,7 +100,7 @@ impl Pair {
         while self.is_connected && (self.send() + self.serve() + self.deliver(usize::MAX)) > 0 {}
     }
 
-    /// What the link has to send reaches the server, which does not look at it yet.
+    /// The link's output reaches the server, which does not handle it yet.
     pub fn send(&mut self) -> usize {
         let output = self.link.output().to_vec();
         self.server.receive(&output);
@@ -109,7 +109,7 @@ impl Pair {
         output.len()
     }
 
-    /// The server takes all commands that reached it.
+    /// The server handles all commands that have reached it.
     pub fn serve(&mut self) -> usize {
         let mut count = 0;
         while self.server.take_command() {
@@ -131,7 +131,8 @@ impl Pair {
         count
     }
 
-    /// Time passes, both sides talk, deadlines are kept. A socket asked for is given.
+    /// Time passes, both sides talk, deadlines are kept. If the link asks for a socket, it gets
+    /// one.
     pub fn wait(&mut self, ms: u64) {
         self.pass(ms, true);
     }
@@ -181,7 +182,7 @@ impl Pair {
         self.drain();
     }
 
-    /// All that was told since the last look.
+    /// Everything reported since the last call.
     pub fn told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
     }

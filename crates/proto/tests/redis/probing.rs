@@ -1,4 +1,4 @@
-//! Is what is published delivered?
+//! Probes: checks that published messages are delivered.
 
 use proto::redis::{PROBE_PREFIX, SubscriptionKind};
 
@@ -13,7 +13,7 @@ fn lost(cause: &str) -> [Told; 2] {
     ]
 }
 
-/// A subscriber at the time of its first probe, which is not carried to the server.
+/// A subscriber at the time of its first probe, which is not passed on to the server.
 fn at_the_probe() -> Pair {
     let mut pair = Pair::subscriber();
     pair.carries_probes = false;
@@ -80,7 +80,7 @@ fn a_worker_that_is_behind_with_reading_does_not_take_the_link_for_deaf() {
     let mut pair = at_the_probe();
     pair.subscribe("foo", 1);
     pair.run();
-    // 40 KB of messages stand before the probe.
+    // 40 KB of messages precede the probe.
     for _ in 0..400 {
         pair.server.publish(b"foo", &[b'x'; 64]);
     }
@@ -113,8 +113,8 @@ fn a_stopped_server_is_found_out_by_ping() {
     pair.expect(&lost("no reply in time"));
 }
 
-/// A worker whose clients have yet to be offered what it has read reads no more: the server's answers
-/// lie in the socket.
+/// A worker reads no more while its clients have yet to be offered what it has read. The server's
+/// answers wait in the socket.
 #[test]
 fn a_link_that_is_not_read_is_not_taken_for_a_silent_one() {
     let mut pair = at_the_probe();

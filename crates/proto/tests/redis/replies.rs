@@ -1,4 +1,5 @@
-//! The reply parser beside the `redis` crate's, and a link at every split of its stream.
+//! The reply parser compared with that of the `redis` crate, and a link at every split of its
+//! stream.
 
 use proptest::prelude::*;
 use proto::redis::resp::{self, Malformed, Parsed, Reply, Verb};
@@ -96,7 +97,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A server that says anything, at any time, is at worst left and tried again.
+    /// Whatever a server sends, and whenever, the link at worst disconnects and tries again.
     #[test]
     fn no_reply_upsets_a_link(
         replies in prop::collection::vec((values(), any::<bool>()), 0..12),
@@ -197,7 +198,7 @@ fn pushes_are_told_by_ranges() {
     assert_eq!(&bytes[message.channel], b"a");
 }
 
-/// A conversation's replies, recorded: two names, a refusal, messages and a pong.
+/// The recorded replies of a conversation: two names, a refusal, messages and a pong.
 fn replies_to_a_subscriber() -> (Pair, Vec<u8>) {
     let mut pair = Pair::new(Role::Subscriber, "redis://h");
     pair.server.forbidden.insert(b"no".to_vec());
@@ -219,7 +220,7 @@ fn replies_to_a_subscriber() -> (Pair, Vec<u8>) {
     (pair, replies)
 }
 
-/// Gives the link `replies` in pieces that end where told; what it sends back gets lost.
+/// Feeds the link `replies` in pieces that end at `ends`. What it sends back is dropped.
 fn told_in_pieces(ends: impl Iterator<Item = usize>) -> Vec<Told> {
     let (mut pair, replies) = replies_to_a_subscriber();
     let mut at = 0;

@@ -1,11 +1,11 @@
-//! Messages of one channel on end: `each_of` and `next_event` tell the same.
+//! Consecutive messages of one channel: `each_of` and `next_event` report the same.
 
 use proptest::prelude::*;
 use proto::redis::SubscriptionKind;
 
 use super::pair::{Pair, Told};
 
-/// Some that begin alike, one longer than what is compared at once; the last is nobody's.
+/// Some begin alike, one is longer than what is compared at once, nobody subscribes to the last.
 const NAMES: [&str; 5] = [
     "a",
     "aa",
@@ -14,7 +14,7 @@ const NAMES: [&str; 5] = [
     "c",
 ];
 
-/// Lengths around those that are read at once, and such as are not.
+/// Lengths around those that are read at once, and longer ones.
 fn lengths() -> impl Strategy<Value = usize> {
     prop_oneof![
         4 => 0..300_usize,
@@ -22,7 +22,7 @@ fn lengths() -> impl Strategy<Value = usize> {
     ]
 }
 
-/// What a link tells of `messages`, `piece` bytes at a time.
+/// What a link reports of `messages`, read `piece` bytes at a time.
 fn told(messages: &[(usize, usize)], piece: usize, hears_runs: bool) -> Vec<Told> {
     let mut pair = Pair::subscriber();
     pair.hears_runs = hears_runs;

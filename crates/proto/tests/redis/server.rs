@@ -1,4 +1,4 @@
-//! A Redis that knows pub/sub and errors, and takes its commands strictly in order.
+//! A Redis that knows pub/sub and errors, and handles its commands strictly in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct FakeRedis {
     unread: Vec<u8>,
-    /// Replies that are on their way to the link.
+    /// Replies in transit to the link.
     pub replies: Vec<u8>,
     pub channels: BTreeSet<Vec<u8>>,
     pub patterns: BTreeSet<Vec<u8>>,
@@ -16,17 +16,17 @@ pub struct FakeRedis {
     pub errors: BTreeMap<&'static str, &'static str>,
     /// All commands taken so far, as words.
     pub log: Vec<Vec<Vec<u8>>>,
-    /// What `PUBLISH` answers.
+    /// The answer to `PUBLISH`.
     pub receivers: i64,
 }
 
 impl FakeRedis {
-    /// Bytes came in from the link; they wait to be taken.
+    /// Bytes arrive from the link. They are not handled yet.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
     }
 
-    /// Takes one command, if a whole one is there.
+    /// Handles one command, if a whole one has arrived.
     pub fn take_command(&mut self) -> bool {
         let Some((words, len)) = command(&self.unread) else {
             return false;
@@ -37,7 +37,7 @@ impl FakeRedis {
         true
     }
 
-    /// Somebody else publishes. Tells whether this connection is delivered to.
+    /// Somebody else publishes. Returns whether this connection gets the message.
     pub fn publish(&mut self, channel: &[u8], payload: &[u8]) -> bool {
         let is_subscribed = self.channels.contains(channel);
         if is_subscribed {
@@ -111,14 +111,14 @@ impl FakeRedis {
         self.replies.extend(redis::pack_command(&words));
     }
 
-    /// A line, whatever the link may think of it.
+    /// Sends a line, valid or not.
     pub fn say(&mut self, line: &str) {
         self.replies.extend_from_slice(line.as_bytes());
         self.replies.extend_from_slice(b"\r\n");
     }
 }
 
-/// The words of the command that `bytes` begin with, and its length.
+/// The words of the command at the start of `bytes`, and its length.
 fn command(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     let mut at = 0;
     let count = length(bytes, &mut at, b'*')?;

@@ -1,4 +1,4 @@
-//! Names come and go, also while answers are on their way.
+//! Subscribing and unsubscribing, also while answers are in transit.
 
 use proto::redis::{Subscribed, SubscriptionKind};
 
@@ -229,7 +229,7 @@ fn the_confirmation_of_an_older_subscribe_is_not_taken_for_a_newer() {
     pair.send();
     assert_eq!(pair.subscribe("foo", 1), Subscribed::Asked);
     pair.send();
-    // SUBSCRIBE, UNSUBSCRIBE and SUBSCRIBE are under way: only the last one's answer counts.
+    // SUBSCRIBE, UNSUBSCRIBE and SUBSCRIBE are in transit: only the answer to the last one counts.
     assert!(pair.server.take_command());
     pair.deliver(usize::MAX);
     pair.expect(&[]);
@@ -377,7 +377,7 @@ fn after_a_loss_all_that_is_wanted_is_asked_for_again_and_the_gap_told() {
         .count();
     assert_eq!(confirmed, 2_501);
     assert_eq!(told.len(), 2_503);
-    // The gap begins with the last that was heard, a second before the loss.
+    // The gap begins when the link last heard from the server, a second before the loss.
     let restored = told.iter().find_map(|t| {
         if let Told::Restored(gap) = t {
             Some(*gap)

@@ -1,9 +1,9 @@
-//! What tries a compressor. The fuzz target `deflate_out` has it from here, too.
+//! Input that tests a compressor. The fuzz target `deflate_out` uses it, too.
 
 use crate::inflated::inflate;
 use proto::websocket::deflate::Deflater;
 
-/// What is compressed is smaller, and is read back; what is returned, too.
+/// Checks that a compressed message is smaller and inflates to the original. Returns it.
 #[track_caller]
 pub fn checked(deflater: &mut Deflater, window_bits: u8, message: &[u8]) -> Option<Vec<u8>> {
     let payload = deflater.message(message)?;
@@ -17,7 +17,8 @@ pub fn checked(deflater: &mut Deflater, window_bits: u8, message: &[u8]) -> Opti
     Some(payload.to_vec())
 }
 
-/// Sizes at which compressors begin something new: windows, blocks, buffers, a stored block's length.
+/// Sizes at which compressors begin something new: windows, blocks, buffers, a stored block's
+/// length.
 pub const BORDERS: [usize; 13] = [
     0,
     256,
@@ -34,12 +35,12 @@ pub const BORDERS: [usize; 13] = [
     128 << 10,
 ];
 
-/// Bytes that compress in different ways, to cut pieces of messages from.
+/// Bytes that compress in different ways. Pieces of messages are cut from them.
 pub struct Material {
     kinds: [Vec<u8>; 6],
 }
 
-/// More than the largest of [`BORDERS`], by more than any window.
+/// Exceeds the largest of [`BORDERS`] by the largest window.
 const BYTES: usize = 160 << 10;
 
 impl Material {
@@ -52,7 +53,7 @@ impl Material {
         json.truncate(BYTES);
         let hex: Vec<u8> = of_noise(|b| b"0123456789abcdef"[usize::from(b & 15)]);
         let letters = of_noise(|b| b'a' + b % 26);
-        // Nine bits each in DEFLATE's fixed code.
+        // DEFLATE's fixed code has nine bits for each of these.
         let high = of_noise(|b| 144 + b % 112);
         let runs = (0..BYTES).map(|i| (i >> 9) as u8).collect();
         Self {
@@ -60,7 +61,7 @@ impl Material {
         }
     }
 
-    /// Bytes of a kind; any numbers will do.
+    /// Bytes of one kind. Any numbers are valid.
     pub fn piece(&self, kind: usize, at: usize, len: usize) -> &[u8] {
         let bytes = &self.kinds[kind % self.kinds.len()];
         let len = len.min(bytes.len());
@@ -77,7 +78,7 @@ pub fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// One that is below `bound`.
+/// A number below `bound`.
 pub fn below(state: &mut u64, bound: usize) -> usize {
     (next(state) >> 33) as usize % bound
 }

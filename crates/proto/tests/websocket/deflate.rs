@@ -1,4 +1,4 @@
-//! Compressed messages (RFC 7692, 6 and 7.2), in and out.
+//! Compressed messages (RFC 7692, 6 and 7.2), in both directions.
 
 use proptest::prelude::*;
 use proto::framing::{Compression, FrameKind, Framing, MessageFormat};
@@ -48,7 +48,7 @@ impl Client {
             .compress(message, &mut out, DeflateFlush::SyncFlush)
             .unwrap();
         out.truncate((self.zlib.total_out() - before) as usize);
-        // zlib does not flush twice: of an empty message after another there is nothing.
+        // zlib does not flush twice: an empty message after another one yields nothing.
         match out.strip_suffix(&[0, 0, 0xff, 0xff]) {
             Some(payload) => payload.to_vec(),
             None => out,
@@ -245,7 +245,7 @@ fn a_bomb_stops_at_the_limit() {
 fn limits_count_what_a_message_inflates_to() {
     let mut client = Client::without_takeover();
     for (bytes, ending) in [(300, Ending::Idle), (301, Ending::Misbehaved(1009))] {
-        // Noise becomes longer by compression, and still goes through.
+        // Noise grows when it is compressed, and must still pass.
         for message in [noise(bytes), vec![b'x'; bytes]] {
             let mut peer = Peer::deflating(SMALL, Deflating::without_takeover());
             peer.send(client.binary(&message));
@@ -402,7 +402,8 @@ fn what_nobody_reads_is_not_inflated_and_its_frames_are_judged() {
     let first = client.text(&words);
     let second = client.text(&words);
     let mut peer = unread();
-    // Nothing is kept for the second to refer to; a bomb and noise are as good as any.
+    // Nothing is kept that the second could refer to. Nothing is inflated, so a bomb and noise
+    // pass, too.
     let bomb = Client::without_takeover().binary(&[0; 100_000]);
     for frame in [first, second, bomb, Frame::raw(0xc1, noise(200))] {
         peer.send(frame);
@@ -603,7 +604,7 @@ proptest! {
         let window = window_bits.map_or(0, |bits| 1 << bits);
         let mut got = run_on(Peer::deflating(limits, deflating), bytes.chunks(size));
         let mut want = judge_deflated(&bytes, max_message, 300, window);
-        // What is damaged may be too big as well: which is told first is the library's affair.
+        // A damaged message may also be too big. The library decides which one it reports first.
         if damage.is_some() {
             for (_, ending) in [&mut got, &mut want] {
                 if *ending == Ending::Misbehaved(1009) {

@@ -1,4 +1,4 @@
-//! Opening handshakes: what is wrong with a request, and what is answered.
+//! Opening handshakes: faults in a request, and the answers.
 
 use proto::websocket::handshake::{Handshake, HttpVersion, Refusal, RequestLine, check};
 
@@ -8,7 +8,7 @@ const GET: RequestLine = RequestLine {
     has_body: false,
 };
 
-/// RFC 6455, 1.3.
+/// The example of RFC 6455, 1.3.
 const GOOD: [(&str, &str); 7] = [
     ("Host", "server.example.com"),
     ("Upgrade", "websocket"),
@@ -28,7 +28,7 @@ fn judge<'a>(line: &RequestLine, headers: &[(&'a str, &'a str)]) -> Result<Hands
     )
 }
 
-/// The good request with other lines in place of those of these names.
+/// The good request with the lines of these names replaced.
 fn with<'a>(lines: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let replaced = |name: &str| {
         lines
@@ -72,7 +72,7 @@ fn what_the_rfcs_allow_is_accepted() {
         &[("Connection", "keep-alive"), ("Connection", "\tUPGRADE ,")],
         &[("Sec-WebSocket-Version", "\t13 \t")],
         &[("Sec-WebSocket-Key", "\tdGhlIHNhbXBsZSBub25jZQ==\t")],
-        // RFC 6455, 4.1 has this one.
+        // The key of RFC 6455, 4.1.
         &[("Sec-WebSocket-Key", "AQIDBAUGBwgJCgsMDQ4PEC==")],
         &[("Sec-WebSocket-Protocol", "")],
         &[("Sec-WebSocket-Protocol", "a,, b,")],

@@ -1,13 +1,13 @@
-//! An independent decompressor that judges what a server has compressed. The fuzz target `deflate_out`
-//! and the end-to-end tests have it from here, too.
+//! An independent decompressor that checks what a server has compressed. The fuzz target
+//! `deflate_out` and the end-to-end tests use it, too.
 
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
-/// A server's compressed payload inflated by a decompressor with no more window than was agreed.
+/// Inflates a server's compressed payload with no more window than was agreed.
 ///
 /// # Panics
-/// When it is no DEFLATE, or refers to more than that.
+/// If it is not DEFLATE, or refers to more than that.
 pub fn inflate(compressed: &[u8], window_bits: u8) -> Vec<u8> {
     let input = [compressed, &[0, 0, 0xff, 0xff]].concat();
     let mut window = vec![0; 1 << window_bits];

@@ -1,4 +1,5 @@
-//! The WebSocket room against the RFCs' text, a naive twin and an independent client.
+//! The WebSocket module, checked against the text of the RFCs, a naive twin and an independent
+//! client.
 
 mod client;
 mod compressed;

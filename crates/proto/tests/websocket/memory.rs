@@ -1,4 +1,4 @@
-//! What a client costs.
+//! The memory that a client costs.
 
 use proto::websocket::connection::{Connection, Event, Limits, Payload};
 

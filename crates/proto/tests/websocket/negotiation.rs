@@ -1,4 +1,4 @@
-//! What is agreed to (RFC 7692, 5 and 7.1): header, settings, answer.
+//! Negotiation (RFC 7692, 5 and 7.1): header, settings, answer.
 
 use proptest::prelude::*;
 use proto::websocket::deflate::{Context, Settings, WINDOW_BITS};
@@ -26,8 +26,9 @@ const UNREAD: Settings = Settings {
     context: Context::Unread,
 };
 
-/// A rule, what follows `permessage-deflate` in the offer, the settings, and what follows it in the
-/// answer, with the bits of the window towards the client and of what is kept of it.
+/// A rule, the offer after `permessage-deflate`, the settings, and the answer after
+/// `permessage-deflate`, with the window bits towards the client and those of the context that is
+/// kept.
 type Case = (
     &'static str,
     &'static str,
@@ -268,7 +269,7 @@ fn invalid_offers_are_declined() {
     }
 }
 
-/// Names of a header value's parameters; values are of no interest.
+/// Names of a header value's parameters, without their values.
 fn names(element: &str) -> Vec<&str> {
     element
         .split(';')
@@ -314,7 +315,8 @@ proptest! {
         }
         prop_assert!(WINDOW_BITS.contains(&agreed.server_window_bits()));
         prop_assert!([9, server_window_bits].contains(&agreed.server_window_bits()));
-        // Who may refer to what it said finds it kept, unless nobody reads it.
+        // The context of a client that may refer to earlier messages is kept, unless nobody reads
+        // them.
         let forgets = offered.contains(&"client_no_context_takeover");
         let unread = context == Context::Unread;
         prop_assert_eq!(agreed.context_bits() == 0, forgets || unread);

@@ -1,4 +1,5 @@
-//! However the stream is cut into reads, and wherever they put it, the events are those of the naive twin.
+//! The events equal those of the naive twin, however the stream is cut into reads and wherever the
+//! reads are stored.
 
 use proptest::prelude::*;
 use proto::websocket::connection::Limits;
@@ -22,8 +23,8 @@ fn check(limits: Limits, bytes: &[u8], pieces: &[&[u8]]) {
     }
 }
 
-/// Whole, byte by byte, at every one and every two places. A stream that ends early, as by a
-/// misdeed, must end so when cut after any byte, too.
+/// Tries the stream whole, byte by byte, and cut at every one and every two places. Each beginning
+/// of it must end like the twin's, too: a misdeed may end a stream early.
 fn check_every_split(limits: Limits, bytes: &[u8]) {
     for end in 0..=bytes.len() {
         check(limits, &bytes[..end], &[&bytes[..end]]);

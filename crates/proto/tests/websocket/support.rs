@@ -12,7 +12,7 @@ pub const ROOMY: Limits = Limits {
     max_frame: 1 << 20,
 };
 
-/// A client's frame to be.
+/// A client's frame before it is encoded.
 #[derive(Clone, Debug)]
 pub struct Frame {
     first: u8,
@@ -56,12 +56,12 @@ pub fn close(code: u16, reason: &str) -> Frame {
 }
 
 impl Frame {
-    /// Any first byte, right or wrong.
+    /// Any first byte, valid or not.
     pub fn raw(first: u8, payload: Vec<u8>) -> Self {
         Self { first, payload }
     }
 
-    /// Not the message's last.
+    /// Not the message's last frame.
     pub fn more(mut self) -> Self {
         self.first &= 0x7f;
         self
@@ -106,7 +106,7 @@ pub fn hex(text: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(pair).collect()
 }
 
-/// What is agreed with a client that sends this header.
+/// What is negotiated with a client that sends this header.
 pub fn negotiate(offers: &str, settings: &Settings) -> Option<Agreed> {
     let line = RequestLine {
         method_is_get: true,
@@ -129,7 +129,7 @@ pub fn negotiate(offers: &str, settings: &Settings) -> Option<Agreed> {
 
 /// permessage-deflate as agreed with a client.
 pub struct Deflating {
-    /// `None` where nobody reads its messages.
+    /// `None` if nobody reads its messages.
     inflater: Option<Inflater>,
     window_bits: u8,
     pub history: Option<Box<History>>,
@@ -169,14 +169,14 @@ impl Deflating {
     }
 }
 
-/// A connection that is fed and watched.
+/// A connection that the test feeds, and what it has reported.
 pub struct Peer {
     pub connection: Connection,
     pub deflating: Option<Deflating>,
     limits: Limits,
     pub said: Vec<Said>,
     pub ending: Ending,
-    /// Bytes given since the connection was last idle: what it may have reason to hold.
+    /// Bytes fed since the connection was last idle. They bound the memory that it may hold.
     since_idle: usize,
 }
 
@@ -200,7 +200,7 @@ impl Peer {
         }
     }
 
-    /// [`feed`](Self::feed), but a message under way gets in place what it has room for.
+    /// [`feed`](Self::feed), but reads a message in progress in place, as far as there is room.
     pub fn feed_in_place(&mut self, mut bytes: &[u8]) {
         while self.connection.room() > 0 && !bytes.is_empty() {
             let place;
@@ -217,7 +217,7 @@ impl Peer {
         self.feed(bytes);
     }
 
-    /// Gives one buffer, as one read of a socket, until it is used up or the connection ends.
+    /// Feeds one buffer, like one read of a socket, until it is used up or the connection ends.
     pub fn feed(&mut self, bytes: &[u8]) {
         if matches!(self.ending, Ending::Closed | Ending::Misbehaved(_)) {
             return;
@@ -318,13 +318,13 @@ impl Peer {
                 range.start >= before + header + 4,
                 "no room for an echo's header"
             );
-            // Whoever echoes writes there: nothing may still be needed.
+            // An echo is written there, so nothing there may still be needed.
             buf[before..range.end].fill(0xee);
         }
     }
 }
 
-/// What a connection makes of `stream`, read in these pieces.
+/// What a connection reports of `stream`, read in these pieces.
 pub fn run<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Said>, Ending) {
     run_on(Peer::new(limits), pieces)
 }
@@ -339,7 +339,7 @@ pub fn run_on<'a>(
     (peer.said, peer.ending)
 }
 
-/// [`run_on`], with what there is room for read in place.
+/// [`run_on`], but reads in place what there is room for.
 pub fn run_in_place<'a>(
     mut peer: Peer,
     pieces: impl IntoIterator<Item = &'a [u8]>,

@@ -1,5 +1,5 @@
-//! The naive twin of `Connection`: the RFC read off word by word over the whole stream, with
-//! copies everywhere. It shares no code with what it judges, and inflates with another library.
+//! The naive twin of `Connection`: it follows the RFC word by word over the whole stream, and
+//! copies everything. It shares no code with what it judges, and inflates with another library.
 
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
@@ -16,16 +16,16 @@ pub enum Said {
     Close(Option<u16>),
 }
 
-/// Where the stream leaves the connection.
+/// The state of the connection at the end of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Between messages.
     Idle,
     /// Within a frame or message.
     Midway,
-    /// The client said Close.
+    /// The client has sent a Close.
     Closed,
-    /// The client is to be closed with this code.
+    /// The client must be closed with this code.
     Misbehaved(u16),
 }
 
@@ -67,7 +67,7 @@ fn read(
     said: &mut Vec<Said>,
 ) -> Result<Ending, Ending> {
     let mut rest = stream.iter().copied();
-    // The opcode of the message under way, whether it is compressed, and its bytes.
+    // The opcode of the message in progress, whether it is compressed, and its bytes.
     let mut message: Option<(u8, bool, Vec<u8>)> = None;
     loop {
         let Some(first) = rest.next() else {
@@ -149,7 +149,7 @@ fn read(
     }
 }
 
-/// What the compressed messages so far were.
+/// The content of the compressed messages so far.
 struct Context {
     past: Vec<u8>,
     window: usize,
@@ -183,7 +183,7 @@ impl Context {
             }
         };
         let (length, _) = feed(compressed)?;
-        // RFC 7692, 7.2.2; then one more block, to see that one could begin here.
+        // RFC 7692, 7.2.2. The block after it shows that a new one could begin here.
         feed(&[0, 0, 0xff, 0xff])?;
         must(feed(&[1, 0, 0, 0xff, 0xff])? == (length, true), 1007)?;
         out.truncate(length);

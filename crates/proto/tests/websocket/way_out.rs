@@ -1,5 +1,5 @@
-//! The way out of permessage-deflate: whatever was sent before, each message is read back by another
-//! library. Thousands on one compressor, at each level and window.
+//! Outgoing permessage-deflate: another library reads back each message, whatever was sent before.
+//! Thousands go through one compressor, at each level and window.
 
 use proto::websocket::deflate::{Deflater, LEVELS, WINDOW_BITS};
 
@@ -32,7 +32,8 @@ fn noise_of_any_size_garbles_nothing_after_it() {
     let material = Material::new();
     let text = material.piece(4, 0, 900);
     each(|deflater, window_bits| {
-        // The last fills level 1's buffer for the second time just when its room would be used up.
+        // The last one fills level 1's buffer for the second time exactly when its room would be
+        // used up.
         for len in [10, 300, 900, 20_000, 66_000, 131_000] {
             assert_eq!(
                 checked(deflater, window_bits, material.piece(0, len, len)),

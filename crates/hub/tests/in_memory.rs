@@ -23,7 +23,7 @@ thread_local! {
     static NOW: Cell<u64> = const { Cell::new(1_000) };
 }
 
-/// What a client's socket has to be read, and what it has been sent.
+/// A client's socket: what there is to be read from it, and what was sent to it.
 #[derive(Default)]
 struct Socket {
     input: RefCell<VecDeque<u8>>,
@@ -265,13 +265,13 @@ impl outside::Peer for NoPeer {
     fn read_again(&self) {}
 }
 
-/// What the broker has yet to tell.
+/// An event that the broker has yet to report.
 enum News {
     Message(Vec<u8>, Vec<u8>),
     Event(Event),
 }
 
-/// A broker in this process: a map of names, and what it has yet to tell. The test has a hand in it.
+/// A broker in this process: a map of names, and events yet to be reported. The test shares it.
 #[derive(Clone, Default)]
 struct InMemory(Rc<RefCell<Shelf>>);
 
@@ -436,7 +436,7 @@ impl World {
         }
     }
 
-    /// Rounds of the event loop until nothing is left to do. Returns what else was asked for.
+    /// Runs rounds of the event loop until nothing is left to do. Returns the other effects.
     fn settle(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         loop {
@@ -458,7 +458,8 @@ impl World {
         }
     }
 
-    /// A client that listens to a channel, and publishes there. It is in once the broker has confirmed.
+    /// A client that listens to a channel and publishes there. It is accepted once the broker
+    /// confirms.
     fn join(&mut self, channel: &'static str) -> (ClientId, &'static Socket) {
         let socket: &'static Socket = Box::leak(Box::default());
         let request = Request {
@@ -507,7 +508,7 @@ fn a_hub_runs_over_a_broker_that_is_no_redis() {
     assert_eq!(heard(bert), b"\x81\x05hello");
     assert_eq!(heard(carl), b"\x81\x07b alone");
 
-    // Who leaves is not told any more, and who was the last lets the name go.
+    // A client that has left is told nothing more. When the last one leaves, the name is released.
     world.hub.client_gone(bert.0);
     world.hub.client_gone(carl.0);
     assert!(world.settle().is_empty());

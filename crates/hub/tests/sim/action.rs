@@ -11,17 +11,18 @@ use crate::random::Random;
 pub enum Action {
     /// The worker handles one event.
     Event { pick: u32 },
-    /// So many events, as long as there are any.
+    /// The worker handles up to this many events.
     Events { most: u32 },
-    /// All that flows by itself flows: clients who are eager read and send, servers answer.
+    /// Everything flows that flows by itself: eager clients read and send, servers answer.
     Flow,
-    /// Everything happens that needs no time; then nobody may be owed what needs none.
+    /// Everything happens that needs no time. After that, nobody may be owed anything that needs
+    /// none.
     Settle,
-    /// Time passes, not beyond the worker's timer.
+    /// Time passes, at most until the worker's timer.
     Wait { ms: u32 },
     /// Time passes while the worker is held up.
     HoldUp { ms: u32 },
-    /// A client comes.
+    /// A client connects.
     Connect {
         client: u32,
         ask: u32,
@@ -32,15 +33,15 @@ pub enum Action {
     Say { client: u32, what: u32, size: u32 },
     /// A client says many short things.
     Burst { client: u32, what: u32, count: u32 },
-    /// Some of what a client has to send goes out.
+    /// Part of what a client has to send goes out.
     Upload { client: u32, most: u32 },
-    /// A client takes some of what was sent to it.
+    /// A client reads part of what was sent to it.
     Take { client: u32, most: u32 },
-    /// A client begins to read and send by itself, or stops.
+    /// A client starts or stops reading and sending by itself.
     Eager { client: u32, is_eager: bool },
-    /// Its FIN.
+    /// A client sends its FIN.
     Fin { client: u32 },
-    /// It is gone, with a RST.
+    /// A client resets its connection.
     Reset { client: u32 },
     /// Somebody publishes.
     Publish {
@@ -49,19 +50,19 @@ pub enum Action {
         size: u32,
         count: u32,
     },
-    /// A server takes commands and answers.
+    /// A server handles commands and answers.
     Serve { server: u32 },
-    /// A connection of a server ends, in the middle of what it has to say.
+    /// A connection of a server breaks in the middle of its output.
     Cut { server: u32, which: u32, kept: u32 },
     /// All connections of a server end.
     Kill { server: u32 },
-    /// A server behaves otherwise: [`crate::world::World::behave`].
+    /// A server changes its behaviour: [`crate::world::World::behave`].
     Behave { server: u32, how: u32 },
     /// nginx is told to quit gracefully.
     Quit,
 }
 
-/// How a world is bent: what its schedule has more of.
+/// The bias of a world: what its schedule has more of.
 pub struct Taste {
     pub clients: usize,
     pub faults: usize,
@@ -102,7 +103,7 @@ impl Taste {
     }
 }
 
-/// Draws the next action. `there` are the numbers of clients that may still do something.
+/// Draws the next action. `there` has the numbers of clients that can still act.
 #[rustfmt::skip] // one line each
 pub fn draw(random: &mut Random, taste: &Taste, there: &[u32], next_client: u32) -> Action {
     let number = |random: &mut Random| random.next() as u32;
@@ -161,7 +162,7 @@ fn draw_rest(random: &mut Random, taste: &Taste, client: u32, server: u32) -> Ac
         22..30 if taste.is_heavy => Action::Publish {
             server,
             channel: number(random),
-            // More than one write.
+            // This needs more than one write.
             size: (1 << 20) + random.below(1 << 20) as u32,
             count: 1,
         },

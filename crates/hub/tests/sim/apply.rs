@@ -13,7 +13,7 @@ use crate::settings::{CHANNELS, SERVERS};
 use crate::world::World;
 
 impl World {
-    /// Does it, and looks at what must hold.
+    /// Performs an action, then checks what must hold.
     pub fn step(&mut self, action: Action) {
         trace(|| format!("{action:?}"));
         self.act(action);
@@ -107,12 +107,12 @@ impl World {
     }
 
     fn client(&mut self, number: u32) -> Option<&mut Client> {
-        // The newest are asked for most.
+        // Most actions are for the newest clients.
         let mut all = self.clients.iter_mut().rev();
         all.find(|client| client.number == u64::from(number) && client.is_there())
     }
 
-    /// Numbers of clients that may still do something.
+    /// Numbers of clients that can still act.
     pub fn there(&self, into: &mut Vec<u32>) {
         into.clear();
         let there = self.clients.iter().filter(|client| client.is_there());
@@ -136,8 +136,8 @@ impl World {
         self.note(done);
     }
 
-    /// Time stands still at the worker's timer until it has come, and where a round has begun: a worker
-    /// that is not held up needs no more for it than some milliseconds.
+    /// The clock stops at the worker's timer until that has fired. While a round has work, it
+    /// advances by some milliseconds at most: a worker that is not held up needs no more.
     fn wait(&mut self, ms: u64) {
         const ROUND_MS: u64 = 5;
         let most = self.timer_in().unwrap_or(u64::MAX);
@@ -165,7 +165,7 @@ impl World {
         let mut client = Client::new(number.into(), at, ask);
         client.is_eager = !(kind / 3).is_multiple_of(3);
         if !ask.is_post && (kind / 9).is_multiple_of(5) {
-            // It does not wait for the answer.
+            // The client does not wait for the answer.
             client.say_message(1, kind as usize % 300);
             client.send_early();
         }
@@ -176,7 +176,7 @@ impl World {
         self.ask(at);
     }
 
-    /// One of the things that clients say; a broken one seldom.
+    /// A client says one of the things that clients say, seldom a broken one.
     fn say(&mut self, number: u32, what: u32, size: usize) {
         let Some(client) = self.client(number) else {
             return;
@@ -242,7 +242,7 @@ impl World {
         redis::publish(server, channel.as_bytes(), &payload);
     }
 
-    /// A server begins to refuse, to be silent, to stall, to be slow, to forbid; or to be well.
+    /// A server begins to refuse, to be silent, to stall, to be slow or to forbid; or it recovers.
     fn behave(&mut self, number: usize, how: u32) {
         let name = CHANNELS[(how / 16) as usize % CHANNELS.len()].as_bytes();
         if how.is_multiple_of(16) {
@@ -303,7 +303,7 @@ impl World {
         }
     }
 
-    /// Clients of a link that was lost are owed a word.
+    /// Notes which clients must be told that their link was lost.
     pub fn note_gaps(&mut self) {
         let (clock, lost) = net(|net| {
             let lost: Vec<bool> = net
@@ -324,7 +324,7 @@ impl World {
     }
 }
 
-/// Where all connections stand.
+/// The stages of all connections.
 fn stages() -> Vec<(usize, Stage)> {
     net(|net| {
         net.sockets
@@ -354,12 +354,12 @@ pub fn text(head: &str, size: usize) -> Vec<u8> {
 }
 
 impl Client {
-    /// It has said its last.
+    /// It has nothing more to say.
     fn is_late(&self) -> bool {
         self.close_sent || self.close_code.is_some() || self.has_misbehaved
     }
 
-    /// A message, whole or in fragments, compressed or not, as its location takes it.
+    /// Says a message, whole or in fragments, compressed or not, as its location allows.
     fn say_message(&mut self, mask: u32, size: usize) {
         let location = self.location();
         if location.service != Some(Service::WebSocket) || self.is_mid_message {
@@ -397,7 +397,7 @@ impl Client {
         self.say(&frame, true);
     }
 
-    /// Once it has seen the server's FIN, and its own Close is out, it sends its own.
+    /// Sends its FIN once it has seen the server's FIN and its own Close is out.
     fn go_if_closed(&mut self) {
         net(|net| {
             let socket = &mut net.sockets[self.at];

@@ -10,10 +10,10 @@ use crate::client::{Client, State};
 use crate::net::{Stage, net};
 use crate::outside::Virtual;
 
-/// A message more than the account has room for, or what one read of a client has become.
+/// The account may exceed its limit by one message, or by what one read of a client has become.
 const MOST_AT_ONCE: u64 = 192 << 10;
 
-/// Whether a client's Close has a cause that the model knows of.
+/// Checks that a client's Close has a cause that the model knows of.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -57,7 +57,7 @@ pub fn close_is_just(client: &Client, code: u16, reason: &str) -> Result<(), &'s
     }
 }
 
-/// It had its time.
+/// Checks that the client was silent for the whole timeout.
 fn is_silent(client: &Client) -> Result<(), &'static str> {
     let location = client.location();
     let (was_heard_out, shorts) = net(|net| {
@@ -68,7 +68,8 @@ fn is_silent(client: &Client) -> Result<(), &'static str> {
         return Err("what it had sent was not read");
     }
     if !was_heard_out {
-        // It is not read while it does not take what it is owed: that is no sign of life.
+        // It is not read while it does not take what it is owed, so what it sends is no sign of
+        // life.
         return Ok(());
     }
     let (silent, was_held_up) = net(|net| (net.sockets[client.at].silence, net.was_held_up));
@@ -76,13 +77,13 @@ fn is_silent(client: &Client) -> Result<(), &'static str> {
     if timeout == 0 {
         return Err("there is no websocket_timeout");
     }
-    // A worker that was held up asks late, and waits for what is left then.
+    // A worker that was held up sends its Ping late, and waits only for the rest of the timeout.
     let patience = match (was_held_up, ping) {
         (false, _) => timeout,
         (true, 0) => 0,
         (true, ping) => timeout.saturating_sub(ping),
     };
-    // The session's clock is 100 ms coarse.
+    // The session's clock has a resolution of 100 ms.
     if silent + 200 >= patience {
         Ok(())
     } else {
@@ -90,7 +91,7 @@ fn is_silent(client: &Client) -> Result<(), &'static str> {
     }
 }
 
-/// After each step.
+/// Checks the worker after each step.
 ///
 /// # Errors
 /// What does not hold.
@@ -116,7 +117,7 @@ pub fn worker(hub: &mut Hub<Virtual>) -> Result<(), String> {
         let is_seated = match stage {
             Stage::Opening(other) => is_opening && other == id,
             Stage::Open(other) => !is_opening && other == id,
-            // Its effect is yet to be performed.
+            // Its effect has not been performed yet.
             Stage::Asking => is_opening,
             Stage::Parked(_) | Stage::Over => false,
         };
@@ -144,7 +145,8 @@ fn account(
             memory.partial_messages, memory.contexts
         ));
     }
-    // What Redis brings in one event is a quarter, and one message; so is what waits to be published.
+    // One event from Redis brings a quarter of the limit and one message at most. So does what
+    // waits to be published.
     let held = memory.logs + memory.partial_messages + memory.contexts;
     if held > memory.limit + memory.limit / 4 + MOST_AT_ONCE {
         return Err(format!("{held} bytes are held of {}", memory.limit));
@@ -162,7 +164,7 @@ fn account(
     Ok(())
 }
 
-/// At the end, when all have left.
+/// Checks the end, when all clients have left.
 ///
 /// # Errors
 /// What is left over.

@@ -17,17 +17,17 @@ use crate::pipe::Pipe;
 use crate::redis::{Publication, Server, matches};
 use crate::settings::Ask;
 
-/// The 101, as far as clients here are concerned.
+/// The 101, reduced to what these clients need.
 pub const HEAD: &[u8] = b"HTTP/1.1 101\r\n\r\n";
 
-/// Where a client stands.
+/// The state of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It waits for the answer.
     Asking,
     /// It has seen its 101.
     Open,
-    /// It was answered otherwise, or not at all.
+    /// It got another answer, or none.
     Refused(u16),
     /// It has seen the end of the connection.
     Over,
@@ -44,36 +44,36 @@ pub struct Client {
     pub is_deflated: bool,
     /// When its 101 was decided.
     pub accepted_at: Option<u64>,
-    /// The link was lost then, and it was subscribed.
+    /// When the link was lost while it was subscribed.
     pub gap_since: Option<u64>,
     names: Rc<[(NameKind, Vec<u8>)]>,
-    /// The newest entry that it has heard of each.
+    /// Per name, the newest entry that it has heard.
     newest: Vec<Option<usize>>,
     /// How often its socket was full.
     shorts: u64,
-    /// From this entry on its policy has nothing to leave out: it reads all the time.
+    /// From this entry on its policy may skip nothing: the client reads all the time.
     pub reads_from: usize,
-    /// Of the log: what it must hear from here on.
+    /// The first entry of the log that it must hear.
     pub begins_at: usize,
-    /// An entry, and how often it has heard that; of later ones it has heard nothing.
+    /// An entry, and how often it has heard that one. It has heard nothing of later ones.
     next: (usize, usize),
     heard: Vec<u8>,
-    /// What it has still to send.
+    /// What it still has to send.
     pub upload: Pipe,
     echoes: VecDeque<Vec<u8>>,
-    /// Messages that it has given to its upload.
+    /// Messages put into its upload.
     pub messages: u64,
-    /// So many messages ended at these places of all that it sends.
+    /// Where messages end in all that it sends, and how many have ended there.
     ends: VecDeque<(u64, u64)>,
     uploaded: u64,
-    /// Messages that have gone to its socket whole.
+    /// Messages that have gone to its socket completely.
     pub sent: u64,
     pub has_misbehaved: bool,
-    /// A message is begun and not ended.
+    /// A message is begun but not finished.
     pub is_mid_message: bool,
     pub close_sent: bool,
     pub close_code: Option<u16>,
-    /// Messages left out by its policy.
+    /// Messages skipped by its policy.
     pub skipped: u64,
     pub pings: u64,
 }
@@ -115,7 +115,7 @@ impl Client {
         self.ask.location
     }
 
-    /// It is still there, with its 101 or without.
+    /// Whether it is still connected, with or without its 101.
     pub fn is_there(&self) -> bool {
         matches!(self.state, State::Asking | State::Open)
     }
@@ -124,14 +124,14 @@ impl Client {
         !self.names.is_empty()
     }
 
-    /// The 101 was decided: what is published from here on it must hear.
+    /// The 101 was decided. From here on the client must hear everything that is published.
     pub fn accept(&mut self, net: &Net, is_deflated: bool) {
         self.accepted_at = Some(net.clock);
         self.is_deflated = is_deflated;
         self.begins_at = net.servers[self.ask.server()].log.len();
     }
 
-    /// Gives frames to its upload.
+    /// Appends frames to its upload.
     pub fn say(&mut self, frames: &[u8], ends_message: bool) {
         self.upload.push(frames);
         if ends_message {
@@ -141,7 +141,7 @@ impl Client {
         }
     }
 
-    /// An echo is due for what it says.
+    /// Notes that an echo is due for what it says.
     pub fn expect_echo(&mut self, payload: Vec<u8>) {
         if self.location().echo {
             self.echoes.push_back(payload);
@@ -163,7 +163,7 @@ impl Client {
         }
     }
 
-    /// Sends some of its upload.
+    /// Sends part of its upload.
     pub fn send(&mut self, most: usize) {
         const KERNEL: usize = 256 << 10;
         net(|net| {
@@ -182,7 +182,7 @@ impl Client {
         self.note_sent();
     }
 
-    /// Takes some of what was sent to it.
+    /// Reads part of what was sent to it.
     ///
     /// # Errors
     /// A promise is broken.
@@ -208,7 +208,7 @@ impl Client {
         }
         if is_over && self.is_there() {
             let before = std::mem::replace(&mut self.state, State::Over);
-            // Who is too slow for its 101 gets no Close.
+            // A client that is too slow for its 101 gets no Close.
             if before == State::Open && !self.heard.is_empty() && !is_lost {
                 return self.is_cut_off();
             }
@@ -216,7 +216,7 @@ impl Client {
         Ok(())
     }
 
-    /// The connection ended within a frame.
+    /// Checks that the connection may have ended within a frame.
     fn is_cut_off(&self) -> Result<(), String> {
         let may_be = net(|net| {
             let socket = &net.sockets[self.at];
@@ -294,7 +294,8 @@ impl Client {
         })
     }
 
-    /// The first entry that it has yet to hear and that looks so: what is before it was left out.
+    /// Finds the first entry with this payload that it has yet to hear. Those before it were
+    /// skipped.
     fn hear_published(
         &mut self,
         log: &[Publication],
@@ -326,8 +327,8 @@ impl Client {
         Err(self.broken(format!("hears \"{text}\" {how}")))
     }
 
-    /// Its names by which it hears an entry. It hears the same once for each: which one came by which
-    /// name cannot be told.
+    /// The names by which it hears an entry. It hears the entry once for each of them, and it
+    /// cannot tell which copy came by which name.
     fn matching<'a>(
         &'a self,
         entry: &'a Publication,
@@ -353,7 +354,7 @@ impl Client {
         })
     }
 
-    /// It has not heard an entry `missing` times, and will not.
+    /// It has missed an entry `missing` times. Checks that it may.
     fn leave_out(
         &mut self,
         log: &[Publication],
@@ -385,15 +386,16 @@ impl Client {
         Err(self.broken(format!("does not hear \"{text}\" ({at})")))
     }
 
-    /// The link was lost since its 101, and this was published before it was subscribed again.
+    /// Whether the link was lost after its 101, and this was published before it was subscribed
+    /// again.
     fn was_lost(&self, at: usize, (kind, text): &(NameKind, Vec<u8>), server: &Server) -> bool {
         let key = (*kind == NameKind::Pattern, text.clone());
         let since = server.since.get(&key).copied().unwrap_or(usize::MAX);
         self.gap_since.is_some() && at < since
     }
 
-    /// All has come to rest: what has it not heard that it must have? `is_last`: there was time for all
-    /// that needs some.
+    /// Checks that it has heard all that it must, now that everything is at rest. `is_last`: there
+    /// was also time for everything that needs some.
     ///
     /// # Errors
     /// A promise is broken.
@@ -428,7 +430,7 @@ impl Client {
         Ok(())
     }
 
-    /// What it has sent was read, and is published or came back.
+    /// Checks that what it has sent was read, and was published or came back.
     fn was_heard(&self, net: &Net) -> Result<(), String> {
         let server = &net.servers[self.ask.server()];
         if !net.sockets[self.at].up.is_empty() {
@@ -453,7 +455,8 @@ impl Client {
         }
     }
 
-    /// It has closed, and was answered: what it had sent before is published, if Redis was well.
+    /// Checks a client that has closed and was answered: what it sent before is published, if Redis
+    /// worked.
     ///
     /// # Errors
     /// A promise is broken.
@@ -471,7 +474,7 @@ impl Client {
         Ok(())
     }
 
-    /// The newest of each channel is what "latest" leaves.
+    /// Checks that it has the newest message of each channel, which is what "latest" keeps.
     fn has_newest(&self, server: &Server) -> Result<(), String> {
         for (name, (kind, text)) in self.names.iter().enumerate() {
             let log = server.log.iter().enumerate().skip(self.begins_at);

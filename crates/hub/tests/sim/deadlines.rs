@@ -10,21 +10,22 @@ use crate::client::Client;
 use crate::net::{Socket, Stage, net};
 use crate::outside::Virtual;
 
-/// A handshake, or a post, is answered.
+/// A handshake, or a post, is answered within this time.
 const ANSWER_MS: u64 = 5_000;
-/// A 101 is taken.
+/// A 101 is taken within this time.
 const OPENING_MS: u64 = 10_000;
-/// A lost link is told of, then its clients go one by one.
+/// A lost link is reported within this time, then its clients are closed one by one.
 const GRACE_MS: u64 = 5_000;
-/// Whose Close is out has so long, twice if the last bytes have just been taken.
+/// A client has this time after its Close, and twice as much if it has just taken the last bytes.
 const LINGER_MS: u64 = 4_000;
-/// The sessions' clock, rounded twice, and a timer that comes for so many sessions at a time.
+/// Covers the sessions' clock, rounded twice, and a timer that handles only so many sessions at a
+/// time.
 const SLACK_MS: u64 = 300;
 
-/// Whether a deadline was missed.
+/// Checks that no deadline was missed.
 ///
 /// # Errors
-/// Which one.
+/// The one that was missed.
 pub fn missed(hub: &mut Hub<Virtual>, clients: &[Client]) -> Result<(), String> {
     for client in clients {
         let (stage, since, now) = net(|net| {
@@ -81,8 +82,8 @@ fn due_while_open(
     {
         return Some("word of a gap");
     }
-    // What it takes of a full socket counts as a sign of life, and what it sends must be read.
-    // Who is told to go anyway is not judged.
+    // Taking bytes from a full socket counts as a sign of life, and what the client sends must be
+    // read first. A client that is told to go anyway is not judged.
     let is_going = exiting_since.is_some() || gap.is_some();
     let may_be_judged =
         !is_going && socket.shorts == 0 && socket.up.is_empty() && location.timeout() > 0;

@@ -18,7 +18,7 @@ thread_local! {
     static NET: RefCell<Net> = RefCell::new(Net::default());
 }
 
-/// Lends the net of this thread's world.
+/// Borrows the net of this thread's world.
 pub fn net<R>(work: impl FnOnce(&mut Net) -> R) -> R {
     NET.with_borrow_mut(work)
 }
@@ -26,37 +26,37 @@ pub fn net<R>(work: impl FnOnce(&mut Net) -> R) -> R {
 /// How nginx sees a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nobody has judged its request yet.
+    /// Its request has not been judged yet.
     Asking,
-    /// Its request is parked by this number: nginx watches for its end.
+    /// Its request is parked under this number, and nginx watches for its end.
     Parked(u64),
     /// The 101 is not out yet, or the session has not taken over yet.
     Opening(ClientId),
     /// The session has the connection.
     Open(ClientId),
-    /// It is closed, or answered otherwise.
+    /// It is closed, or got another answer.
     Over,
 }
 
 /// A client's connection, both ends.
 pub struct Socket {
     pub stage: Stage,
-    /// Since when it stands there, or is shut.
+    /// Since when it is in this stage, or shut down.
     pub since: u64,
     pub ask: &'static Ask,
-    /// Of a post.
+    /// The body of a post.
     pub body: Vec<u8>,
     pub is_tls: bool,
     pub is_detached: bool,
-    /// Room of the kernel towards the client.
+    /// Size of the kernel's buffer towards the client.
     pub room: usize,
-    /// What came with the handshake.
+    /// Bytes that came with the handshake.
     pub early: Vec<u8>,
     /// The rest of the 101, which nginx has yet to write.
     pub head: Pipe,
-    /// Written by the server, and not yet taken.
+    /// Written by the server, and not taken yet.
     pub down: Pipe,
-    /// Sent by the client, and not yet read.
+    /// Sent by the client, and not read yet.
     pub up: Pipe,
     /// The client has sent its FIN.
     pub is_fin: bool,
@@ -64,17 +64,17 @@ pub struct Socket {
     pub is_reset: bool,
     /// The server has sent its FIN.
     pub is_shut: bool,
-    /// The server has closed it, when, and with input unread.
+    /// When the server has closed it, and whether with input unread.
     pub closed: Option<(u64, bool)>,
     /// When the client came, or last sent anything.
     pub sent_at: u64,
-    /// How long it was silent when it was last told of in the log.
+    /// How long the client had been silent when the log last reported it.
     pub silence: u64,
-    /// Then all that it had sent was read.
+    /// Whether everything that it had sent was read by then.
     pub was_heard_out: bool,
     /// How often it was full.
     pub shorts: u64,
-    /// What was told of its end.
+    /// The hub has called `abandon`.
     pub is_abandoned: bool,
     is_full: bool,
     read_ready: bool,
@@ -82,7 +82,7 @@ pub struct Socket {
     write_ready: bool,
     write_active: bool,
     is_edge: bool,
-    /// Over TLS: what has to be offered again.
+    /// Over TLS: bytes that must be offered again.
     committed: Option<Vec<u8>>,
 }
 
@@ -90,7 +90,7 @@ pub struct Socket {
 pub struct PeerSocket {
     pub id: PeerId,
     pub server: usize,
-    /// The server has taken it in.
+    /// The server has accepted it.
     pub is_connected: bool,
     /// The server has refused, reset or closed it.
     pub is_cut: bool,
@@ -106,14 +106,14 @@ pub struct PeerSocket {
     is_edge: bool,
 }
 
-/// Whose event.
+/// The owner of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Client(usize),
     Peer(usize),
 }
 
-/// What epoll told.
+/// What epoll has reported.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     pub source: Source,
@@ -122,7 +122,7 @@ pub struct Ready {
     pub output: bool,
 }
 
-/// An event that was posted.
+/// A posted event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Post {
     Read(Source),
@@ -131,12 +131,12 @@ pub enum Post {
     Turn,
 }
 
-/// All that lies outside of a hub.
+/// Everything outside a hub.
 #[derive(Default)]
 pub struct Net {
-    /// nginx's clock: that of the round.
+    /// nginx's clock: the time of the round.
     pub now: u64,
-    /// The real one.
+    /// The real clock.
     pub clock: u64,
     pub is_exiting: bool,
     pub exiting_since: u64,
@@ -152,12 +152,12 @@ pub struct Net {
     pub servers: Vec<Server>,
     pub posted: VecDeque<Post>,
     pub posted_next: VecDeque<Post>,
-    /// What epoll told in this round and was not yet handled.
+    /// What epoll has reported in this round and is not handled yet.
     pub told: Vec<Ready>,
     pub edges: Vec<Source>,
-    /// The first thing that a call of the hub did wrong.
+    /// The first mistake in a call of the hub.
     pub wrong: Option<String>,
-    /// How often random numbers were asked for, and the like.
+    /// How often random numbers and the like were asked for.
     pub draws: u64,
 }
 
@@ -180,7 +180,7 @@ impl Net {
         }
     }
 
-    /// Something happened at a socket: epoll will tell its state.
+    /// Something happened at a socket: epoll will report its state.
     pub fn wake(&mut self, source: Source) {
         let is_edge = match source {
             Source::Client(at) => &mut self.sockets[at].is_edge,
@@ -191,7 +191,7 @@ impl Net {
         }
     }
 
-    /// Whether a round would find anything, the timer aside.
+    /// Whether a round would find anything, apart from the timer.
     pub fn has_work(&self) -> bool {
         !(self.told.is_empty()
             && self.posted.is_empty()
@@ -212,7 +212,7 @@ impl Net {
         }
     }
 
-    /// Something is on its way to or from a server.
+    /// Whether bytes are in transit to or from a server.
     pub fn is_flowing(&self) -> bool {
         let is_well = |peer: &&PeerSocket| !self.servers[peer.server].is_stalled;
         let peers = self
@@ -226,14 +226,14 @@ impl Net {
             || self.servers.iter().any(Server::has_output)
     }
 
-    /// A connection has come further.
+    /// A connection enters another stage.
     pub fn enter(&mut self, at: usize, stage: Stage) {
         let now = self.now;
         let socket = &mut self.sockets[at];
         (socket.stage, socket.since) = (stage, now);
     }
 
-    /// The server closes a connection: with input unread that is a RST, by which the client loses what
+    /// The server closes a connection. With input unread that is a RST, and the client loses what
     /// it has not taken.
     pub fn close(&mut self, at: usize) {
         let (now, is_forced) = (self.clock, self.is_forced);
@@ -248,7 +248,7 @@ impl Net {
         self.forget(Source::Client(at));
     }
 
-    /// A closed socket's events are gone.
+    /// Drops the events of a closed socket.
     pub fn forget(&mut self, source: Source) {
         self.told.retain(|ready| ready.source != source);
         let is_its = |post: &Post| match *post {
@@ -298,7 +298,7 @@ impl Socket {
         !self.up.is_empty() || self.is_fin || self.is_reset
     }
 
-    /// As the kernel counts: a third is free.
+    /// The kernel's rule: at least a third is free.
     fn is_writable(&self) -> bool {
         self.is_reset || self.free() * 3 >= self.room
     }
@@ -320,7 +320,7 @@ impl Socket {
         })
     }
 
-    /// nginx's flags before it calls the handlers.
+    /// Sets nginx's flags before it calls the handlers.
     pub fn note_ready(&mut self, ready: &Ready) {
         self.read_ready |= ready.input;
         self.pending_eof |= ready.is_eof;
@@ -396,13 +396,13 @@ impl Socket {
         }
     }
 
-    /// `recv(2)` into a buffer of so many bytes, again and again.
+    /// `recv(2)` into a buffer of this size, repeatedly.
     pub fn discard(&mut self, buffer: usize, most: usize) -> Received {
         if self.is_reset {
             return Received::Failed;
         }
         if buffer == 0 {
-            // What it says then, whatever is there.
+            // With an empty buffer it returns 0, whatever there is to read.
             return Received::Eof;
         }
         let count = self.up.len().min(most);
@@ -421,7 +421,7 @@ impl Socket {
         self.read_ready
     }
 
-    /// Input, room: `poll(2)`.
+    /// What `poll(2)` would report: input, room.
     pub fn news(&self) -> (bool, bool) {
         let room = !self.write_ready && self.is_writable();
         (self.has_input() || self.read_ready, room)
@@ -432,7 +432,7 @@ impl Socket {
         self.shorts += 1;
     }
 
-    /// True: the interest is new, so epoll looks at once.
+    /// Returns true if the interest is new: epoll then checks at once.
     pub fn want_write(&mut self) -> bool {
         self.write_ready = false;
         !std::mem::replace(&mut self.write_active, true)
@@ -446,7 +446,7 @@ impl Socket {
         }
     }
 
-    /// The client takes what was sent. True: epoll tells.
+    /// The client takes what was sent. Returns true if epoll will report it.
     pub fn take(&mut self, most: usize, into: &mut Vec<u8>) -> bool {
         let count = self.down.len().min(most);
         into.extend_from_slice(&self.down.bytes()[..count]);
@@ -493,7 +493,7 @@ impl PeerSocket {
         self.write_ready |= ready.output;
     }
 
-    /// True: it has just opened.
+    /// Returns true if it has just opened.
     pub fn advance(&mut self) -> Result<Option<bool>, String> {
         if self.is_open {
             return Ok(Some(false));
@@ -551,7 +551,7 @@ impl PeerSocket {
         }
     }
 
-    /// The server has taken what was sent. True: epoll tells.
+    /// The server has taken what was sent. Returns true if epoll will report it.
     pub fn has_room_again(&mut self) -> bool {
         std::mem::take(&mut self.is_full)
     }

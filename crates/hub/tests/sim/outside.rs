@@ -17,7 +17,7 @@ use crate::settings::Ask;
 pub struct Virtual;
 
 thread_local! {
-    /// What happens is printed.
+    /// Whether events are printed.
     pub static IS_TRACED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -31,7 +31,7 @@ pub fn trace_in(net: &Net, line: impl FnOnce() -> String) {
     }
 }
 
-/// A request, by its connection.
+/// A request, identified by its connection.
 #[derive(Clone, Copy)]
 pub struct Request {
     pub at: usize,
@@ -43,7 +43,7 @@ pub struct Io {
     pub at: usize,
 }
 
-/// A link's end at the hub.
+/// The hub's end of a link.
 pub struct Peer {
     at: usize,
 }
@@ -114,7 +114,7 @@ impl Outside for Virtual {
         bytes: &[u8],
         mut short: impl FnMut(usize, Sent),
     ) -> usize {
-        // A ring may break off anywhere, but gets on.
+        // A ring may break off anywhere, but makes progress.
         let tried = net(|net| {
             net.draws += 1;
             match net.sends_together && net.draws.is_multiple_of(7) {

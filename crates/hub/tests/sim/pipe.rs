@@ -34,7 +34,7 @@ impl Pipe {
         }
     }
 
-    /// Moves at most `most` bytes on. How many?
+    /// Moves at most `most` bytes on, and returns how many.
     pub fn pour(&mut self, into: &mut Pipe, most: usize) -> usize {
         let count = self.len().min(most);
         into.push(&self.bytes()[..count]);

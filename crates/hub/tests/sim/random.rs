@@ -16,7 +16,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `end`, which is not 0.
+    /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
@@ -30,7 +30,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// Small ones often, large ones seldom: below `2^bits`.
+    /// A number below `2^bits`, often small, seldom large.
     pub fn skewed(&mut self, bits: usize) -> usize {
         let bits = self.below(bits + 1);
         self.below(1 << bits)

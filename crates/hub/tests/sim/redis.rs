@@ -12,7 +12,7 @@ use proto::redis::PROBE_PREFIX;
 use crate::net::{Net, Source, net};
 use crate::pipe::Pipe;
 
-/// One message that was published.
+/// A published message.
 pub struct Publication {
     pub channel: Vec<u8>,
     pub payload: Rc<[u8]>,
@@ -35,31 +35,31 @@ pub struct Server {
     /// Connections are refused, or not answered.
     pub is_refusing: bool,
     pub is_silent: bool,
-    /// Commands are not taken.
+    /// Commands are not handled.
     pub is_stalled: bool,
-    /// Answers come in pieces of so many bytes; 0: whole.
+    /// Answers come in pieces of this many bytes; 0: whole.
     pub piece: usize,
     /// Names that the ACL does not allow.
     pub forbidden: BTreeSet<Vec<u8>>,
-    /// All that ever were.
+    /// All names that were ever forbidden.
     pub was_forbidden: BTreeSet<Vec<u8>>,
-    /// Since which publication each name is subscribed by the connection that is there.
+    /// From which publication on each name is subscribed by the present connection.
     pub since: BTreeMap<(bool, Vec<u8>), usize>,
-    /// Room of the kernel towards it.
+    /// Size of the kernel's buffer towards it.
     pub room: usize,
-    /// It was away for its publishers.
+    /// It was unavailable for publishers.
     pub was_troubled: bool,
-    /// A connection that subscribes was lost, and nobody has noted it yet.
+    /// A connection with subscriptions was lost, and nobody has noted it yet.
     pub is_lost: bool,
-    /// Of each client, by its number: the last of its messages that came.
+    /// Per client, by its number, the last of its messages that arrived.
     pub heard_of: BTreeMap<u64, u64>,
-    /// Clients of whose messages one was refused.
+    /// Clients that had a message refused.
     pub refused: BTreeSet<u64>,
-    /// Numbers of posts that came.
+    /// Numbers of posts that arrived.
     pub posts: BTreeSet<u64>,
 }
 
-/// The names match as Redis's globs do, as far as stars at the end go.
+/// Matches names as Redis's globs do, as far as stars at the end go.
 pub fn matches(kind: NameKind, name: &[u8], channel: &[u8]) -> bool {
     match (kind, name.split_last()) {
         (NameKind::Pattern, Some((b'*', prefix))) => channel.starts_with(prefix),
@@ -101,7 +101,7 @@ pub fn closed_by_hub(net: &mut Net, at: usize) {
     }
 }
 
-/// The server closes a connection, `kept` bytes of what it had to say go out before.
+/// The server closes a connection after sending `kept` more bytes of its output.
 pub fn cut(server: usize, which: usize, kept: usize) {
     net(|net| {
         let there = &mut net.servers[server].connections;
@@ -119,7 +119,7 @@ pub fn cut(server: usize, which: usize, kept: usize) {
     });
 }
 
-/// Kills all connections that have a name.
+/// Forbids a name, and kills all connections that are subscribed to it.
 pub fn forbid(server: usize, name: &[u8]) {
     let those = net(|net| {
         let server = &mut net.servers[server];
@@ -138,7 +138,7 @@ pub fn forbid(server: usize, name: &[u8]) {
         .for_each(|which| cut(server, which, usize::MAX));
 }
 
-/// Connections there are.
+/// The number of connections.
 pub fn connection_count(server: usize) -> usize {
     net(|net| net.servers[server].connections.len())
 }
@@ -148,7 +148,7 @@ pub fn publish(server: usize, channel: &[u8], payload: &[u8]) {
     net(|net| net.servers[server].publish(channel, payload));
 }
 
-/// Takes commands and hands out what is to be said, as far as the server does at present.
+/// Handles commands and sends output, as far as the server does so at present.
 pub fn serve(number: usize) {
     net(|net| {
         let mut server = std::mem::take(&mut net.servers[number]);
@@ -167,13 +167,13 @@ pub fn serve(number: usize) {
 }
 
 impl Server {
-    /// Something is to be said.
+    /// Whether there is output to send.
     pub fn has_output(&self) -> bool {
         let mut all = self.connections.iter();
         !self.is_stalled && all.any(|connection| !connection.output.is_empty())
     }
 
-    /// All is well again.
+    /// The server works normally again.
     pub fn heal(&mut self) {
         (self.is_refusing, self.is_silent, self.is_stalled) = (false, false, false);
         self.piece = 0;
@@ -193,7 +193,7 @@ impl Server {
         }
     }
 
-    /// Names that are subscribed, the probes' not counted.
+    /// Names that are subscribed, without those of the probes.
     pub fn names(&self) -> Vec<Vec<u8>> {
         let all = self.connections.iter();
         let names = all.flat_map(|c| c.channels.iter().chain(&c.patterns));
@@ -305,7 +305,7 @@ impl Server {
         }
     }
 
-    /// The next of the client's messages may be taken, but the client is to be told of this one.
+    /// Notes that a client must be told of this message. Its next one may be published.
     fn note_refused(&mut self, payload: &[u8]) {
         let mut numbers = payload[1..].split(|&byte| byte == b':').map(number);
         if let (b'P', Some(client), Some(message)) = (
@@ -393,7 +393,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The words of the command that `bytes` begin with, and its length.
+/// The words of the command at the start of `bytes`, and its length.
 fn command(bytes: &[u8]) -> Option<(Vec<&[u8]>, usize)> {
     let mut at = 0;
     let count = length(bytes, &mut at)?;

@@ -9,7 +9,7 @@ use crate::settings::{CHANNELS, SERVERS};
 use crate::world::World;
 
 impl World {
-    /// A number that two runs of one schedule have in common.
+    /// A number that is the same for two runs of one schedule.
     pub fn digest(&mut self) -> u64 {
         let counters = serde_json::to_string(self.hub.census().counters).unwrap_or_default();
         let bytes = counters.bytes();
@@ -18,8 +18,8 @@ impl World {
         })
     }
 
-    /// The end of each schedule: all is well again, and everybody must have heard everything; then all
-    /// leave, and nothing must be left over.
+    /// The end of each schedule: everything works again, and everybody must have heard everything.
+    /// Then all leave, and nothing may be left over.
     pub fn come_to_rest(&mut self) {
         self.heal();
         self.rest(15_000);
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// Lets so much time pass, and everything happen that happens in it.
+    /// Lets this much time pass, with everything that happens in it.
     fn rest(&mut self, ms: u64) {
         let end = net(|net| net.clock) + ms;
         while self.wrong.is_none() {
@@ -63,8 +63,8 @@ impl World {
         }
     }
 
-    /// Everything happens that needs no time; then nobody may be owed what needs none. False: so many
-    /// rounds were not enough.
+    /// Everything happens that needs no time. After that, nobody may be owed anything that needs
+    /// none. Returns false if `most_rounds` were not enough.
     pub fn settle_down(&mut self, most_rounds: usize) -> bool {
         for _ in 0..most_rounds {
             self.step(Action::Flow);
@@ -80,7 +80,7 @@ impl World {
         false
     }
 
-    /// Something goes on without any time.
+    /// Whether something still happens without time passing.
     fn is_flowing(&self) -> bool {
         let mut there = self
             .clients
@@ -92,7 +92,7 @@ impl World {
         })
     }
 
-    /// What is published now must be heard by all who are still there.
+    /// Publishes to each channel. All clients that are still there must hear it.
     fn last_words(&mut self) {
         if self.wrong.is_some() {
             return;
@@ -109,8 +109,8 @@ impl World {
         self.rest(100);
     }
 
-    /// Those who read all the time have heard everything, and been heard. `is_last`: there was time
-    /// for all that needs some.
+    /// Checks that clients who read all the time have heard everything, and were heard. `is_last`:
+    /// there was also time for everything that needs some.
     fn all_have_heard(&mut self, is_last: bool) {
         let mut heard = Ok(());
         for client in self.clients.iter_mut().filter(|client| client.is_eager) {

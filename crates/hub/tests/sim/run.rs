@@ -8,19 +8,19 @@ use crate::random::Random;
 use crate::settings::profile;
 use crate::world::World;
 
-/// Actions of one schedule, beside its end.
+/// Actions of one schedule, not counting its end.
 pub const LENGTH: usize = 1_500;
 
-/// What came of a schedule.
+/// The result of a schedule.
 pub struct Outcome {
     pub steps: u64,
     /// What did not hold.
     pub wrong: Option<String>,
-    /// A number that stands for all that happened.
+    /// A digest of everything that happened.
     pub digest: u64,
 }
 
-/// Draws a schedule while it is done. `actions` is what was done.
+/// Draws a schedule while performing it. `actions` receives what was performed.
 pub fn draw(seed: u64, actions: &mut Vec<Action>) -> Outcome {
     actions.clear();
     let mut random = Random::new(seed);
@@ -42,7 +42,7 @@ pub fn draw(seed: u64, actions: &mut Vec<Action>) -> Outcome {
     })
 }
 
-/// Does the actions of a schedule again.
+/// Performs the actions of a schedule again.
 pub fn replay(seed: u64, actions: &[Action]) -> Outcome {
     guarded(seed, |world| {
         for &action in actions {
@@ -85,12 +85,12 @@ fn guarded(seed: u64, work: impl FnOnce(&mut World)) -> Outcome {
 }
 
 thread_local! {
-    /// Where the newest panic was, what it said, and after how many steps.
+    /// The number of steps before the newest panic, and its place and message.
     static PANIC: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     pub static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A panic of a world is an outcome like others, and prints nothing.
+/// A panic in a world is an outcome like any other, and prints nothing.
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();

@@ -12,13 +12,13 @@ use proto::websocket::close::CloseCode;
 
 use crate::random::Random;
 
-/// So many configurations there are.
+/// The number of configurations.
 pub const PROFILES: u64 = 48;
 
-/// Virtual Redis servers of each.
+/// Virtual Redis servers per configuration.
 pub const SERVERS: usize = 2;
 
-/// ChannelIds that clients name.
+/// Channels that clients name.
 pub const CHANNELS: [&str; 5] = ["a", "b", "c", "p.1", "p.2"];
 
 /// One configuration.
@@ -32,7 +32,7 @@ pub struct Profile {
     asks: Vec<&'static Ask>,
 }
 
-/// A request that may be made, all its names evaluated.
+/// A possible request, with all its names evaluated.
 pub struct Ask {
     pub main: &'static Main,
     pub location: &'static Location,
@@ -43,7 +43,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// The channel's variable is all that a template may have.
+    /// The channel is the only variable that a template may have.
     pub fn evaluate(&self, template: Template) -> Text {
         match template.has_variables {
             true => Text::from_slice(self.channel.as_bytes()),
@@ -51,7 +51,7 @@ impl Ask {
         }
     }
 
-    /// What a client of it listens to: channels, then patterns in their order.
+    /// What a client of this request listens to: channels, then patterns, in their order.
     pub fn names(&self) -> Vec<(NameKind, Vec<u8>)> {
         let subscriptions = self.location.subscriptions.iter();
         let mut names: Vec<(NameKind, Vec<u8>)> = subscriptions
@@ -95,7 +95,7 @@ fn pattern(text: &'static str) -> Subscription {
     }
 }
 
-/// The configuration of this number, the same for ever.
+/// The configuration of this number. It never changes.
 pub fn profile(number: u64) -> &'static Profile {
     static KNOWN: LazyLock<Mutex<HashMap<u64, &'static Profile>>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().expect("nobody panics here");
@@ -134,7 +134,7 @@ fn draw(number: u64) -> Profile {
     }
 }
 
-/// What locations there are; the rest of each is drawn.
+/// The kinds of locations. The rest of each is drawn.
 fn kinds() -> Vec<Location> {
     let of = |subscriptions| Location {
         subscriptions,
@@ -200,7 +200,7 @@ fn draw_locations(random: &mut Random, is_tight: bool, is_heavy: bool) -> Vec<&'
     leaked.map(|location| &*location).collect()
 }
 
-/// What a browser sends, and which extensions it offers.
+/// The requests: what a browser sends, and which extensions it offers.
 fn asks(main: &'static Main, locations: &[&'static Location]) -> Vec<&'static Ask> {
     const OFFERS: [Option<&str>; 4] = [
         None,
@@ -235,7 +235,7 @@ fn asks(main: &'static Main, locations: &[&'static Location]) -> Vec<&'static As
 }
 
 impl Profile {
-    /// The request of a number.
+    /// The request of this number.
     pub fn ask(&self, number: u32) -> &'static Ask {
         self.asks[number as usize % self.asks.len()]
     }

@@ -3,10 +3,10 @@
 use crate::action::Action;
 use crate::run::{self, Outcome};
 
-/// How long a failure is shrunk.
+/// The time spent on shrinking a failure.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What a failure is about, its numbers left out.
+/// The kind of a failure: its message without the numbers.
 fn kind(outcome: &Outcome) -> Option<String> {
     let wrong = outcome.wrong.as_ref()?;
     Some(
@@ -18,7 +18,7 @@ fn kind(outcome: &Outcome) -> Option<String> {
     )
 }
 
-/// A short list of actions, with what it leads to.
+/// Returns a short list of actions that fails in the same way, and its outcome.
 pub fn shrink(seed: u64, actions: &[Action]) -> (Vec<Action>, Outcome) {
     let began = std::time::Instant::now();
     let mut actions = actions.to_vec();

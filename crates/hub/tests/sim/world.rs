@@ -15,7 +15,7 @@ use crate::net::{Net, Post, Ready, Source, Stage, net};
 use crate::outside::{Request, Virtual};
 use crate::settings::{Profile, SERVERS, profile};
 
-/// Where a round of the event loop stands.
+/// The position of a round of the event loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Round {
     Epoll,
@@ -27,19 +27,19 @@ pub struct World {
     pub hub: Hub<Virtual>,
     pub profile: &'static Profile,
     pub clients: Vec<Client>,
-    /// When the timer comes, and whether a quitting process waits for it.
+    /// When the timer fires, and whether a quitting process waits for it.
     timer: Option<u64>,
     due: Option<u64>,
     pub owed: bool,
     is_performing: bool,
     round: Round,
-    /// Messages published by nobody that is simulated.
+    /// Messages published by somebody outside the simulation.
     pub published: u64,
     pub wrong: Option<String>,
-    /// The account is looked at after each step, which also brings it up to date.
+    /// The account is checked after each step, which also brings it up to date.
     is_watched: bool,
     pub steps: u64,
-    /// The timer has come in this step.
+    /// The timer has fired in this step.
     is_timed: bool,
 }
 
@@ -124,7 +124,7 @@ impl World {
             }
             Effect::Close(id) => {
                 let Some(at) = connection(&mut self.hub, id) else {
-                    // Its 101 could not be sent, a moment ago.
+                    // Sending its 101 has just failed.
                     return;
                 };
                 self.hub.summary(id);
@@ -203,7 +203,7 @@ impl World {
         net(|net| net.post(Post::TakeOver(at)));
     }
 
-    /// nginx writes the 101. False: the connection is broken.
+    /// nginx writes the 101. Returns false if the connection is broken.
     fn flush_head(&mut self, at: usize) -> bool {
         net(|net| {
             let socket = &mut net.sockets[at];
@@ -240,7 +240,8 @@ impl World {
         self.enter(|hub| hub.client_open(id, early));
     }
 
-    /// One event of nginx's loop, or the next round. False: there is nothing to do now.
+    /// Handles one event of nginx's loop, or begins the next round. Returns false if nothing is
+    /// left to do.
     pub fn event(&mut self, pick: u32) -> bool {
         let ready = net(|net| {
             let count = net.told.len();
@@ -378,7 +379,7 @@ impl World {
             .map(|due| due.saturating_sub(net(|net| net.clock)))
     }
 
-    /// After each step.
+    /// Checks what must hold after each step.
     pub fn check(&mut self) {
         self.steps += 1;
         crate::run::STEPS.set(self.steps);

@@ -12,7 +12,7 @@ use std::process::Command;
 
 const HEADER: &str = "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_event.h>\n#include <ngx_http.h>\n";
 
-/// As C spells their types.
+/// The types as C spells them.
 const STRUCTS: [&str; 3] = [
     "struct ngx_http_request_s",
     "struct ngx_http_core_loc_conf_s",
@@ -35,7 +35,7 @@ fn main() {
     fs::write(out.join("request_layout.rs"), asserts).expect("request_layout.rs is written");
 }
 
-/// Passes on what `nginx-sys` found in nginx's configuration: features, system.
+/// Passes on what `nginx-sys` found in nginx's configuration: features and system.
 fn nginx_cfgs() {
     for (variable, cfg) in [("FEATURES", "ngx_feature"), ("OS", "ngx_os")] {
         let known = metadata(&format!("{variable}_CHECK")).unwrap_or_else(|| "any()".into());
@@ -142,7 +142,7 @@ fn bit_fields(bindings: &str) -> Vec<BitField> {
     fields
 }
 
-/// Asks the C compiler where each bit-field is, and writes const assertions that compare.
+/// Asks the C compiler where each bit-field is, and writes const assertions that compare the two.
 fn layout_asserts(bindings: &str, flags: &[String], out: &Path) -> String {
     let fields = bit_fields(bindings);
     let mut asserts = String::new();

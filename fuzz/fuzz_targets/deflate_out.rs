@@ -1,5 +1,6 @@
-//! Any messages on end through one compressor of any level and window, the incompressible and those of
-//! sizes around its blocks among them: each is read back by another library, and by our own.
+//! Any messages in succession through one compressor of any level and window, including
+//! incompressible ones and sizes around its blocks. Another library and our own read each of them
+//! back.
 #![no_main]
 
 #[path = "../../crates/proto/tests/websocket/compressed.rs"]
@@ -24,15 +25,15 @@ use twin::Said;
 
 static MATERIAL: LazyLock<Material> = LazyLock::new(Material::new);
 
-/// Of one input so many bytes are compressed, or it would take seconds.
+/// Bytes compressed per input. More would take seconds.
 const BYTES: usize = 1 << 20;
 
 const RAW: u8 = 6;
 
-// The first byte is the level, the second the window; the others are pieces of messages. Of a piece
-// the first byte tells its kind, how its length is meant, whether its message ends with it, and how
-// often the message then comes; two more tell the length, and one where it is cut from. Raw ones follow
-// as they are.
+// The first byte is the level, the second the window. The rest are pieces of messages. The first
+// byte of a piece gives its kind, how its length is meant, whether its message ends with it, and
+// how often the message is then sent. Two more give the length, and one where the piece is cut
+// from. Raw pieces follow as they are.
 fuzz_target!(|input: &[u8]| {
     let [level, window, rest @ ..] = input else {
         return;
@@ -80,7 +81,7 @@ fn messages(mut pieces: &[u8]) -> Vec<Vec<u8>> {
         }
         if form & 8 == 0 {
             let message = messages.pop().unwrap_or_default();
-            // Some faults need a hundred messages of a kind on end.
+            // Some faults need a hundred messages of a kind in succession.
             let times = 1 << (form >> 5);
             bytes += times * message.len();
             messages.resize(messages.len() + times, message);

@@ -1,5 +1,5 @@
-//! Random lives of clients, from the fuzzer's bytes: every stream is exact. The first byte says how
-//! many clients there are, and each four after it are one step.
+//! Random lives of clients, drawn from the fuzzer's bytes: every stream is exact. The first byte
+//! gives the number of clients, and each four bytes after it are one step.
 #![no_main]
 
 #[path = "../../crates/fanout/tests/world/mod.rs"]
@@ -8,7 +8,7 @@ mod world;
 use libfuzzer_sys::fuzz_target;
 use world::World;
 
-/// Every byte of every client is compared: longer lives cost more than they find.
+/// Every byte of every client is compared. Longer lives cost more than they find.
 const MOST_STEPS: usize = 150;
 
 fuzz_target!(|bytes: &[u8]| {

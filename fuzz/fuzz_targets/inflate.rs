@@ -1,5 +1,5 @@
-//! Any bytes as compressed messages, in any fragments, with plain ones and pings between them, in
-//! any pieces: what is read is what another library inflates, and never more than the limit.
+//! Any bytes as compressed messages, in any fragments and any pieces, with plain messages and pings
+//! between them. The result is what another library inflates, and never exceeds the limit.
 #![no_main]
 
 #[path = "../../crates/proto/tests/websocket/support.rs"]
@@ -19,8 +19,8 @@ const LIMITS: Limits = Limits {
     max_frame: 20_000,
 };
 
-// The first byte is the size of the pieces, the second the window; the others are messages, each
-// behind a byte that tells its form and its length.
+// The first byte is the size of the pieces, the second the window. The rest are messages, each
+// after a byte that gives its form and its length.
 fuzz_target!(|input: &[u8]| {
     let [size, window, messages @ ..] = input else {
         return;

@@ -1,5 +1,5 @@
-//! Redis's replies, one behind the other: what we read is what the redis crate reads, and no part of
-//! a reply is taken for all of it, or for a wrong one.
+//! Redis's replies in succession. We read what the redis crate reads, and never take part of a
+//! reply for a whole one, or for an invalid one.
 #![no_main]
 
 #[path = "../../crates/proto/tests/redis/oracle.rs"]

@@ -1,6 +1,6 @@
-//! A client's stream in any pieces, by way of a buffer or in place: the events and the end are those
-//! of the naive twin. With permessage-deflate agreed they are the same in any pieces, and the twin's
-//! while no frame is compressed.
+//! A client's stream in any pieces, through a buffer or in place: the events and the end equal
+//! those of the naive twin. With permessage-deflate agreed they are the same for any pieces, and
+//! equal the twin's as long as no frame is compressed.
 #![no_main]
 
 #[path = "../../crates/proto/tests/websocket/support.rs"]
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use proto::websocket::connection::Limits;
 use support::{Deflating, Peer};
 
-// The first two bytes are the sizes of the pieces, in turn, the next two choose the limits.
+// The first two bytes are the sizes of the pieces, in turn. The next two select the limits.
 fuzz_target!(|input: &[u8]| {
     let [odd, even, message, frame, bytes @ ..] = input else {
         return;

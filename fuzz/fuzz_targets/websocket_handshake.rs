@@ -1,5 +1,5 @@
-//! Any headers: no panic, what is accepted keeps its promises, and permessage-deflate is agreed
-//! within what client and settings allow.
+//! Any headers: no panic, an accepted handshake keeps its promises, and permessage-deflate is
+//! agreed within what the client and the settings allow.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,8 +7,8 @@ use proto::websocket::deflate::{Context, Settings, WINDOW_BITS, negotiate};
 use proto::websocket::handshake::{Handshake, HttpVersion, RequestLine, check};
 use proto::websocket::origin::Policy;
 
-// Lines of a request as on the wire. What a handshake must have is added when the first byte is
-// even, so that the fuzzer gets beyond it.
+// The lines of a request as on the wire. If the first byte is even, everything that a handshake
+// must have is added, so that the fuzzer gets further.
 fuzz_target!(|input: &[u8]| {
     let [complete, lines @ ..] = input else {
         return;
@@ -91,7 +91,7 @@ fn check_deflate(handshake: &Handshake<'_>) {
     }
 }
 
-/// Some offer has each parameter of the answer.
+/// Checks that some offer has each parameter of the answer.
 fn check_answer(handshake: &Handshake<'_>, answer: &str) {
     let mut parts = answer.split("; ");
     assert_eq!(parts.next(), Some("permessage-deflate"), "{answer}");

@@ -1,4 +1,4 @@
-//! From the bytes of Redis's pushes to those of each client.
+//! From the bytes of Redis's pushes to the bytes for each client.
 
 use std::hint::black_box;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,7 +15,7 @@ use proto::redis::{self, Event, Link, Role, url};
 /// The payload of a message.
 const BYTES: usize = 128;
 
-/// Each round `messages` pushes are read at once, and offered to `clients` that keep up.
+/// In each round `messages` pushes are read at once, and offered to `clients` that keep up.
 pub fn run(clients: u32, messages: usize, rounds: usize) {
     let mut registry = Registry::new();
     let channel = registry.channel(0, NameKind::Channel, b"foo");
@@ -59,7 +59,7 @@ pub fn run(clients: u32, messages: usize, rounds: usize) {
     assert_eq!(offered, rounds * messages * clients as usize * frame);
 }
 
-/// As the module's `worker::links` does it.
+/// Does what the module's `worker::links` does.
 fn publish(link: &mut Link, registry: &mut Registry) {
     while let Some(event) = link.next_event() {
         let Event::Message {
@@ -83,7 +83,7 @@ fn publish(link: &mut Link, registry: &mut Registry) {
 
 fn note(listeners: &mut Listeners<'_>, name: &[u8], payload: &[u8]) {
     let mut utf8 = None;
-    // The worker's `Encoders` lets a panic cost the message only.
+    // As in the worker's `Encoders`, a panic costs only the message.
     let published = listeners.note(|_, out: &mut Vec<u8>| {
         let message = Message {
             channel: name,
@@ -116,7 +116,7 @@ fn subscriber(channel: u32) -> Link {
     link
 }
 
-/// The server says something; what does the link want to send then?
+/// Feeds the link what the server says, and returns what the link wants to send.
 fn converse(link: &mut Link, said: &str) -> String {
     receive(link, said.as_bytes());
     while link.next_event().is_some() {}

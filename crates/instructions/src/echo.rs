@@ -7,7 +7,7 @@ use proto::websocket::connection::{Connection, Event, Limits};
 /// The payload of a message.
 const BYTES: usize = 128;
 
-/// Each round one text message is received.
+/// Each round receives one text message.
 pub fn run(rounds: usize) {
     let limits = Limits {
         max_message: 64 << 10,

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# What every script shares: words to the user, packages, nginx's trees, the tally of checks.
+# Shared by all scripts: messages to the user, packages, nginx's trees, the tally of checks.
 # Sourced, never run.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ die() {
     exit 1
 }
 
-# help_wanted "$@": prints the caller's first comment and ends it, if --help is among its arguments.
+# help_wanted "$@": prints the caller's first comment and exits, if --help is among the arguments.
 help_wanted() {
     local argument
     for argument; do
@@ -37,7 +37,7 @@ as_root() {
     fi
 }
 
-# Debian starts what it installs. policy-rc.d is its way to forbid that; an existing one is kept.
+# Debian starts the services it installs. policy-rc.d forbids that; an existing one is kept.
 # shellcheck disable=SC2016
 apt_install='
     policy=/usr/sbin/policy-rc.d
@@ -51,7 +51,7 @@ apt_install='
     install "$@" || { apt-get update -q && install "$@"; }
 '
 
-# need PACKAGE...: installs those that are missing; one line says why when that is impossible.
+# need PACKAGE...: installs those that are missing, or says in one line why it cannot.
 need() {
     local package missing=()
     for package; do
@@ -69,7 +69,7 @@ need() {
         die "cannot install ${missing[*]}: see $(log_file apt). As root: apt-get install ${missing[*]}"
 }
 
-# need_cargo [SUBCOMMAND...]: the Rust toolchain, with fmt or clippy where they are asked for.
+# need_cargo [SUBCOMMAND...]: the Rust toolchain, with fmt or clippy if they are asked for.
 need_cargo() {
     local part
     command -v cargo >/dev/null || die "cargo is missing: install a Rust toolchain (1.88 or newer)."
@@ -86,7 +86,7 @@ log_file() {
 
 # --- nginx ----------------------------------------------------------------------------------------
 
-# What the module's build and nginx's own need from Debian.
+# The Debian packages that the module's build and nginx's own build need.
 build_packages=(gcc libc6-dev make libclang-dev libpcre2-dev zlib1g-dev libssl-dev)
 
 # nginx_headers NAME|DIRECTORY: sets and exports NGINX_SOURCE_DIR and NGINX_BUILD_DIR.
@@ -109,7 +109,7 @@ nginx_binary() {
     esac
 }
 
-# under_lock NAME COMMAND...: two scripts at once build a cached thing only once.
+# under_lock NAME COMMAND...: lets two scripts at once build a cached thing only once.
 under_lock() {
     local lock_fd
     mkdir -p "$cache"
@@ -122,13 +122,13 @@ under_lock() {
 
 # --- ports ----------------------------------------------------------------------------------------
 
-# port_answers PORT: somebody listens there on the loopback address.
+# port_answers PORT: whether somebody listens there on the loopback address.
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # --- the demo -------------------------------------------------------------------------------------
 
-# demo_prefix PREFIX MODULE PORT TLS-PORT REDIS-PORT: lays nginx-conf out as nginx's prefix, with
-# these ports in place of those that the files name.
+# demo_prefix PREFIX MODULE PORT TLS-PORT REDIS-PORT: lays out nginx-conf as nginx's prefix, with
+# these ports instead of those in the files.
 demo_prefix() {
     local prefix=$1 file
     mkdir -p "$prefix/modules" "$prefix/logs" "$prefix/temp" "$prefix/tls"
@@ -142,14 +142,14 @@ demo_prefix() {
         -keyout "$prefix/tls/key.pem" -out "$prefix/tls/cert.pem" 2>/dev/null
 }
 
-# Started by root, nginx's workers would be nobody, who may not read the checkout.
+# If root starts nginx, its workers run as nobody by default, which may not read the checkout.
 nginx_user() {
     ((EUID != 0)) || printf 'user root;'
 }
 
 # --- end-to-end tests -----------------------------------------------------------------------------
 
-# nginx_and_module NGINX release|debug: builds both, and sets what the tests read.
+# nginx_and_module NGINX release|debug: builds both, and sets the variables that the tests read.
 nginx_and_module() {
     WS_FLAVOR=$1
     WS_BUILD=$2
@@ -171,17 +171,17 @@ python_client() {
     export WS_PYTHON
 }
 
-# end_to_end NGINX PROFILE [CARGO-TEST-ARGUMENT...]: the tests of t/ against that nginx.
+# end_to_end NGINX PROFILE [CARGO-TEST-ARGUMENT...]: runs the tests of t/ with that nginx.
 end_to_end() {
     local nginx=$1 profile=$2
     shift 2
     need nginx libnginx-mod-http-lua redis-server openssl iproute2
-    # The clients that are not ours.
+    # The third-party clients.
     need chromium chromium-driver python3 python3-venv openjdk-17-jdk-headless libnetty-java \
         libmojolicious-perl
     python_client
     nginx_and_module "$nginx" "$profile"
-    # The browser tests leave what they saw.
+    # The browser tests save their screenshots here.
     export WS_PICTURES=$root/target/pictures
     mkdir -p "$WS_PICTURES"
     CARGO_TARGET_DIR=$root/target/tests cargo_tests "end to end, nginx $nginx ($profile${WS_IO_URING:+, io_uring $WS_IO_URING})" \
@@ -189,8 +189,8 @@ end_to_end() {
 }
 
 # --- the tally ------------------------------------------------------------------------------------
-# Lines "PASSED FAILED NAME" in $TALLY. The outermost script makes the file, prints the sum, and its
-# exit status tells whether all passed; scripts that it calls only add to it.
+# Lines "PASSED FAILED NAME" in $TALLY. The outermost script creates the file and prints the sum,
+# and its exit status tells whether all passed. Scripts that it calls only add to the file.
 
 tally_begin() {
     tally_is_ours=
@@ -216,8 +216,8 @@ check() {
     fi
 }
 
-# cargo_tests NAME COMMAND...: a `cargo test`; its own counts go to the tally. That nothing ran, or
-# that it broke before the tests, is a failure as well.
+# cargo_tests NAME COMMAND...: runs a `cargo test` and adds its counts to the tally. It is a
+# failure, too, if nothing ran or if it broke before the tests.
 cargo_tests() {
     local name=$1 output passed failed status=0
     shift

@@ -52,7 +52,7 @@ pub trait Outside: 'static {
     /// Writes a line to the process's log.
     fn log(&self, level: Level, text: Arguments<'_>);
 
-    /// Starts to connect to a server of [`Main::brokers`]: to its first address with `attempt` 0,
+    /// Starts to connect to a server of [`Main::brokers`](crate::settings::Main::brokers): to its first address with `attempt` 0,
     /// to the next address with each further attempt, in a circle. The connection's events carry
     /// `id`.
     ///

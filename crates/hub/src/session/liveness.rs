@@ -5,12 +5,12 @@ use super::state::Session;
 use crate::outside::sockets::Io;
 
 /// How long a client whose Close has been sent gets for its FIN. It gets the same time again as
-/// long as it takes what the kernel still holds for it at [`pulse::PACE`]. A client that was too
+/// long as it takes what the kernel still holds for it at [`PACE`](super::pulse::PACE). A client that was too
 /// slow gets this time for its Close, too.
 pub const LINGER_MS: u64 = 2_000;
 
 /// How long a client that is told to leave gets to take what precedes its Close. It gets the same
-/// time again as long as it takes that at [`pulse::PACE`].
+/// time again as long as it takes that at [`PACE`](super::pulse::PACE).
 pub const PARTING_MS: u64 = 5_000;
 
 impl Session {
@@ -108,7 +108,7 @@ pub enum Check {
     Ping,
     /// Silent for `websocket_timeout`.
     Silent,
-    /// The client's message came slower than [`pulse::PACE`] for `websocket_timeout`.
+    /// The client's message came slower than [`PACE`](super::pulse::PACE) for `websocket_timeout`.
     Unfinished,
 }
 

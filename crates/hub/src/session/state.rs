@@ -84,7 +84,7 @@ pub(super) enum Width {
     Open,
     /// As much as the kernel had decided when more arrived than one read takes.
     Frozen,
-    /// At most [`UNREAD`].
+    /// At most `UNREAD`.
     Narrow,
 }
 

@@ -69,7 +69,7 @@ impl Session {
         notes.is_some_and(|notes| !std::mem::replace(&mut notes.is_untold, true))
     }
 
-    /// See [`Notes::life`].
+    /// See [`Notes::life`](super::notes::Notes::life).
     pub fn life(&self) -> Life {
         self.notes
             .as_ref()

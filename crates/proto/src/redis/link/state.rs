@@ -342,7 +342,7 @@ impl Link {
     }
 
     /// Nobody wants `name` any more. It is unsubscribed after
-    /// [`LINGER_MS`](super::subscriptions::LINGER_MS) unless it is subscribed again meanwhile.
+    /// [`LINGER_MS`](super::super::subscriptions::LINGER_MS) unless it is subscribed again meanwhile.
     pub fn unsubscribe(&mut self, kind: SubscriptionKind, name: &[u8], now: u64) {
         self.now = now;
         let outcome = self.subscriptions.unsubscribe(kind, name, now);

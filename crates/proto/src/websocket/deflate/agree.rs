@@ -8,7 +8,7 @@ use super::parameters::{MAX_WINDOW_BITS, NAME, SMALLEST_WINDOW_BITS};
 /// What the operator configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The window towards clients, in [`WINDOW_BITS`]. Clients that ask for less get the smallest.
+    /// The window towards clients, in [`WINDOW_BITS`](super::WINDOW_BITS). Clients that ask for less get the smallest.
     pub server_window_bits: u8,
     /// How much context is kept for each client.
     pub context: Context,
@@ -21,7 +21,7 @@ pub enum Context {
     Unread,
     /// Nothing. A client that does not offer to do without context is declined.
     Nothing,
-    /// 2^bits bytes, in [`WINDOW_BITS`]. A client that may refer to more, and does not offer to be
+    /// 2^bits bytes, in [`WINDOW_BITS`](super::WINDOW_BITS). A client that may refer to more, and does not offer to be
     /// limited, is declined.
     Window(u8),
 }
@@ -155,7 +155,7 @@ fn window_bits(value: &[u8]) -> Option<u8> {
 }
 
 impl Agreed {
-    /// The window towards this client, in [`WINDOW_BITS`]. It selects the [`Deflater`].
+    /// The window towards this client, in [`WINDOW_BITS`](super::WINDOW_BITS). It selects the [`Deflater`](super::Deflater).
     pub fn server_window_bits(&self) -> u8 {
         self.server_window_bits
     }

@@ -12,7 +12,7 @@ use super::parameters::{BLOCK, END, MAX_FINAL_BLOCKS, MAX_WINDOW_BITS, TAIL, WIN
 /// The history kept of one client's messages, and its limit.
 #[derive(Debug)]
 pub struct Takeover<'a> {
-    /// The [agreed](Agreed::context_bits) window. 0: nothing is kept.
+    /// The [agreed](super::Agreed::context_bits) window. 0: nothing is kept.
     pub window_bits: u8,
     /// `None` until the client has sent a compressed message.
     pub history: &'a mut Option<Box<History>>,

@@ -39,6 +39,7 @@ fn who_waits_for_redis_comes_to_its_turn_though_another_floods() {
         .into_iter()
         .map(|over| Raw::accepted(&nginx, over, "/say"))
         .collect();
+    nginx.until_log("publisher link is up");
     proxy.hold_replies(true);
     let flood = frames::text("x").wire().repeat(4_096);
     std::thread::scope(|scope| {

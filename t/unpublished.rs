@@ -125,6 +125,8 @@ fn who_publishes_nothing_is_not_told_of_the_message_of_one_that_has_left() {
         .location("/hear", "websocket_subscribe ok;");
     let nginx = Nginx::start(conf);
     let _subscribes = Client::connect(&nginx, "/hear");
+    // A link that is still logging in when its replies are held never comes up.
+    nginx.until_log("publisher link is up");
     let ways = [
         ("/echo", false),
         ("/echo", true),
@@ -173,6 +175,7 @@ fn hundreds_are_told_while_http_is_served() {
     let mut listener = redis.session();
     listener.subscribe("said");
     let mut crowd = Crowd::accepted(&nginx, 1_200, |_| "/say?channel=said".to_owned());
+    nginx.until_log("publisher link is up");
     proxy.hold_replies(true);
     for index in 0..1_200 {
         crowd.send(index, &frames::text("outstanding"));

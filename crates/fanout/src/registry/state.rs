@@ -287,6 +287,23 @@ impl Registry {
         })
     }
 
+    /// The clients that listen to any of `channels`, each once, in no particular order. Costs a step
+    /// for each feed of each channel and one for each client, not one for each pair of a channel and
+    /// a client.
+    pub fn listeners_of_any(&self, channels: &[ChannelId]) -> impl Iterator<Item = ClientId> {
+        let (mut feeds, mut is_listed) = (Vec::new(), vec![false; self.feeds.len()]);
+        for channel in channels {
+            for listener in &self.channels.get(channel.0).feeds {
+                let feed = listener.feed as usize;
+                if !std::mem::replace(&mut is_listed[feed], true) {
+                    feeds.push(feed);
+                }
+            }
+        }
+        let clients = |feed: usize| self.feeds[feed].all_clients().map(ClientId);
+        feeds.into_iter().flat_map(clients)
+    }
+
     // Flushing.
 
     /// A feed with something to flush. It stays listed until its flush is complete.

@@ -616,6 +616,13 @@ impl World {
             let expected: Vec<_> = expected.map(|(id, _)| ClientId(id as u32)).collect();
             assert_eq!(listeners, expected);
         }
+        let mut listeners: Vec<_> = self.registry.listeners_of_any(&self.channels).collect();
+        listeners.sort();
+        let clients = self.clients.iter().enumerate();
+        let listens = |client: &Client| client.channels != 0;
+        let expected = clients.filter(|(_, client)| client.as_ref().is_some_and(listens));
+        let expected: Vec<_> = expected.map(|(id, _)| ClientId(id as u32)).collect();
+        assert_eq!(listeners, expected, "each once");
         let counted = self.registry.recounted(self.rests.iter());
         assert_eq!(self.registry.log_bytes(), counted, "the account");
         if self.registry.next_dirty().is_none()

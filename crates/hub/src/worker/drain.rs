@@ -50,6 +50,9 @@ impl Drain {
             channels: Vec::new(),
         });
         gap.channels.append(&mut channels);
+        // A broker that comes and goes loses the same names again.
+        gap.channels.sort_unstable();
+        gap.channels.dedup();
     }
 
     /// A broker is back. Returns the channels whose clients must be told.
@@ -81,7 +84,7 @@ mod tests {
     fn each_loss_is_told_once_when_the_broker_is_back_or_too_late() {
         let mut drain = Drain::new(2, 1);
         drain.note_lost(1, vec![ChannelId(7)], 1_000);
-        drain.note_lost(1, vec![ChannelId(8)], 3_000);
+        drain.note_lost(1, vec![ChannelId(8), ChannelId(7)], 3_000);
         assert_eq!(drain.next_deadline(), Some(6_000));
         assert_eq!(drain.take_restored(0), None);
         assert_eq!(drain.take_overdue(5_999), None);

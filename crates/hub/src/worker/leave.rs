@@ -127,12 +127,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// it is back, or after a while. Clients that come later miss nothing.
     pub(super) fn note_missed(&mut self, broker: u16, channels: Vec<ChannelId>, now: u64) {
         let mut is_missed = false;
-        for &channel in &channels {
-            for id in self.registry.listeners_of(channel) {
-                if let Some((_, session)) = self.clients.get(id) {
-                    session.note_missed();
-                    is_missed = true;
-                }
+        for id in self.registry.listeners_of_any(&channels) {
+            if let Some((_, session)) = self.clients.get(id) {
+                session.note_missed();
+                is_missed = true;
             }
         }
         if is_missed {
@@ -157,14 +155,12 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     fn tell_missed(&mut self, channels: &[ChannelId], now: u64) {
         let mut told = Vec::new();
-        for &channel in channels {
-            for id in self.registry.listeners_of(channel) {
-                if let Some((_, session)) = self.clients.get(id)
-                    && session.take_missed()
-                    && session.leaving().is_none()
-                {
-                    told.push((id, session.location.drain().over));
-                }
+        for id in self.registry.listeners_of_any(channels) {
+            if let Some((_, session)) = self.clients.get(id)
+                && session.take_missed()
+                && session.leaving().is_none()
+            {
+                told.push((id, session.location.drain().over));
             }
         }
         let most = SPREAD_MS * told.len() as u64;

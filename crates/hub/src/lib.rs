@@ -24,6 +24,7 @@ mod counters;
 pub mod guard;
 pub mod http;
 pub mod outside;
+mod patience;
 pub mod session;
 pub mod settings;
 pub mod upgrade;

@@ -1,6 +1,6 @@
 //! `websocket_publisher`: a POST's body goes to a channel.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use fanout::NameKind;
 use proto::websocket::handshake::Refusal;
@@ -8,10 +8,8 @@ use serde::Serialize;
 
 use crate::answer::{Response, Text};
 use crate::outside::{Level, Request};
+use crate::patience::Patience;
 use crate::upgrade;
-
-/// How long a publish waits for Redis's answer before it gets 504.
-pub const PATIENCE_MS: u64 = 5_000;
 
 /// What is published, and where.
 pub struct Post<R> {
@@ -186,58 +184,5 @@ impl Early {
     }
 }
 
-/// Publishes that await Redis's answer, by number.
-pub struct Unanswered<R> {
-    publishes: HashMap<u64, (R, Text, u64)>,
-    deadlines: BTreeSet<(u64, u64)>,
-}
-
-impl<R> Default for Unanswered<R> {
-    fn default() -> Self {
-        Unanswered {
-            publishes: HashMap::new(),
-            deadlines: BTreeSet::new(),
-        }
-    }
-}
-
-impl<R: Request> Unanswered<R> {
-    /// Adds a publish.
-    pub fn enter(&mut self, number: u64, request: R, channel: Text, now: u64) {
-        let deadline = now + PATIENCE_MS;
-        self.deadlines.insert((deadline, number));
-        self.publishes.insert(number, (request, channel, deadline));
-    }
-
-    /// Takes a publish out. Returns its request and channel.
-    pub fn leave(&mut self, number: u64) -> Option<(R, Text)> {
-        let (request, channel, deadline) = self.publishes.remove(&number)?;
-        self.deadlines.remove(&(deadline, number));
-        Some((request, channel))
-    }
-
-    /// The channel of a publish.
-    pub fn channel(&self, number: u64) -> Option<&[u8]> {
-        self.publishes
-            .get(&number)
-            .map(|(_, channel, _)| channel.as_slice())
-    }
-
-    /// Publishes that have waited too long.
-    pub fn expired(&self, now: u64) -> Vec<u64> {
-        self.deadlines
-            .range(..=(now, u64::MAX))
-            .map(|(_, number)| *number)
-            .collect()
-    }
-
-    /// When the next publish will have waited too long.
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
-    }
-
-    /// Whether no publish waits.
-    pub fn is_empty(&self) -> bool {
-        self.publishes.is_empty()
-    }
-}
+/// Publishes that await Redis's answer: their requests and channels.
+pub(crate) type Unanswered<R> = Patience<(R, Text)>;

@@ -7,9 +7,7 @@ use smallvec::SmallVec;
 
 use super::check::Admission;
 use crate::outside::Request;
-
-/// How long a handshake may wait before it gets 504.
-pub const PATIENCE_MS: u64 = 5_000;
+use crate::patience::Patience;
 
 /// The channels of a handshake; most have one.
 pub type ChannelIds = SmallVec<[ChannelId; 4]>;
@@ -23,26 +21,23 @@ pub struct Waiting<R> {
     /// Its channels, confirmed or not.
     pub channels: ChannelIds,
     missing: usize,
-    deadline: u64,
 }
 
 /// The waiting handshakes of a worker, by number. Numbers are never reused.
 pub struct WaitingRoom<R> {
-    handshakes: HashMap<u64, Waiting<R>>,
+    handshakes: Patience<Waiting<R>>,
     /// In order of arrival.
     by_channel: HashMap<ChannelId, BTreeSet<u64>>,
     /// How many handshakes have a channel among theirs, confirmed or not.
     wanted: HashMap<ChannelId, usize>,
-    deadlines: BTreeSet<(u64, u64)>,
 }
 
 impl<R> Default for WaitingRoom<R> {
     fn default() -> Self {
         WaitingRoom {
-            handshakes: HashMap::new(),
+            handshakes: Patience::default(),
             by_channel: HashMap::new(),
             wanted: HashMap::new(),
-            deadlines: BTreeSet::new(),
         }
     }
 }
@@ -64,25 +59,18 @@ impl<R: Request> WaitingRoom<R> {
         for &channel in &channels {
             *self.wanted.entry(channel).or_default() += 1;
         }
-        let deadline = now + PATIENCE_MS;
-        self.deadlines.insert((deadline, number));
-        let missing = missing.len();
-        self.handshakes.insert(
-            number,
-            Waiting {
-                request,
-                admission,
-                channels,
-                missing,
-                deadline,
-            },
-        );
+        let waiting = Waiting {
+            request,
+            admission,
+            channels,
+            missing: missing.len(),
+        };
+        self.handshakes.enter(number, waiting, now);
     }
 
     /// Takes a handshake out, whatever it still waits for.
     pub fn leave(&mut self, number: u64) -> Option<Waiting<R>> {
-        let waiting = self.handshakes.remove(&number)?;
-        self.deadlines.remove(&(waiting.deadline, number));
+        let waiting = self.handshakes.leave(number)?;
         for channel in &waiting.channels {
             if let Some(count) = self.wanted.get_mut(channel) {
                 *count -= 1;
@@ -104,7 +92,7 @@ impl<R: Request> WaitingRoom<R> {
     pub fn confirmed(&mut self, channel: ChannelId) -> Vec<u64> {
         let mut ready = Vec::new();
         for number in self.by_channel.remove(&channel).unwrap_or_default() {
-            if let Some(waiting) = self.handshakes.get_mut(&number) {
+            if let Some(waiting) = self.handshakes.get_mut(number) {
                 waiting.missing -= 1;
                 if waiting.missing == 0 {
                     ready.push(number);
@@ -128,29 +116,23 @@ impl<R: Request> WaitingRoom<R> {
     /// All handshakes that wait for one broker.
     pub fn at_broker(&self, broker: u16) -> Vec<u64> {
         let here = |waiting: &Waiting<R>| waiting.admission.location.redis == Some(broker);
-        self.handshakes
-            .iter()
-            .filter(|(_, w)| here(w))
-            .map(|(number, _)| *number)
-            .collect()
+        let waiting = self.handshakes.iter().filter(|(_, waiting)| here(waiting));
+        waiting.map(|(number, _)| number).collect()
     }
 
     /// Handshakes that have waited too long.
     pub fn expired(&self, now: u64) -> Vec<u64> {
-        self.deadlines
-            .range(..=(now, u64::MAX))
-            .map(|(_, number)| *number)
-            .collect()
+        self.handshakes.expired(now)
     }
 
     /// When the next handshake will have waited too long.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.handshakes.next_deadline()
     }
 
     /// The parked request of a handshake.
     pub fn request(&self, number: u64) -> Option<R> {
-        self.handshakes.get(&number).map(|waiting| waiting.request)
+        self.handshakes.get(number).map(|waiting| waiting.request)
     }
 
     /// Number of waiting handshakes.

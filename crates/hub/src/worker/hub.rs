@@ -206,7 +206,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     pub(super) fn owes(&self) -> bool {
         self.clients.len() > 0
             || self.waiting.len() > 0
-            || !self.publishes.is_empty()
+            || self.publishes.len() > 0
             || self.brokers.owes()
     }
 

@@ -3,7 +3,7 @@
 use super::hub::Hub;
 use crate::answer::{Effect, Outcome, Response};
 use crate::broker::{Brokers, Published};
-use crate::http::publish::{self, Post};
+use crate::http::publish::{self, Post, Unanswered};
 use crate::outside::{HttpRequest, Outside};
 
 impl<O: Outside, B: Brokers<O>> Hub<O, B> {
@@ -27,8 +27,8 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         self.has_room_for_post(request.body_length())?;
         let body = publish::body(request)?;
         let number = self.park();
-        self.publishes
-            .enter(number, request, channel, self.out.now());
+        let now = self.out.now();
+        self.publishes.enter(number, (request, channel), now);
         let is_starting = self.brokers.is_starting(broker);
         if is_starting || self.early_posts.first_at(broker).is_some() {
             if self.early_posts.len() < self.main.max_pending() {
@@ -60,7 +60,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     /// Hands a post to the link. False: the link is away, or its queue is full.
     fn post(&mut self, number: u64, broker: u16, body: &[u8]) -> bool {
-        let Some(channel) = self.publishes.channel(number) else {
+        let Some(channel) = channel_of(&self.publishes, number) else {
             return true;
         };
         let now = self.out.now();
@@ -75,7 +75,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
     /// as the queue takes them, or refused.
     pub(super) fn end_early_posts(&mut self, broker: u16) {
         while let Some((number, bytes)) = self.early_posts.first_at(broker) {
-            let name = self.publishes.channel(number).map_or(0, <[u8]>::len);
+            let name = channel_of(&self.publishes, number).map_or(0, <[u8]>::len);
             if !self.brokers.is_ready_for(broker, name + bytes) {
                 return;
             }
@@ -89,7 +89,7 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
 
     /// Redis answered a post, or was lost.
     pub(super) fn post_answered(&mut self, number: u64, outcome: &Published) {
-        let Some(channel) = self.publishes.channel(number) else {
+        let Some(channel) = channel_of(&self.publishes, number) else {
             return;
         };
         let response = match outcome {
@@ -99,4 +99,10 @@ impl<O: Outside, B: Brokers<O>> Hub<O, B> {
         };
         self.effects.push_back(Effect::Answer(number, response));
     }
+}
+
+/// The channel of a publish that waits.
+fn channel_of<R>(publishes: &Unanswered<R>, number: u64) -> Option<&[u8]> {
+    let (_, channel) = publishes.get(number)?;
+    Some(channel)
 }

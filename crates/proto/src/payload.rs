@@ -58,8 +58,8 @@ impl Envelope {
     pub fn append(self, message: Message<'_>, utf8: &mut Option<bool>, out: &mut Vec<u8>) {
         match self {
             Envelope::Off => out.extend_from_slice(message.payload),
-            Envelope::Json => put_object(message, utf8, out),
-            Envelope::Redis => put_array(message, utf8, out),
+            Envelope::Json => OBJECT.put(message, utf8, out),
+            Envelope::Redis => ARRAY.put(message, utf8, out),
         }
     }
 }
@@ -67,42 +67,45 @@ impl Envelope {
 /// Usual space for an envelope's names and the punctuation around them.
 pub const USUAL_NAMES: usize = 64;
 
-fn put_object(message: Message<'_>, utf8: &mut Option<bool>, out: &mut Vec<u8>) {
-    let Message {
-        channel,
-        pattern,
-        payload,
-    } = message;
-    if let Some(pattern) = pattern {
-        out.extend_from_slice(b"{\"pattern\":");
-        put_string(out, pattern, is_utf8(pattern));
-        out.extend_from_slice(b",\"channel\":");
-    } else {
-        out.extend_from_slice(b"{\"channel\":");
-    }
-    put_string(out, channel, is_utf8(channel));
-    out.extend_from_slice(b",\"data\":");
-    put_string(out, payload, message.is_text(utf8));
-    out.push(b'}');
+/// What stands around the strings of an envelope.
+struct Punctuation {
+    /// Before the channel, without a pattern.
+    begin: &'static [u8],
+    /// Before the pattern, and after it.
+    pattern: [&'static [u8]; 2],
+    /// Before the payload.
+    payload: &'static [u8],
+    end: &'static [u8],
 }
 
-fn put_array(message: Message<'_>, utf8: &mut Option<bool>, out: &mut Vec<u8>) {
-    let Message {
-        channel,
-        pattern,
-        payload,
-    } = message;
-    if let Some(pattern) = pattern {
-        out.extend_from_slice(b"[\"pmessage\",");
-        put_string(out, pattern, is_utf8(pattern));
-        out.push(b',');
-    } else {
-        out.extend_from_slice(b"[\"message\",");
+const OBJECT: Punctuation = Punctuation {
+    begin: b"{\"channel\":",
+    pattern: [b"{\"pattern\":", b",\"channel\":"],
+    payload: b",\"data\":",
+    end: b"}",
+};
+
+const ARRAY: Punctuation = Punctuation {
+    begin: b"[\"message\",",
+    pattern: [b"[\"pmessage\",", b","],
+    payload: b",",
+    end: b"]",
+};
+
+impl Punctuation {
+    fn put(&self, message: Message<'_>, utf8: &mut Option<bool>, out: &mut Vec<u8>) {
+        if let Some(pattern) = message.pattern {
+            out.extend_from_slice(self.pattern[0]);
+            put_string(out, pattern, is_utf8(pattern));
+            out.extend_from_slice(self.pattern[1]);
+        } else {
+            out.extend_from_slice(self.begin);
+        }
+        put_string(out, message.channel, is_utf8(message.channel));
+        out.extend_from_slice(self.payload);
+        put_string(out, message.payload, message.is_text(utf8));
+        out.extend_from_slice(self.end);
     }
-    put_string(out, channel, is_utf8(channel));
-    out.push(b',');
-    put_string(out, payload, message.is_text(utf8));
-    out.push(b']');
 }
 
 #[inline(always)]
